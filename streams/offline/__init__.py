@@ -1,0 +1,1 @@
+"""The engine without Kafka: backtest over a capture."""

@@ -1,0 +1,1 @@
+"""Moves bytes: the only package that knows Faust and Kafka."""

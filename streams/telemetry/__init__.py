@@ -1,0 +1,1 @@
+"""Facts to metrics and logs; the only package that knows prometheus_client."""

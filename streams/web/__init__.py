@@ -1,0 +1,1 @@
+"""The worker's one HTTP port: metrics, probes, read-only API, page."""

@@ -1,0 +1,121 @@
+"""Triggers as values: what a trigger file says once aliases, defaults and durations are resolved."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from streams.core.model import Micros
+
+
+class Operator(StrEnum):
+    """Condition operators by their Zendesk API names; the aliases live in `OPERATOR_ALIASES`."""
+
+    IS = "is"
+    IS_NOT = "is_not"
+    LESS_THAN = "less_than"
+    GREATER_THAN = "greater_than"
+    LESS_THAN_EQUAL = "less_than_equal"
+    GREATER_THAN_EQUAL = "greater_than_equal"
+    CHANGED = "changed"
+    NOT_CHANGED = "not_changed"
+    VALUE = "value"
+    NOT_VALUE = "not_value"
+    VALUE_PREVIOUS = "value_previous"
+    NOT_VALUE_PREVIOUS = "not_value_previous"
+    INCLUDES = "includes"
+    NOT_INCLUDES = "not_includes"
+    PRESENT = "present"
+    NOT_PRESENT = "not_present"
+
+
+OPERATOR_ALIASES = {
+    "changed_to": Operator.VALUE,
+    "not_changed_to": Operator.NOT_VALUE,
+    "changed_from": Operator.VALUE_PREVIOUS,
+    "not_changed_from": Operator.NOT_VALUE_PREVIOUS,
+}
+
+ORDERING = frozenset(
+    {Operator.LESS_THAN, Operator.GREATER_THAN, Operator.LESS_THAN_EQUAL, Operator.GREATER_THAN_EQUAL}
+)
+CHANGE_FAMILY = frozenset(
+    {
+        Operator.CHANGED,
+        Operator.NOT_CHANGED,
+        Operator.VALUE,
+        Operator.NOT_VALUE,
+        Operator.VALUE_PREVIOUS,
+        Operator.NOT_VALUE_PREVIOUS,
+    }
+)
+WITHOUT_VALUE = frozenset({Operator.CHANGED, Operator.NOT_CHANGED, Operator.PRESENT, Operator.NOT_PRESENT})
+
+STATUS_ORDER = ("new", "open", "pending", "hold", "solved", "closed")
+PRIORITY_ORDER = ("low", "normal", "high", "urgent")
+
+SET_FIELDS = frozenset(
+    {
+        "status",
+        "custom_status_id",
+        "priority",
+        "type",
+        "group_id",
+        "assignee_id",
+        "brand_id",
+        "ticket_form_id",
+        "routing_channel",
+    }
+)
+"""Action fields that set a ticket member; `custom_fields_<id>` does too."""
+
+TAG_ACTIONS = frozenset({"add_tags", "remove_tags", "set_tags"})
+"""Action fields on tags; `current_tags` is another spelling of `add_tags`."""
+
+PASSED_ON_PREFIXES = ("notification_", "reply_", "side_conversation_")
+PASSED_ON = frozenset({"end_messaging_session"})
+"""Action fields that a command carries as they are and that change nothing in the working copy."""
+
+Cycle: TypeAlias = Literal["restart", "single_pass"]
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """One condition; `value` is normalised for `field` (`normal.field_value`), a list means membership."""
+
+    field: str
+    operator: Operator
+    value: Any = None
+
+
+class Action(msgspec.Struct, frozen=True):
+    """One action; `field` is canonical (`add_tags`, not `current_tags`).
+
+    `value` is normalised for set fields (None clears), a list of words for the tag actions, as written otherwise.
+    """
+
+    field: str
+    value: Any = None
+
+
+class Trigger(msgspec.Struct, frozen=True):
+    """One trigger. `position` is its place in the file, from 1, unless given; no category sorts as position 0."""
+
+    id: str
+    title: str
+    position: float
+    actions: tuple[Action, ...]
+    all: tuple[Condition, ...] = ()
+    any: tuple[Condition, ...] = ()
+    active: bool = True
+    category_position: float = 0
+    wait: Micros = 0
+
+
+class Ruleset(msgspec.Struct, frozen=True):
+    """All triggers of a file in file order, how they cycle, and the 12 hex digits that name exactly this set."""
+
+    triggers: tuple[Trigger, ...]
+    cycle: Cycle = "restart"
+    digest: str = ""

@@ -1,0 +1,270 @@
+"""One Apache Kafka node (broker and controller in one) as a child process that tests start, stop, freeze and kill."""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import os
+import random
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.kafka_kit.distribution import KafkaKitError, find_java, jars
+
+_HERE = Path(__file__).parent
+_READY_SECONDS = 90.0
+_STOP_SECONDS = 30.0
+_ANSWER_SECONDS = 5.0
+
+DEFAULTS: Mapping[str, str] = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    # A transaction whose producer is gone is given up within a second of its time-out, not ten.
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    # Test records carry timestamps of any age.
+    "log.retention.ms": "-1",
+    "log.cleaner.dedupe.buffer.size": "16777216",
+    "message.max.bytes": str(2 << 20),
+    "replica.fetch.max.bytes": str(4 << 20),
+    "controlled.shutdown.enable": "false",
+}
+
+
+class Broker:
+    """A single-node Apache Kafka on two free loopback ports, its data in a temporary directory.
+
+    `start()` returns when the broker answers; `stop()` is a clean SIGTERM, `kill()` a SIGKILL, `pause()` and
+    `resume()` freeze and wake the process. After `stop()` or `kill()`, `start()` brings the same broker back: same
+    port, same data. `close()` (or leaving the `with`) ends the process and removes the data. `settings` are broker
+    properties that go over `DEFAULTS`.
+
+    The child dies with the process that started it, even by kill -9 (Linux); therefore start it from the main thread.
+    """
+
+    def __init__(
+        self, settings: Mapping[str, str] | None = None, *, heap: str = "1g", keep: Path | None = None
+    ) -> None:
+        self._settings = {**DEFAULTS, **(settings or {})}
+        self._heap = heap
+        self._dir = keep or Path(tempfile.mkdtemp(prefix="lapse-kafka-"))
+        self._dir.mkdir(parents=True, exist_ok=True)
+        self._keep = keep is not None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._formatted = False
+        self.port, self._controller_port = 0, 0
+
+    @property
+    def bootstrap(self) -> str:
+        """`host:port` for clients."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        """What the broker printed (warnings and errors), over all its starts."""
+        return self._dir / "broker.log"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs, else None."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def start(self, *, within: float = _READY_SECONDS) -> Self:
+        """Start and wait until the broker answers; raises `KafkaKitError` when it does not in `within` seconds."""
+        if self.pid is not None:
+            return self
+        first = not self._formatted
+        for attempt in range(3 if first else 1):
+            if first:
+                self._choose_ports()
+                self._format()
+            self._spawn()
+            try:
+                self._wait_until_ready(within)
+            except KafkaKitError:
+                self.kill()
+                # Somebody may have taken the port between our look and the broker's bind.
+                if first and attempt < 2 and "Address already in use" in self.log.read_text(errors="replace"):
+                    continue
+                raise
+            return self
+        raise AssertionError("unreachable")
+
+    def stop(self) -> None:
+        """SIGTERM and wait; SIGKILL when that takes longer than 30 s."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGCONT)
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL: no goodbye to clients, no flush by the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open, nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT after `pause()`."""
+        self._signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """End the process and remove its data."""
+        self.kill()
+        if not self._keep:
+            shutil.rmtree(self._dir, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.pid is None:
+            raise KafkaKitError(f"The broker at {self.bootstrap} does not run, so it can't get {number.name}.")
+        os.kill(self.pid, number)
+
+    def _choose_ports(self) -> None:
+        self.port, self._controller_port = _free_port(), _free_port()
+
+    def _format(self) -> None:
+        data = self._dir / "data"
+        shutil.rmtree(data, ignore_errors=True)
+        lines = {
+            **self._settings,
+            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{self._controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
+            "log.dirs": str(data),
+        }
+        self._properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+        done = subprocess.run(
+            [
+                *self._java("128m", "-XX:TieredStopAtLevel=1"),
+                "kafka.tools.StorageTool",
+                *("format", f"--cluster-id={_new_cluster_id()}", "--config", str(self._properties)),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=_READY_SECONDS,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise KafkaKitError(f"Kafka's storage could not be formatted:\n{done.stdout}{done.stderr}")
+        self._formatted = True
+
+    def _spawn(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._java(self._heap), "kafka.Kafka", str(self._properties)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C in a terminal goes to the whole group; the broker is ended by us, after its clients.
+                start_new_session=True,
+                # The signal comes when the starting *thread* ends; one system call is safe between fork and exec.
+                preexec_fn=_die_with_parent if _in_main_thread() else None,  # noqa: PLW1509
+            )
+
+    def _wait_until_ready(self, within: float) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            if (code := self._process.poll()) is not None:
+                raise KafkaKitError(f"Kafka ended with code {code} while starting. Its log:\n{self._tail()}")
+            if _answers(self.port):
+                return
+            time.sleep(0.1)
+        raise KafkaKitError(f"Kafka did not answer at {self.bootstrap} in {within:.0f} s. Its log:\n{self._tail()}")
+
+    def _tail(self) -> str:
+        return self.log.read_text(errors="replace")[-3000:]
+
+    @property
+    def _properties(self) -> Path:
+        return self._dir / "server.properties"
+
+    def _java(self, heap: str, *flags: str) -> list[str]:
+        if (java := find_java()) is None:
+            raise KafkaKitError("Java is missing: Apache Kafka needs Java 17 or later on the PATH or in JAVA_HOME.")
+        return [
+            java,
+            *(f"-Xmx{heap}", "-XX:+UseG1GC", "-Djava.awt.headless=true", *flags),
+            f"-Dlog4j2.configurationFile={_HERE / 'log4j2.properties'}",
+            *("-cp", f"{jars()}/*"),
+        ]
+
+
+def _free_port() -> int:
+    # Below the range of outgoing connections: a client that keeps knocking at a stopped broker's port would
+    # otherwise sooner or later be given that very port as its own, connect to itself, and keep the broker from it.
+    while True:
+        port = random.randint(20_000, 31_999)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def _answers(port: int) -> bool:
+    """Whether the broker at `port` answers a Metadata request (version 4, no topics) and names itself."""
+    client = b"kit"
+    body = struct.pack(">hhih", 3, 4, 1, len(client)) + client + struct.pack(">i?", 0, False)
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=_ANSWER_SECONDS) as peer:
+            peer.sendall(struct.pack(">i", len(body)) + body)
+            answer = peer.recv(4096)
+    except OSError:
+        return False
+    # size, correlation id, throttle time, number of brokers
+    return len(answer) >= 16 and struct.unpack(">i", answer[12:16])[0] > 0
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _new_cluster_id() -> str:
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")

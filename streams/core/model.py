@@ -127,8 +127,9 @@ class PendingRound(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class SessionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The session side: state of the live exchange, its episode count and the rounds that wait.
 
-    `state is None` after a tombstone. `opened_at`, `abandoned_at` and the three flags serve the abandonment figures
-    only (SPEC section 8); `outstanding` holds (command id, issued at) of commands no ticket update has named yet.
+    `state is None` after a tombstone. `opened_at`, `abandoned` (instant and channel of the latest abandonment that
+    nobody has returned from) and the two flags serve the abandonment figures only (SPEC section 8); `outstanding`
+    holds (command id, issued at) of commands no ticket update has named yet.
     """
 
     state: str | None
@@ -142,7 +143,7 @@ class SessionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     lapse: Lapse | None = None
     pending: tuple[PendingRound, ...] = ()
     opened_at: Micros | None = None
-    abandoned_at: Micros | None = None
+    abandoned: tuple[Micros, str | None] | None = None
     session_abandoned: bool = False
     ticket_abandoned: bool = False
     outstanding: tuple[tuple[str, Micros], ...] = ()
@@ -241,6 +242,9 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
     amount: float = 1
 
 
+NONE = "none"
+"""Label of a reason or a channel that an event does not have."""
+
 TRANSITION = "transition"  # labels: kind, reason or "none", channel or "none"
 SESSION = "session"  # labels: channel; a session's first event
 SESSION_ABANDONED = "session_abandoned"  # labels: channel; a session's first abandonment
@@ -258,6 +262,18 @@ OVERSIZED_MEMBER = "oversized_member"
 EXPIRED_ROW = "expired_row"  # labels: table
 
 
+END_OF_STATE: Micros = -1
+"""Stands for the wait of the timer that ends a ticket's state."""
+
+
+class Due(msgspec.Struct, frozen=True, gc=False):
+    """Stream time has reached a timer of a ticket; `wait` tells its rounds apart."""
+
+    at: Micros
+    wait: Micros
+    ticket_id: str
+
+
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """All that one engine step changed or said. Rows are set only where they changed; see `deleted`."""
 
@@ -265,10 +281,10 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """`applied`, `stale` or `duplicate` for a record; `due` for a timer."""
     ticket: TicketRow | None = None
     session: SessionRow | None = None
-    deleted: bool = False
-    """Both rows of the ticket are gone (state_ttl)."""
+    expired: tuple[str, ...] = ()
+    """Tables whose row of this ticket is gone (state_ttl): `tickets`, `sessions`."""
     records: tuple[Transition | Evaluation, ...] = ()
     commands: tuple[Command, ...] = ()
     timers: tuple[tuple[Micros, Micros], ...] = ()
-    """New timers of the ticket as (at, wait); wait -1 is the end of its state."""
+    """New timers of the ticket as (at, wait); the wait `END_OF_STATE` is the end of its state."""
     facts: tuple[Fact, ...] = ()

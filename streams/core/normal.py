@@ -100,4 +100,6 @@ def field_value(field: str, value: Value) -> Value:
     """
     if field.startswith(CUSTOM_FIELD_PREFIX) or field in TAG_FIELDS:
         return custom_field_value(value)
+    if field == "update_type" and isinstance(value, str):
+        return name(value)  # Zendesk's own exports write `Change`
     return member_value(SESSION_FIELDS.get(field, field), value)

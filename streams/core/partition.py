@@ -1,29 +1,92 @@
 """One partition of the two inputs: merged order, stream time, timers, tables; a batch in, a `Step` out.
 
 This is the loop around `Engine.step` that live, backtest and test driver share. It holds state but touches nothing
-outside: the caller brings records, says which topics are at their end and what the wall clock shows, and writes what
-a `Step` says.
+outside: the caller brings records, says which topics are at their end and what the clock shows, and writes what a
+`Step` says.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
 import msgspec
 
-from streams.core.model import Command, Evaluation, Fact, Micros, Rejection, Topic, Transition
+from streams.core.engine import SESSIONS, TICKETS, Engine
+from streams.core.model import (
+    END_OF_STATE,
+    Command,
+    Due,
+    Evaluation,
+    Fact,
+    Micros,
+    Outcome,
+    Rejection,
+    SessionRow,
+    SessionUpdate,
+    TicketRow,
+    TicketUpdate,
+    Topic,
+    Transition,
+)
+from streams.core.partitioning import partition_of
+
+ROW_LIMIT = 256 * 1024
+"""Bytes an encoded row may have (SPEC section 2); an event that would make it larger is a dead letter."""
+
+STEP_BYTES = 16 * 1024 * 1024
+"""Bytes of input values a step takes at most, so that a transaction of large records stays bounded."""
+
+DEAD_LETTER_WINDOW = 1000
+DEAD_LETTER_JUDGED_FROM = 100
+
+Update: TypeAlias = TicketUpdate | SessionUpdate
 
 
 class RawRecord(Protocol):
     """A Kafka record as aiokafka's `ConsumerRecord` has it; `timestamp` in milliseconds."""
 
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Iterable[tuple[str, bytes]]
+    @property
+    def offset(self) -> int:
+        """Offset in its topic-partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """Record timestamp, milliseconds since the epoch."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Key as received."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Value as received; None is a tombstone."""
+
+    @property
+    def headers(self) -> Iterable[tuple[str, bytes]]:
+        """Headers as received."""
+
+
+Decode: TypeAlias = Callable[[Topic, int, RawRecord, Micros], Update | Rejection]
+"""(topic, partition number, record, wall clock) to an update or the reason why there is none."""
+
+
+class RowCodec(Protocol):
+    """Rows to bytes and back. Both directions are exact: what is decoded equals what was encoded."""
+
+    def encode_ticket(self, row: TicketRow) -> bytes:
+        """Encode a ticket row."""
+
+    def decode_ticket(self, data: bytes) -> TicketRow:
+        """Decode a ticket row."""
+
+    def encode_session(self, row: SessionRow) -> bytes:
+        """Encode a session row."""
+
+    def decode_session(self, data: bytes) -> SessionRow:
+        """Decode a session row."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
@@ -37,24 +100,420 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
 class Step(msgspec.Struct):
     """Everything that one transaction writes, in the order in which it arose."""
 
-    records: list[Transition | Evaluation]
-    commands: list[Command]
-    dead_letters: list[DeadLetter]
-    ticket_rows: dict[str, bytes | None]
-    """Changed rows by ticket id, encoded; None deletes (a tombstone in the changelog)."""
-    session_rows: dict[str, bytes | None]
     next_offsets: dict[Topic, int]
-    """Offsets to commit, per input: of the first record not yet taken."""
-    stream_time: Micros
+    """Offsets to commit, per input: of the first record not yet taken. Only inputs that have been read."""
+    stream_time: Micros = 0
     """Stream time after the step; travels as metadata of the committed offsets so that a restart resumes it."""
-    counts: Counter[tuple[Topic, str]]
-    """Records by topic and result: applied, stale, duplicate, dead_letter."""
-    misrouted: Counter[Topic]
-    facts: list[Fact]
-    taken: int
+    taken: int = 0
     """Input records that this step takes, whatever became of them."""
-    rounds_pending: int = 0
+    records: list[Transition | Evaluation] = msgspec.field(default_factory=list)
+    commands: list[Command] = msgspec.field(default_factory=list)
+    dead_letters: list[DeadLetter] = msgspec.field(default_factory=list)
+    ticket_rows: dict[str, bytes | None] = msgspec.field(default_factory=dict)
+    """Changed rows by ticket id, encoded; None deletes (a tombstone in the changelog)."""
+    session_rows: dict[str, bytes | None] = msgspec.field(default_factory=dict)
+    counts: Counter[tuple[Topic, str]] = msgspec.field(default_factory=Counter)
+    """Records by topic and result: applied, stale, duplicate, dead_letter."""
+    misrouted: Counter[Topic] = msgspec.field(default_factory=Counter)
+    facts: list[Fact] = msgspec.field(default_factory=list)
+    pending_rounds: int = 0
+    """Rounds of this partition that wait or are parked after the step."""
+    oldest_taken: Micros | None = None
+    """Lowest record timestamp among the records taken, for the age of what is being read."""
 
 
 class DeadLetterLimitExceeded(Exception):
     """More than the allowed share of a topic-partition's recent records is bad: probably the wrong topic."""
+
+    def __init__(self, topic: Topic, partition: int, bad: int, judged: int, limit: float, last: DeadLetter) -> None:
+        """Say which topic-partition, how many of how many, and what the last bad record looked like."""
+        super().__init__(
+            f"{bad} of the last {judged} records of {topic}-{partition} are bad, more than dead_letter_limit allows "
+            f"({limit:.0%}); the last one, at offset {last.record.offset}, is {last.rejection.code}: "
+            f"{last.rejection.message}. Nothing of this step was written. Is this the right topic? If it is, raise "
+            "dead_letter_limit until the bad records are read past."
+        )
+        self.topic = topic
+        self.partition = partition
+
+
+class _Input:
+    """One input of the partition: fetches that wait to be merged, the decoded head, and how many were bad."""
+
+    __slots__ = (
+        "arrived",
+        "bad_ordinals",
+        "chunks",
+        "head",
+        "index",
+        "last_bad",
+        "next_offset",
+        "queued",
+        "records",
+        "seen",
+        "topic",
+    )
+
+    def __init__(self, topic: Topic) -> None:
+        self.topic = topic
+        self.chunks: deque[tuple[Micros, Sequence[RawRecord]]] = deque()
+        self.records: Sequence[RawRecord] = ()
+        self.index = 0
+        self.arrived: Micros = 0
+        self.head: Update | None = None
+        self.next_offset: int | None = None
+        self.queued = 0
+        self.seen = 0
+        self.bad_ordinals: deque[int] = deque()
+        self.last_bad: DeadLetter | None = None
+
+    def add(self, records: Sequence[RawRecord], arrived: Micros) -> None:
+        self.chunks.append((arrived, records))
+        self.queued += len(records)
+
+    def current(self) -> RawRecord | None:
+        """Return the raw head, None when nothing is queued."""
+        while self.index >= len(self.records):
+            if not self.chunks:
+                return None
+            self.arrived, self.records = self.chunks.popleft()
+            self.index = 0
+        return self.records[self.index]
+
+    def take(self) -> None:
+        """Count the head as taken and step past it."""
+        self.next_offset = self.records[self.index].offset + 1
+        self.index += 1
+        self.queued -= 1
+        self.seen += 1
+        self.head = None
+
+    def bad_share(self) -> tuple[int, int]:
+        """Return how many of how many recent records were bad."""
+        while self.bad_ordinals and self.bad_ordinals[0] <= self.seen - DEAD_LETTER_WINDOW:
+            self.bad_ordinals.popleft()
+        return len(self.bad_ordinals), min(self.seen, DEAD_LETTER_WINDOW)
+
+
+class _View:
+    """The tables as a step sees them: encoded rows underneath, rows of this step on top."""
+
+    def __init__(self, codec: RowCodec) -> None:
+        self.codec = codec
+        self.tickets: dict[str, bytes] = {}
+        self.sessions: dict[str, bytes] = {}
+        self.new_tickets: dict[str, TicketRow | None] = {}
+        self.new_sessions: dict[str, SessionRow | None] = {}
+        self._known_sessions: dict[str, SessionRow] = {}
+
+    def ticket(self, ticket_id: str) -> TicketRow | None:
+        if ticket_id in self.new_tickets:
+            return self.new_tickets[ticket_id]
+        data = self.tickets.get(ticket_id)
+        return None if data is None else self.codec.decode_ticket(data)
+
+    def session(self, ticket_id: str) -> SessionRow | None:
+        if ticket_id in self.new_sessions:
+            return self.new_sessions[ticket_id]
+        row = self._known_sessions.get(ticket_id)
+        if row is None:
+            data = self.sessions.get(ticket_id)
+            if data is None:
+                return None
+            row = self._known_sessions[ticket_id] = self.codec.decode_session(data)
+        return row
+
+    def encoded(self) -> tuple[dict[str, bytes | None], dict[str, bytes | None]]:
+        """Encode what the step changed, once per row however often it changed."""
+        encode_ticket, encode_session = self.codec.encode_ticket, self.codec.encode_session
+        tickets = {key: None if row is None else encode_ticket(row) for key, row in self.new_tickets.items()}
+        sessions = {key: None if row is None else encode_session(row) for key, row in self.new_sessions.items()}
+        return tickets, sessions
+
+    def settle(self, step: Step) -> None:
+        """Make the rows of a committed step the ones underneath."""
+        _overlay(self.tickets, step.ticket_rows)
+        _overlay(self.sessions, step.session_rows)
+        self.new_tickets = {}
+        self.new_sessions = {}
+        self._known_sessions = {}
+
+
+class Partition:
+    """State of one partition between transactions. Thrown away when a transaction fails: it lives one epoch."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        number: int,
+        partition_count: int,
+        decode: Decode,
+        rows: RowCodec,
+        dead_letter_limit: float | None,
+        clock_grace: Micros,
+        stream_time: Micros = 0,
+    ) -> None:
+        """Begin empty at `stream_time`; `dead_letter_limit` is a share (0.5), None for no limit."""
+        self.number = number
+        self.stream_time = stream_time
+        self._engine = engine
+        self._partition_count = partition_count
+        self._decode = decode
+        self._limit = dead_letter_limit
+        self._grace = clock_grace
+        self._view = _View(rows)
+        self._tickets = _Input(Topic.TICKETS)
+        self._sessions = _Input(Topic.SESSIONS)
+        self._timers: list[tuple[Micros, Micros, str]] = []
+        self._pending_rounds = 0
+        self._grown: dict[tuple[Topic, str], int] = {}
+
+    # --- opening -----------------------------------------------------------------------------------------------------
+
+    def restore(self, table: str, rows: Iterable[tuple[bytes, bytes | None]]) -> int:
+        """Take changelog records, oldest first, into the table (`tickets` or `sessions`); return how many."""
+        target = {TICKETS: self._view.tickets, SESSIONS: self._view.sessions}[table]
+        count = 0
+        for key, value in rows:
+            count += 1
+            if value is None:
+                target.pop(key.decode(), None)
+            else:
+                target[key.decode()] = value
+        return count
+
+    def start(self) -> None:
+        """Rebuild the timers from the restored rows; call once, before the first step."""
+        view, engine, timers = self._view, self._engine, self._timers
+        ending: set[str] = set()
+        for ticket_id, data in view.sessions.items():
+            session = view.codec.decode_session(data)
+            self._pending_rounds += len(session.pending)
+            timers.extend((entry.next_at, entry.wait, ticket_id) for entry in session.pending)
+            if engine.end_of_state(None, session) is not None:
+                ending.add(ticket_id)
+        for ticket_id, data in view.tickets.items():
+            if engine.end_of_state(view.codec.decode_ticket(data), None) is not None:
+                ending.add(ticket_id)
+        for ticket_id in ending:
+            at = engine.end_of_state(view.ticket(ticket_id), view.session(ticket_id))
+            if at is not None:
+                timers.append((at, END_OF_STATE, ticket_id))
+        heapq.heapify(timers)
+        view.settle(Step({}))
+
+    # --- feeding -----------------------------------------------------------------------------------------------------
+
+    def add(self, topic: Topic, records: Sequence[RawRecord], arrived: Micros) -> None:
+        """Queue one fetch, in offset order; `arrived` is the clock when the fetch was answered."""
+        self._input(topic).add(records, arrived)
+
+    def queued(self, topic: Topic) -> int:
+        """Return how many records of the topic wait to be taken."""
+        return self._input(topic).queued
+
+    @property
+    def next_timer(self) -> Micros | None:
+        """Stream time at which the earliest timer is due."""
+        return self._timers[0][0] if self._timers else None
+
+    @property
+    def table_rows(self) -> dict[str, int]:
+        """Rows held, by table."""
+        return {TICKETS: len(self._view.tickets), SESSIONS: len(self._view.sessions)}
+
+    def ticket(self, ticket_id: str) -> TicketRow | None:
+        """Return the committed ticket row."""
+        return self._view.ticket(ticket_id)
+
+    def session(self, ticket_id: str) -> SessionRow | None:
+        """Return the committed session row."""
+        return self._view.session(ticket_id)
+
+    def _input(self, topic: Topic) -> _Input:
+        return self._tickets if topic is Topic.TICKETS else self._sessions
+
+    # --- stepping ----------------------------------------------------------------------------------------------------
+
+    def step(self, now: Micros, ends: Mapping[Topic, Micros | None], max_records: int = 10_000) -> Step | None:
+        """Take what may be taken; None when there is nothing to write.
+
+        `ends` tells for each input the clock at the latest fetch answer that found it at its end with everything up to
+        there added; None when it is not at its end. A head is held back while the other input is empty and was not
+        seen at its end since the head arrived. Raises `DeadLetterLimitExceeded`.
+        """
+        step = Step({})
+        tickets, sessions = self._tickets, self._sessions
+        budget = STEP_BYTES
+        while step.taken < max_records and budget > 0:
+            ticket = tickets.head or self._head(tickets, now, step)
+            session = sessions.head or self._head(sessions, now, step)
+            if ticket is not None:
+                if session is None:
+                    if not _ended_since(ends, Topic.SESSIONS, tickets.arrived):
+                        break
+                    source, update = tickets, ticket
+                elif ticket.timestamp <= session.timestamp:
+                    source, update = tickets, ticket
+                else:
+                    source, update = sessions, session
+            elif session is not None:
+                if not _ended_since(ends, Topic.TICKETS, sessions.arrived):
+                    break
+                source, update = sessions, session
+            else:
+                self._tick(now, ends, step)
+                break
+            budget -= update.size
+            self._take(source, update, step)
+        return self._finish(step)
+
+    def drain_until(self, instant: Micros) -> Step | None:
+        """Let stream time reach `instant` with no record; a backtest ends with this."""
+        step = Step({})
+        self._advance(instant, step)
+        return self._finish(step)
+
+    def _head(self, source: _Input, now: Micros, step: Step) -> Update | None:
+        """Decode the next usable record of an input; bad ones on the way are taken at once."""
+        while (record := source.current()) is not None:
+            decoded = self._decode(source.topic, self.number, record, now)
+            if not isinstance(decoded, Rejection):
+                source.head = decoded
+                return decoded
+            self._reject(source, record, decoded, step)
+        return None
+
+    def _reject(self, source: _Input, record: RawRecord, rejection: Rejection, step: Step) -> None:
+        letter = DeadLetter(source.topic, record, rejection)
+        self._note_routing(source.topic, record, step)
+        source.take()
+        step.taken += 1
+        step.dead_letters.append(letter)
+        step.counts[source.topic, "dead_letter"] += 1
+        source.bad_ordinals.append(source.seen)
+        source.last_bad = letter
+        self._judge_bad_share(source)
+
+    def _judge_bad_share(self, source: _Input) -> None:
+        bad, judged = source.bad_share()
+        letter = source.last_bad
+        if letter is None or self._limit is None or judged < DEAD_LETTER_JUDGED_FROM:
+            return
+        if bad > self._limit * judged:
+            raise DeadLetterLimitExceeded(source.topic, self.number, bad, judged, self._limit, letter)
+
+    def _take(self, source: _Input, update: Update, step: Step) -> None:
+        record = source.records[source.index]
+        topic = source.topic
+        if self._too_large(topic, update):
+            message = f"the row of ticket {update.ticket_id} would pass {ROW_LIMIT} bytes"
+            self._reject(source, record, Rejection("too_large", "$", message), step)
+            return
+        self._advance(update.timestamp, step)
+        self._note_routing(topic, record, step)
+        source.take()
+        step.taken += 1
+        if step.oldest_taken is None or update.timestamp < step.oldest_taken:
+            step.oldest_taken = update.timestamp
+        outcome = self._engine.step(self._view, update, self.stream_time)
+        step.counts[topic, outcome.result] += 1
+        self._apply(update.ticket_id, outcome, step)
+        if source.seen == DEAD_LETTER_JUDGED_FROM:
+            self._judge_bad_share(source)
+
+    def _note_routing(self, topic: Topic, record: RawRecord, step: Step) -> None:
+        key = record.key
+        if key is not None and partition_of(key, self._partition_count) != self.number:
+            step.misrouted[topic] += 1
+
+    def _too_large(self, topic: Topic, update: Update) -> bool:
+        """Whether the row would pass its limit; exact only where the sizes added up make it possible."""
+        key = (topic, update.ticket_id)
+        grown = self._grown.get(key)
+        if grown is None:
+            stored = self._view.tickets if topic is Topic.TICKETS else self._view.sessions
+            grown = len(stored.get(update.ticket_id, b""))
+        grown += update.size
+        self._grown[key] = grown
+        if grown <= ROW_LIMIT:
+            return False
+        outcome = self._engine.step(self._view, update, max(self.stream_time, update.timestamp))
+        codec = self._view.codec
+        return (outcome.ticket is not None and len(codec.encode_ticket(outcome.ticket)) > ROW_LIMIT) or (
+            outcome.session is not None and len(codec.encode_session(outcome.session)) > ROW_LIMIT
+        )
+
+    def _tick(self, now: Micros, ends: Mapping[Topic, Micros | None], step: Step) -> None:
+        """With both inputs at their end, stream time follows the clock, as far as both were seen at their end."""
+        tickets, sessions = ends.get(Topic.TICKETS), ends.get(Topic.SESSIONS)
+        if tickets is not None and sessions is not None:
+            self._advance(min(now, tickets, sessions) - self._grace, step)
+
+    def _advance(self, to: Micros, step: Step) -> None:
+        """Move stream time on, running what falls due on the way in the order (due, wait, ticket id)."""
+        timers = self._timers
+        while timers and timers[0][0] <= to:
+            at, wait, ticket_id = heapq.heappop(timers)
+            self.stream_time = max(self.stream_time, at)
+            outcome = self._engine.step(self._view, Due(at, wait, ticket_id), self.stream_time)
+            self._apply(ticket_id, outcome, step)
+        self.stream_time = max(self.stream_time, to)
+
+    def _apply(self, ticket_id: str, outcome: Outcome, step: Step) -> None:
+        view = self._view
+        if outcome.ticket is not None:
+            view.new_tickets[ticket_id] = outcome.ticket
+        if outcome.session is not None:
+            old = view.session(ticket_id)
+            self._pending_rounds += len(outcome.session.pending) - (0 if old is None else len(old.pending))
+            view.new_sessions[ticket_id] = outcome.session
+        for table in outcome.expired:
+            if table == TICKETS:
+                view.new_tickets[ticket_id] = None
+            else:
+                old = view.session(ticket_id)
+                self._pending_rounds -= 0 if old is None else len(old.pending)
+                view.new_sessions[ticket_id] = None
+        if outcome.records:
+            step.records.extend(outcome.records)
+        if outcome.commands:
+            step.commands.extend(outcome.commands)
+        if outcome.facts:
+            step.facts.extend(outcome.facts)
+        for at, wait in outcome.timers:
+            heapq.heappush(self._timers, (at, wait, ticket_id))
+
+    def _finish(self, step: Step) -> Step | None:
+        view = self._view
+        if not step.taken and not view.new_tickets and not view.new_sessions and not step.records:
+            return None
+        step.ticket_rows, step.session_rows = view.encoded()
+        for source in (self._tickets, self._sessions):
+            if source.next_offset is not None:
+                step.next_offsets[source.topic] = source.next_offset
+        step.stream_time = self.stream_time
+        step.pending_rounds = self._pending_rounds
+        return step
+
+    def commit(self, step: Step) -> None:
+        """Settle a step whose transaction committed."""
+        self._view.settle(step)
+        self._grown = {}
+
+
+def _ended_since(ends: Mapping[Topic, Micros | None], topic: Topic, instant: Micros) -> bool:
+    end = ends.get(topic)
+    return end is not None and end >= instant
+
+
+def _overlay(table: dict[str, bytes], rows: Mapping[str, bytes | None]) -> None:
+    if None in rows.values():
+        for key, row in rows.items():
+            if row is None:
+                table.pop(key, None)
+            else:
+                table[key] = row
+    else:
+        table.update(rows)  # type: ignore[arg-type]

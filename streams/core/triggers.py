@@ -38,9 +38,7 @@ OPERATOR_ALIASES = {
     "not_changed_from": Operator.NOT_VALUE_PREVIOUS,
 }
 
-ORDERING = frozenset(
-    {Operator.LESS_THAN, Operator.GREATER_THAN, Operator.LESS_THAN_EQUAL, Operator.GREATER_THAN_EQUAL}
-)
+ORDERING = frozenset({Operator.LESS_THAN, Operator.GREATER_THAN, Operator.LESS_THAN_EQUAL, Operator.GREATER_THAN_EQUAL})
 CHANGE_FAMILY = frozenset(
     {
         Operator.CHANGED,

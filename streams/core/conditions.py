@@ -1,0 +1,156 @@
+"""Conditions compiled to closures: SPEC section 4, *Fields*, *Operators*, *Before* and *now*.
+
+A predicate sees two mappings from field to value: the ticket (or the session) before, and now. A field that a mapping
+lacks has no value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from streams.core import normal
+from streams.core.model import Value
+from streams.core.triggers import CHANGE_FAMILY, ORDERING, PRIORITY_ORDER, STATUS_ORDER, Condition, Operator
+
+Fields: TypeAlias = Mapping[str, Value]
+Predicate: TypeAlias = Callable[[Fields, Fields], bool]
+
+_RANKS = {
+    "status": {name: rank for rank, name in enumerate(STATUS_ORDER)},
+    "priority": {name: rank for rank, name in enumerate(PRIORITY_ORDER)},
+}
+
+_NEGATED = {
+    Operator.IS_NOT: Operator.IS,
+    Operator.NOT_INCLUDES: Operator.INCLUDES,
+    Operator.NOT_CHANGED: Operator.CHANGED,
+    Operator.NOT_VALUE: Operator.VALUE,
+    Operator.NOT_VALUE_PREVIOUS: Operator.VALUE_PREVIOUS,
+    Operator.NOT_PRESENT: Operator.PRESENT,
+}
+
+
+def compile_condition(condition: Condition) -> Predicate:
+    """Return the predicate of one condition. The condition must have passed the lints of a trigger file."""
+    field = "tags" if condition.field in normal.TAG_FIELDS else condition.field
+    operator = condition.operator
+    positive = _NEGATED.get(operator)
+    if positive is not None:
+        predicate = compile_condition(Condition(condition.field, positive, condition.value))
+        return lambda before, now: not predicate(before, now)
+    if operator is Operator.PRESENT:
+        return lambda before, now: not is_none(now.get(field))
+    if operator in ORDERING:
+        return _ordering(field, operator, condition.value)
+    if operator in CHANGE_FAMILY:
+        return _change(field, operator, condition.value)
+    if operator is Operator.INCLUDES:
+        wanted = frozenset(normal.words(condition.value))
+        return lambda before, now: not wanted.isdisjoint(_elements(now.get(field)))
+    equals = matcher(condition.value)
+    return lambda before, now: equals(now.get(field))
+
+
+def is_none(value: Value) -> bool:
+    """Whether a stored value is *no value*; an empty list (no tags) is none."""
+    return value is None or value == []
+
+
+def same(left: Value, right: Value) -> bool:
+    """Whether two values are equal as conditions and actions see it: by text, element by element for lists.
+
+    >>> same(360, "360"), same(None, []), same(["a", 1], ["a", "1"]), same("a", ["a"])
+    (True, True, True, False)
+    """
+    if is_none(left) or is_none(right):
+        return is_none(left) and is_none(right)
+    if isinstance(left, list) or isinstance(right, list):
+        return (
+            isinstance(left, list)
+            and isinstance(right, list)
+            and [normal.text(item) for item in left] == [normal.text(item) for item in right]
+        )
+    return normal.text(left) == normal.text(right)
+
+
+def matcher(value: Any) -> Callable[[Value], bool]:
+    """Return the test behind `is`: equality by text; membership when the condition names a list."""
+    if isinstance(value, list):
+        texts = frozenset(normal.text(item) for item in value if item is not None)
+        accepts_none = None in value
+        return lambda found: (
+            accepts_none if is_none(found) else not isinstance(found, list) and normal.text(found) in texts
+        )
+    if value is None:
+        return is_none
+    wanted = normal.text(value)
+
+    def equals(found: Value) -> bool:
+        if isinstance(found, str):
+            return found == wanted
+        return found is not None and not isinstance(found, list) and normal.text(found) == wanted
+
+    return equals
+
+
+def number(value: Any) -> float | int | None:
+    """Read a number, also one written as text; None when it is none.
+
+    >>> number("3"), number(2.5), number("high"), number(True), number("nan")
+    (3, 2.5, None, None, None)
+    """
+    if isinstance(value, bool) or value is None or isinstance(value, list):
+        return None
+    try:
+        return int(value) if isinstance(value, str) else value
+    except ValueError:
+        pass
+    try:
+        found = float(value)
+    except ValueError:
+        return None
+    return found if found == found else None  # noqa: PLR0124 -- NaN orders with nothing
+
+
+def rank(field: str, value: Any) -> float | int | None:
+    """Return where a value stands in its field's order; None when it has no place there."""
+    ranks = _RANKS.get(field)
+    if ranks is not None:
+        return ranks.get(value) if isinstance(value, str) else None
+    return number(value)
+
+
+def _ordering(field: str, operator: Operator, value: Any) -> Predicate:
+    bound = rank(field, value)
+    if bound is None:
+        return lambda before, now: False
+    limit = bound
+    compare: Callable[[float | int], bool] = {
+        Operator.LESS_THAN: lambda found: found < limit,
+        Operator.GREATER_THAN: lambda found: found > limit,
+        Operator.LESS_THAN_EQUAL: lambda found: found <= limit,
+        Operator.GREATER_THAN_EQUAL: lambda found: found >= limit,
+    }[operator]
+
+    def predicate(before: Fields, now: Fields) -> bool:
+        found = rank(field, now.get(field))
+        return found is not None and compare(found)
+
+    return predicate
+
+
+def _change(field: str, operator: Operator, value: Any) -> Predicate:
+    if operator is Operator.CHANGED:
+        return lambda before, now: not same(before.get(field), now.get(field))
+    equals = matcher(value)
+    if operator is Operator.VALUE:
+        return lambda before, now: equals(now.get(field)) and not same(before.get(field), now.get(field))
+    return lambda before, now: equals(before.get(field)) and not same(before.get(field), now.get(field))
+
+
+def _elements(value: Value) -> list[str]:
+    """Return what `includes` looks into: a list's elements, or a scalar as a list of one."""
+    if isinstance(value, list):
+        return [item if isinstance(item, str) else normal.text(item) for item in value]
+    return [] if value is None else [normal.text(value)]

@@ -1,0 +1,40 @@
+"""Whether an event is new to its row: SPEC section 2, *Order*."""
+
+from __future__ import annotations
+
+from streams.core.model import OrderKey, SessionUpdate, TicketUpdate
+
+APPLIED = "applied"
+STALE = "stale"
+DUPLICATE = "duplicate"
+
+SEEN_IDS = 64
+"""Event ids kept of the row's latest instant: Zendesk's `updated_at` has whole seconds, equal instants are normal."""
+
+
+def judge(order: OrderKey | None, event: TicketUpdate | SessionUpdate) -> str:
+    """Say what becomes of `event` on a row with this order key: applied, stale or duplicate."""
+    if order is None:
+        return APPLIED
+    if event.sequence is not None and order.sequence is not None:
+        if event.sequence > order.sequence:
+            return APPLIED
+        return DUPLICATE if event.sequence == order.sequence else STALE
+    if event.occurred_at < order.occurred_at:
+        return STALE
+    if event.occurred_at == order.occurred_at and event.event_id in order.seen:
+        return DUPLICATE
+    return APPLIED
+
+
+def advance(order: OrderKey | None, event: TicketUpdate | SessionUpdate) -> OrderKey:
+    """Return the order key of the row once `event` is applied to it."""
+    if order is None or event.occurred_at > order.occurred_at:
+        # The row is at a new instant; only the sequence outlives the old one.
+        sequence = event.sequence if event.sequence is not None or order is None else order.sequence
+        return OrderKey(event.occurred_at, (event.event_id,), sequence)
+    seen = order.seen
+    if event.occurred_at == order.occurred_at:
+        seen = (*seen, event.event_id)[-SEEN_IDS:]
+    sequence = order.sequence if event.sequence is None else event.sequence
+    return OrderKey(order.occurred_at, seen, sequence)

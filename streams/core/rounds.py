@@ -1,0 +1,179 @@
+"""Rounds: when they run, how they end (SPEC section 4, *Rounds*, *No ticket yet*, *Outcome*).
+
+A `RoundBook` works on one ticket during one engine step: it takes the session row's pending rounds, runs, parks or
+cancels some of them, and collects what that says. The row it leaves behind is read off at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from streams.core import command as commands
+from streams.core.cycle import Rules
+from streams.core.model import (
+    COMMAND,
+    ROUND,
+    TRIGGER_FIRED,
+    Command,
+    Evaluation,
+    Fact,
+    Lapse,
+    Micros,
+    PendingRound,
+    RoundOutcome,
+    TicketRow,
+    Transition,
+)
+
+
+class RoundPolicy(msgspec.Struct, frozen=True):
+    """The settings that rounds obey."""
+
+    join_wait: Micros = 30_000_000
+    act_from: Micros | None = None
+    """Lapses before it are historic; None acts from the beginning."""
+    dry_run: bool = False
+
+
+class RoundBook:
+    """The rounds of one ticket while one step works on them."""
+
+    def __init__(
+        self,
+        *,
+        ticket_id: str,
+        ticket: TicketRow | None,
+        lapse: Lapse | None,
+        pending: tuple[PendingRound, ...],
+        rules: Rules,
+        policy: RoundPolicy,
+        now: Micros,
+    ) -> None:
+        """Open the book on a ticket whose row is `ticket`; `now` is stream time."""
+        self.pending = list(pending)
+        self.lapse = lapse
+        self.records: list[Transition | Evaluation] = []
+        self.commands: list[Command] = []
+        self.timers: list[tuple[Micros, Micros]] = []
+        self.facts: list[Fact] = []
+        self._ticket_id = ticket_id
+        self._ticket = ticket
+        self._rules = rules
+        self._policy = policy
+        self._now = now
+
+    def with_ticket(self, ticket: TicketRow | None) -> None:
+        """Say which row the rounds that now start are to see."""
+        self._ticket = ticket
+
+    def begin(self, lapse: Lapse) -> None:
+        """Start the rounds of a new episode; those that are already due run at once, in the order (due, wait)."""
+        self.lapse = lapse
+        base = max(lapse.occurred_at, lapse.timestamp)
+        if self._policy.act_from is not None and lapse.occurred_at < self._policy.act_from:
+            for wait in self._rules.waits:
+                self._end(wait, RoundOutcome.HISTORIC)
+            return
+        for wait in self._rules.waits:
+            entry = PendingRound(base + wait, wait)
+            # Round 0 is the lapse itself; an `occurred_at` ahead of the record's timestamp does not hold it up.
+            if wait == 0 or entry.due <= self._now:
+                self._start(entry)
+            else:
+                self._keep(entry)
+
+    def reach(self, at: Micros, wait: Micros) -> bool:
+        """Run what stream time reached: a round that is due, or the end of its parking. False for a timer of old."""
+        for entry in self.pending:
+            if entry.wait == wait and entry.next_at == at:
+                self.pending.remove(entry)
+                if entry.parked_until is None:
+                    self._start(entry)
+                else:
+                    self._end(entry.wait, RoundOutcome.UNJOINED)
+                return True
+        return False
+
+    def join(self, update_occurred_at: Micros) -> None:
+        """Run the parked rounds: an update of their ticket, of that instant, was applied."""
+        parked = [entry for entry in self.pending if entry.parked_until is not None]
+        for entry in _in_order(parked):
+            self.pending.remove(entry)
+            self._evaluate(entry, not_before=update_occurred_at)
+
+    def cancel(self) -> None:
+        """End everything that waits as cancelled."""
+        entries, self.pending = self.pending, []
+        for entry in _in_order(entries):
+            self._end(entry.wait, RoundOutcome.CANCELLED)
+
+    def _start(self, entry: PendingRound) -> None:
+        if entry.wait not in self._rules.waits:
+            self._end(entry.wait, RoundOutcome.NO_MATCH)
+        elif self._ticket is not None and self._ticket.fields is not None:
+            self._evaluate(entry, not_before=None)
+        elif entry.due + self._policy.join_wait <= self._now:
+            self._end(entry.wait, RoundOutcome.UNJOINED)
+        else:
+            self._keep(msgspec.structs.replace(entry, parked_until=entry.due + self._policy.join_wait))
+
+    def _keep(self, entry: PendingRound) -> None:
+        self.pending.append(entry)
+        self.timers.append((entry.next_at, entry.wait))
+
+    def _evaluate(self, entry: PendingRound, not_before: Micros | None) -> None:
+        assert self.lapse is not None and self._ticket is not None and self._ticket.fields is not None  # noqa: S101
+        row = self._ticket.fields
+        if row.get("status") == "closed":
+            self._end(entry.wait, RoundOutcome.CLOSED)
+            return
+        fired, copy = self._rules.fire(entry.wait, self.lapse, row)
+        ids = tuple(trigger.id for trigger in fired)
+        actions = copy.net()
+        if not actions:
+            self._end(entry.wait, RoundOutcome.NO_OP if fired else RoundOutcome.NO_MATCH, ids)
+            return
+        issued_at = self.lapse.occurred_at if entry.wait == 0 else entry.due
+        if not_before is not None:
+            issued_at = max(issued_at, not_before)
+        command = commands.command(
+            ticket_id=self._ticket_id,
+            lapse=self.lapse,
+            wait=entry.wait,
+            issued_at=issued_at,
+            fired=fired,
+            copy=copy,
+            actions=actions,
+            ruleset=self._rules.digest,
+        )
+        if self._policy.dry_run:
+            self._end(entry.wait, RoundOutcome.DRY_RUN, ids, command.command_id)
+            return
+        self.commands.append(command)
+        self.facts.append(Fact(COMMAND))
+        self._end(entry.wait, RoundOutcome.COMMANDED, ids, command.command_id)
+
+    def _end(
+        self, wait: Micros, outcome: RoundOutcome, triggers: tuple[str, ...] = (), command_id: str | None = None
+    ) -> None:
+        assert self.lapse is not None  # noqa: S101 -- a round exists only within an episode
+        self.records.append(
+            Evaluation(
+                ticket_id=self._ticket_id,
+                event_id=self.lapse.event_id,
+                occurred_at=self.lapse.occurred_at,
+                episode=self.lapse.episode,
+                wait=wait,
+                outcome=outcome,
+                triggers=triggers,
+                command_id=command_id,
+            )
+        )
+        self.facts.append(Fact(ROUND, (outcome.value,)))
+        self.facts.extend(Fact(TRIGGER_FIRED, (trigger,)) for trigger in triggers)
+
+
+def _in_order(entries: Iterable[PendingRound]) -> list[PendingRound]:
+    return sorted(entries, key=lambda entry: (entry.due, entry.wait))

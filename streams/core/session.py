@@ -1,0 +1,137 @@
+"""The session's transition table: SPEC section 3.
+
+A row of the table is looked up by what is stored and by what the event tells. States other than `active`, `inactive`
+and `ended` are kept as they are and stand here as UNKNOWN; nothing stored, or another session, as NOTHING.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+import msgspec
+
+from streams.core.model import Kind, SessionRow, SessionUpdate
+
+ACTIVE, INACTIVE, ENDED = "active", "inactive", "ended"
+
+
+class Stored(Enum):
+    """What the row holds, as the table sees it."""
+
+    NOTHING = auto()
+    ACTIVE = auto()
+    INACTIVE = auto()
+    ENDED = auto()
+    UNKNOWN = auto()
+
+
+class Told(Enum):
+    """What the event says, as the table sees it."""
+
+    ACTIVE = auto()
+    INACTIVE = auto()
+    ENDED = auto()
+    UNKNOWN = auto()
+
+
+TABLE: dict[tuple[Stored, Told], Kind | None] = {
+    (Stored.NOTHING, Told.INACTIVE): Kind.LAPSED,  # or FIRST_SEEN, by the setting `first_inactive`
+    (Stored.NOTHING, Told.ACTIVE): Kind.OPENED,
+    (Stored.NOTHING, Told.ENDED): Kind.ENDED,
+    (Stored.NOTHING, Told.UNKNOWN): Kind.OTHER,
+    (Stored.ACTIVE, Told.INACTIVE): Kind.LAPSED,
+    (Stored.ACTIVE, Told.ACTIVE): None,
+    (Stored.ACTIVE, Told.ENDED): Kind.ENDED,
+    (Stored.ACTIVE, Told.UNKNOWN): Kind.OTHER,
+    (Stored.INACTIVE, Told.INACTIVE): Kind.REASON_CHANGED,  # none when the reason is the same
+    (Stored.INACTIVE, Told.ACTIVE): Kind.RESUMED,
+    (Stored.INACTIVE, Told.ENDED): Kind.ENDED,
+    (Stored.INACTIVE, Told.UNKNOWN): Kind.OTHER,
+    (Stored.ENDED, Told.INACTIVE): Kind.OTHER,  # ending a session makes it inactive; the state stays `ended`
+    (Stored.ENDED, Told.ACTIVE): Kind.OPENED,
+    (Stored.ENDED, Told.ENDED): None,
+    (Stored.ENDED, Told.UNKNOWN): Kind.OTHER,
+    (Stored.UNKNOWN, Told.INACTIVE): Kind.LAPSED,
+    (Stored.UNKNOWN, Told.ACTIVE): Kind.OPENED,
+    (Stored.UNKNOWN, Told.ENDED): Kind.ENDED,
+    (Stored.UNKNOWN, Told.UNKNOWN): Kind.OTHER,  # none when the state is the same
+}
+
+_STORED = {None: Stored.NOTHING, ACTIVE: Stored.ACTIVE, INACTIVE: Stored.INACTIVE, ENDED: Stored.ENDED}
+_TOLD = {ACTIVE: Told.ACTIVE, INACTIVE: Told.INACTIVE, ENDED: Told.ENDED}
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """What one session event does to the session side."""
+
+    kind: Kind | None
+    """None for a repeat: the event is applied, but nothing happened."""
+    new_session: bool
+    """Nothing was stored, or another session was."""
+    other_session: bool
+    before_state: str | None
+    before_reason: str | None
+    before_channel: str | None
+    state: str
+    reason: str | None
+    session_id: str | None
+    channel: str | None
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether this is a lapse: a new episode that starts rounds."""
+        return self.kind is Kind.LAPSED
+
+    @property
+    def ends_waiting(self) -> bool:
+        """Whether what waits is cancelled: `inactive` is left, the session ended, or a new episode begins."""
+        return self.kind is Kind.ENDED or self.lapsed or (self.before_state == INACTIVE and self.state != INACTIVE)
+
+
+def change(row: SessionRow | None, event: SessionUpdate, *, first_inactive_lapses: bool) -> Change:
+    """Look up what `event` does to the stored session side; `event.state` must not be None."""
+    assert event.state is not None, "tombstones do not reach the transition table"  # noqa: S101 -- narrows the type
+    if row is None or row.state is None:
+        other = False
+        known = None
+    else:
+        other = row.session_id is not None and event.session_id is not None and row.session_id != event.session_id
+        known = None if other else row
+
+    told = _TOLD.get(event.state, Told.UNKNOWN)
+    if known is None:
+        kind = TABLE[Stored.NOTHING, told]
+        if kind is Kind.LAPSED and not first_inactive_lapses:
+            kind = Kind.FIRST_SEEN
+        return Change(
+            kind=kind,
+            new_session=True,
+            other_session=other,
+            before_state=None,
+            before_reason=None,
+            before_channel=None,
+            state=event.state,
+            reason=event.reason if told is Told.INACTIVE else None,
+            session_id=event.session_id,
+            channel=event.channel,
+        )
+
+    stored = _STORED.get(known.state, Stored.UNKNOWN)
+    kind = TABLE[stored, told]
+    if (kind is Kind.REASON_CHANGED and known.reason == event.reason) or (
+        kind is Kind.OTHER and known.state == event.state
+    ):
+        kind = None
+    stays_ended = stored is Stored.ENDED and told is Told.INACTIVE
+    return Change(
+        kind=kind,
+        new_session=False,
+        other_session=False,
+        before_state=known.state,
+        before_reason=known.reason,
+        before_channel=known.channel,
+        state=ENDED if stays_ended else event.state,
+        reason=event.reason if told is Told.INACTIVE and not stays_ended else None,
+        session_id=event.session_id if event.session_id is not None else known.session_id,
+        channel=event.channel if event.channel is not None else known.channel,
+    )

@@ -125,15 +125,15 @@ class Step(msgspec.Struct):
 class DeadLetterLimitExceeded(Exception):
     """More than the allowed share of a topic-partition's recent records is bad: probably the wrong topic."""
 
-    def __init__(self, topic: Topic, partition: int, bad: int, judged: int, limit: float, last: DeadLetter) -> None:
+    def __init__(self, partition: int, last: DeadLetter, *, bad: int, judged: int, limit: float) -> None:
         """Say which topic-partition, how many of how many, and what the last bad record looked like."""
         super().__init__(
-            f"{bad} of the last {judged} records of {topic}-{partition} are bad, more than dead_letter_limit allows "
-            f"({limit:.0%}); the last one, at offset {last.record.offset}, is {last.rejection.code}: "
+            f"{bad} of the last {judged} records of {last.topic}-{partition} are bad, more than dead_letter_limit "
+            f"allows ({limit:.0%}); the last one, at offset {last.record.offset}, is {last.rejection.code}: "
             f"{last.rejection.message}. Nothing of this step was written. Is this the right topic? If it is, raise "
             "dead_letter_limit until the bad records are read past."
         )
-        self.topic = topic
+        self.topic = last.topic
         self.partition = partition
 
 
@@ -402,7 +402,7 @@ class Partition:
         if letter is None or self._limit is None or judged < DEAD_LETTER_JUDGED_FROM:
             return
         if bad > self._limit * judged:
-            raise DeadLetterLimitExceeded(source.topic, self.number, bad, judged, self._limit, letter)
+            raise DeadLetterLimitExceeded(self.number, letter, bad=bad, judged=judged, limit=self._limit)
 
     def _take(self, source: _Input, update: Update, step: Step) -> None:
         record = source.records[source.index]

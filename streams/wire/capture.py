@@ -1,0 +1,143 @@
+"""Capture files: one input record a line, as SPEC section 7 has it.
+
+`{"topic","partition","offset","timestamp","key","value"}`; `value` is the JSON object that was in the record, null for
+a tombstone, or a string with the bytes of anything else. Bytes that are no UTF-8 stand in strings as lone surrogates
+(`\\udc80`…), Python's `surrogateescape`, so that they come back as they were. Beyond the SPEC, a record whose event id
+stands in its `ce_id` header keeps that header in an optional member `headers`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from streams.core.model import Topic
+from streams.core.partition import RawRecord
+
+
+class CapturedRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record out of a capture, in the shape of aiokafka's `ConsumerRecord`; `timestamp` in milliseconds."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+class CaptureLine(msgspec.Struct, frozen=True, gc=False):
+    """One line of a capture."""
+
+    topic: Topic
+    partition: int
+    record: CapturedRecord
+
+
+class CaptureLineError(ValueError):
+    """A line that is no capture line; the text says what is wrong with it."""
+
+
+class _Line(msgspec.Struct):
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: str | None
+    value: msgspec.Raw
+    headers: Mapping[str, str] = {}
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+_decode_text = msgspec.json.Decoder(str).decode
+_decode_object = msgspec.json.Decoder(dict[str, object]).decode
+_TOPICS = {topic.value: topic for topic in Topic}
+
+
+def parse(line: bytes) -> CaptureLine:
+    """Read one line. Raises `CaptureLineError` when it is none."""
+    try:
+        found = _decode_line(line)
+        value = _value_bytes(bytes(found.value))
+        key = None if found.key is None else found.key.encode()
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        try:
+            found, key, value = _parse_leniently(line)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise CaptureLineError(str(error)) from None
+    topic = _TOPICS.get(found.topic)
+    if topic is None:
+        names = " or ".join(f"`{name}`" for name in _TOPICS)
+        raise CaptureLineError(f"`topic` is {found.topic!r}, expected {names} (default names, without prefix)")
+    if found.partition < 0 or found.offset < 0:
+        raise CaptureLineError("`partition` and `offset` must not be negative")
+    headers = tuple((name, text.encode()) for name, text in found.headers.items())
+    return CaptureLine(topic, found.partition, CapturedRecord(found.offset, found.timestamp, key, value, headers))
+
+
+def line(topic: Topic, partition: int, record: RawRecord) -> bytes:
+    """Write one record as a line, with its line feed."""
+    captured: dict[str, object] = {
+        "topic": topic.value,
+        "partition": partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "key": None if record.key is None else _text(record.key),
+    }
+    value = record.value
+    raw = None if value is None else _json_object(value)
+    captured["value"] = None if value is None else _text(value)
+    headers = {name: _text(data) for name, data in record.headers or () if name == "ce_id"}
+    if headers:
+        captured["headers"] = headers
+    if raw is not None:
+        captured["value"] = msgspec.Raw(raw)
+    try:
+        return msgspec.json.encode(captured) + b"\n"
+    except UnicodeEncodeError:
+        if raw is not None:
+            captured["value"] = json.loads(raw)
+        return json.dumps(captured).encode() + b"\n"
+
+
+def _value_bytes(raw: bytes) -> bytes | None:
+    first = raw[:1]
+    if first == b'"':
+        return _decode_text(raw).encode()
+    if first == b"n":
+        return None
+    if first == b"{":
+        return raw
+    raise msgspec.ValidationError("expected an object, null or a string - at `$.value`")
+
+
+def _parse_leniently(text: bytes) -> tuple[_Line, bytes | None, bytes | None]:
+    """Read a line with the standard library, which alone lets lone surrogates through."""
+    found = json.loads(text)
+    value = found["value"]
+    if isinstance(value, dict):
+        data: bytes | None = json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape")
+    elif value is None or isinstance(value, str):
+        data = None if value is None else value.encode(errors="surrogateescape")
+    else:
+        raise TypeError
+    plain = msgspec.convert({**found, "key": None, "value": msgspec.Raw(b"null")}, _Line)
+    key = found["key"]
+    return plain, None if key is None else str(key).encode(errors="surrogateescape"), data
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="surrogateescape")
+
+
+def _json_object(value: bytes) -> bytes | None:
+    """Return the value on one line when it is a JSON object, None when it is anything else."""
+    try:
+        value.decode()
+        _decode_object(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if b"\n" in value or b"\r" in value:
+        return msgspec.json.format(value, indent=-1)
+    return value.strip()

@@ -1,0 +1,255 @@
+"""What the runtime tells of, turned into metrics, after the commit and never before.
+
+A crash between a commit and its call here leaves that step uncounted; nothing is ever counted twice (SPEC section 6).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+
+import msgspec
+from prometheus_client import Metric
+from prometheus_client.exposition import choose_encoder
+
+from streams.core import model
+from streams.core.model import SECOND, Evaluation, Fact, Topic, Transition
+from streams.core.partition import Step
+from streams.telemetry.labels import DEFAULT_CHANNELS, TABLES, LabelDomains
+from streams.telemetry.metrics import METRICS, Instruments, build_labels
+
+COUNTERS_OF_FACTS = {
+    model.TRANSITION: "lapse_session_transitions_total",
+    model.SESSION: "lapse_sessions_total",
+    model.SESSION_ABANDONED: "lapse_sessions_abandoned_total",
+    model.ABANDONMENT: "lapse_abandonments_total",
+    model.TICKET_ABANDONED: "lapse_tickets_abandoned_total",
+    model.FALSE_ABANDONMENT: "lapse_false_abandonments_total",
+    model.ROUND: "lapse_rounds_total",
+    model.TRIGGER_FIRED: "lapse_triggers_fired_total",
+    model.COMMAND: "lapse_commands_total",
+    model.COMMAND_APPLIED: "lapse_commands_applied_total",
+    model.OVERSIZED_MEMBER: "lapse_oversized_members_total",
+    model.EXPIRED_ROW: "lapse_expired_rows_total",
+}
+"""Facts that count something; a fact's labels are in the order of the metric's."""
+
+HISTOGRAMS_OF_FACTS = {
+    model.TIME_TO_ABANDON_SECONDS: "lapse_time_to_abandon_seconds",
+    model.TIME_TO_RETURN_SECONDS: "lapse_time_to_return_seconds",
+    model.COMMAND_APPLY_SECONDS: "lapse_command_apply_seconds",
+}
+"""Facts whose amount is a duration in seconds."""
+
+RECENT = 200
+
+_DOMAINS_OF_FACTS = {
+    fact: next(row.domains() for row in METRICS if row.name == metric) for fact, metric in COUNTERS_OF_FACTS.items()
+}
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """What this worker has counted since it started, and what its tables hold now, for people to read."""
+
+    sessions: int
+    sessions_abandoned: int
+    abandonments: int
+    tickets_abandoned: int
+    false_abandonments: int
+    commands: int
+    commands_applied: int
+    records: int
+    dead_letters: int
+    pending_rounds: int
+    ticket_rows: int
+    session_rows: int
+
+
+class Metrics:
+    """The metrics of one worker and its most recent evaluations; two of them in one process do not meet.
+
+    The gauges of a partition exist from `assigned` to `revoked`: what is told of other partitions still counts, but
+    brings no gauge back. Durations are seconds; a negative one (clocks that disagree) is taken as 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        abandonment_reasons: Iterable[str] = (),
+        channels: Iterable[str] = DEFAULT_CHANNELS,
+        triggers: Iterable[str] = (),
+        ruleset: str = "",
+    ) -> None:
+        """Take the label values that are known beforehand; `triggers` are ids, `ruleset` is the digest."""
+        self._domains = LabelDomains(abandonment_reasons=abandonment_reasons, channels=channels, triggers=triggers)
+        self._instruments = Instruments(self._domains)
+        self._instruments.gauge("lapse_build_info", build_labels()).set(1)
+        self._instruments.gauge("lapse_ruleset_info", (ruleset,)).set(1)
+        self._held: set[int] = set()
+        self._pending: dict[int, int] = {}
+        self._rows: dict[int, tuple[int, int]] = {}
+        self._evaluations: deque[Evaluation] = deque(maxlen=RECENT)
+        self._transitions: deque[Transition] = deque(maxlen=RECENT)
+
+    # --- what the runtime tells --------------------------------------------------------------------------------------
+
+    def stepped(self, partition: int, step: Step, seconds: float, commit_seconds: float | None = None) -> None:
+        """Count a step whose transaction has ended; `commit_seconds` is the transaction's share of `seconds`."""
+        counter = self._instruments.counter
+        for (topic, result), n in step.counts.items():
+            counter("lapse_records_total", (topic.value, result)).inc(n)
+        for topic, n in step.misrouted.items():
+            counter("lapse_misrouted_records_total", (topic.value,)).inc(n)
+        for (topic, code), n in Counter((bad.topic, bad.rejection.code) for bad in step.dead_letters).items():
+            counter("lapse_dead_letters_total", (topic.value, self._domains.bound("code", code))).inc(n)
+        self._count_facts(step.facts)
+        self._remember(step.records)
+        self._instruments.histogram("lapse_step_seconds").observe(max(seconds, 0))
+        self._instruments.histogram("lapse_step_records").observe(step.taken)
+        if commit_seconds is not None:
+            self._instruments.histogram("lapse_commit_seconds").observe(max(commit_seconds, 0))
+        for topic, offset in step.next_offsets.items():
+            self.committed(topic, partition, offset)
+        self._set("lapse_stream_time_timestamp_seconds", (str(partition),), partition, step.stream_time / SECOND)
+
+    def restored(self, partition: int, rows: int, seconds: float) -> None:
+        """Count the rows read back for a partition, which is ready from now on."""
+        self._instruments.counter("lapse_restore_rows_total").inc(rows)
+        self._instruments.histogram("lapse_restore_seconds").observe(max(seconds, 0))
+        self._set("lapse_partition_ready", (str(partition),), partition, 1)
+
+    def assigned(self, partitions: Iterable[int]) -> None:
+        """Note partitions that this worker holds from now on, beside those it held; they are not yet restored."""
+        for partition in set(partitions) - self._held:
+            self._held.add(partition)
+            self._set("lapse_partition_ready", (str(partition),), partition, 0)
+        self._instruments.gauge("lapse_assigned_partitions").set(len(self._held))
+
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """Note partitions that this worker no longer holds: their gauges go."""
+        for partition in self._held.intersection(partitions):
+            self._held.discard(partition)
+            self._pending.pop(partition, None)
+            self._rows.pop(partition, None)
+            self._instruments.forget_partition(partition)
+        self._instruments.gauge("lapse_assigned_partitions").set(len(self._held))
+        self._show_table_sizes()
+
+    def rebalanced(self) -> None:
+        """Count a rebalance of the consumer group."""
+        self._instruments.counter("lapse_rebalances_total").inc()
+
+    def lag(self, topic: Topic, partition: int, records: int, seconds: float | None = None) -> None:
+        """Show how far an input partition's position is behind its end, in records and by the oldest one's age."""
+        labels = (topic.value, str(partition))
+        self._set("lapse_lag_records", labels, partition, max(records, 0))
+        if seconds is not None:
+            self._set("lapse_lag_seconds", labels, partition, max(seconds, 0))
+
+    def committed(self, topic: Topic, partition: int, offset: int) -> None:
+        """Show a committed offset; `stepped` does so itself, this is for the one found when a partition opens."""
+        self._set("lapse_committed_offset", (topic.value, str(partition)), partition, offset)
+
+    def table_rows(self, partition: int, tickets: int, sessions: int) -> None:
+        """Show how many rows the tables of a partition have."""
+        if partition in self._held:
+            self._rows[partition] = (tickets, sessions)
+            self._show_table_sizes()
+
+    def pending_rounds(self, partition: int, n: int) -> None:
+        """Show how many rounds of a partition wait."""
+        if partition in self._held:
+            self._pending[partition] = n
+            self._show_table_sizes()
+
+    def loop_lag(self, seconds: float) -> None:
+        """Note how late the event loop woke a timer."""
+        self._instruments.histogram("lapse_event_loop_lag_seconds").observe(max(seconds, 0))
+
+    def event_age(self, seconds: float) -> None:
+        """Note the age of a step's oldest record at its commit."""
+        self._instruments.histogram("lapse_event_age_seconds").observe(max(seconds, 0))
+
+    # --- what the web shows ------------------------------------------------------------------------------------------
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """Return all metrics and their content type, in the format an Accept header asks for."""
+        encode, content_type = choose_encoder(accept)
+        return encode(_WithoutCreated(self._instruments)), content_type
+
+    def figures(self) -> Figures:
+        """Return the headline figures, summed over labels and partitions."""
+        total = self._instruments.total
+        return Figures(
+            sessions=int(total("lapse_sessions_total")),
+            sessions_abandoned=int(total("lapse_sessions_abandoned_total")),
+            abandonments=int(total("lapse_abandonments_total")),
+            tickets_abandoned=int(total("lapse_tickets_abandoned_total")),
+            false_abandonments=int(total("lapse_false_abandonments_total")),
+            commands=int(total("lapse_commands_total")),
+            commands_applied=int(total("lapse_commands_applied_total")),
+            records=int(total("lapse_records_total")),
+            dead_letters=int(total("lapse_dead_letters_total")),
+            pending_rounds=sum(self._pending.values()),
+            ticket_rows=sum(tickets for tickets, _ in self._rows.values()),
+            session_rows=sum(sessions for _, sessions in self._rows.values()),
+        )
+
+    def triggers_fired(self) -> dict[str, int]:
+        """Return how often each trigger of the ruleset has fired, by its id."""
+        return {id: int(n) for id, n in self._instruments.by_label("lapse_triggers_fired_total").items()}
+
+    def recent_evaluations(self) -> list[Evaluation]:
+        """Return the last `RECENT` evaluations that were committed, newest first."""
+        return list(reversed(self._evaluations))
+
+    def recent_transitions(self) -> list[Transition]:
+        """Return the last `RECENT` transitions that were committed, newest first."""
+        return list(reversed(self._transitions))
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _count_facts(self, facts: list[Fact]) -> None:
+        # Added up by raw labels first: bounding labels and raising a counter cost more than a dictionary entry does.
+        amounts: dict[tuple[str, tuple[str, ...]], float] = {}
+        for fact in facts:
+            histogram = HISTOGRAMS_OF_FACTS.get(fact.name)
+            if histogram is not None:
+                self._instruments.histogram(histogram).observe(max(fact.amount, 0))
+            else:
+                key = (fact.name, fact.labels)
+                amounts[key] = amounts.get(key, 0) + fact.amount
+        for (name, labels), amount in amounts.items():
+            bounded = tuple(map(self._domains.bound, _DOMAINS_OF_FACTS[name], labels))
+            self._instruments.counter(COUNTERS_OF_FACTS[name], bounded).inc(amount)
+
+    def _remember(self, records: list[Transition | Evaluation]) -> None:
+        for record in records:
+            if isinstance(record, Evaluation):
+                self._evaluations.append(record)
+            else:
+                self._transitions.append(record)
+
+    def _set(self, gauge: str, labels: tuple[str, ...], partition: int, value: float) -> None:
+        if partition in self._held:
+            self._instruments.gauge(gauge, labels).set(value)
+
+    def _show_table_sizes(self) -> None:
+        for position, table in enumerate(TABLES):
+            self._instruments.gauge("lapse_table_rows", (table,)).set(sum(n[position] for n in self._rows.values()))
+        self._instruments.gauge("lapse_pending_rounds").set(sum(self._pending.values()))
+
+
+class _WithoutCreated:
+    """The registry as a collector without the client library's `_created` samples.
+
+    They would double the number of counter series; the library's own switch for them is global to the process.
+    """
+
+    def __init__(self, instruments: Instruments) -> None:
+        self._registry = instruments.registry
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._registry.collect():
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            yield family

@@ -247,14 +247,18 @@ class Partition:
         engine: Engine,
         *,
         number: int,
-        partition_count: int,
+        partition_count: int | None,
         decode: Decode,
         rows: RowCodec,
         dead_letter_limit: float | None,
         clock_grace: Micros,
         stream_time: Micros = 0,
     ) -> None:
-        """Begin empty at `stream_time`; `dead_letter_limit` is a share (0.5), None for no limit."""
+        """Begin empty at `stream_time`.
+
+        `dead_letter_limit` is a share (0.5), None for no limit. Where `partition_count` is None, as in a capture that
+        cannot tell, records are not checked for being misrouted.
+        """
         self.number = number
         self.stream_time = stream_time
         self._engine = engine
@@ -317,6 +321,11 @@ class Partition:
     def next_timer(self) -> Micros | None:
         """Stream time at which the earliest timer is due."""
         return self._timers[0][0] if self._timers else None
+
+    @property
+    def pending_rounds(self) -> int:
+        """Rounds that wait or are parked."""
+        return self._pending_rounds
 
     @property
     def table_rows(self) -> dict[str, int]:
@@ -424,8 +433,8 @@ class Partition:
             self._judge_bad_share(source)
 
     def _note_routing(self, topic: Topic, record: RawRecord, step: Step) -> None:
-        key = record.key
-        if key is not None and partition_of(key, self._partition_count) != self.number:
+        key, count = record.key, self._partition_count
+        if key is not None and count is not None and partition_of(key, count) != self.number:
             step.misrouted[topic] += 1
 
     def _too_large(self, topic: Topic, update: Update) -> bool:

@@ -1,0 +1,233 @@
+"""Capture files on disk, read twice: once to see what is where, once in the order of each topic-partition.
+
+A capture interleaves topics and partitions as it was written, while a partition must be merged by time; so the first
+pass notes for every line where it starts and which offset it holds, and the second reads each topic-partition's lines
+in offset order. What is kept in memory is 32 bytes a line, not the lines.
+"""
+
+from __future__ import annotations
+
+import gzip
+import mmap
+import shutil
+import sys
+import tempfile
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from streams.core.model import Topic
+from streams.wire.capture import CapturedRecord, CaptureLineError, parse
+
+STDIN = Path("-")
+_GZIP = b"\x1f\x8b"
+_FORGET_EVERY = 64 * 1024 * 1024
+"""Bytes read between two hints to the kernel that the pages of a file are no longer needed."""
+
+Progress = Callable[[int, int], None]
+"""Called now and then with (bytes done, bytes in all)."""
+
+
+class CaptureError(Exception):
+    """A capture cannot be read; the text names the file and says why."""
+
+
+class BrokenLine(NamedTuple):
+    """A line of a capture that holds no record."""
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        """Format as `file:line: reason`."""
+        return f"{self.file}:{self.line}: {self.reason}"
+
+
+class _Lines:
+    """Where the records of one topic-partition stand, in the order of their offsets."""
+
+    def __init__(self) -> None:
+        self.files = array("H")
+        self.starts = array("Q")
+        self.lengths = array("L")
+        self.offsets = array("q")
+        self.timestamps = array("q")
+        self.sorted = True
+
+    def add(self, file: int, start: int, length: int, record: CapturedRecord) -> None:
+        if self.offsets and record.offset < self.offsets[-1]:
+            self.sorted = False
+        self.files.append(file)
+        self.starts.append(start)
+        self.lengths.append(length)
+        self.offsets.append(record.offset)
+        self.timestamps.append(record.timestamp)
+
+    def order(self) -> Sequence[int]:
+        """Return line numbers in offset order; of equal offsets the one read first comes first."""
+        count = range(len(self.offsets))
+        return count if self.sorted else sorted(count, key=self.offsets.__getitem__)
+
+    def latest_first(self) -> Iterator[int]:
+        """Yield line numbers by falling timestamp; the first one, nearly always the only one asked for, is cheap."""
+        count = range(len(self.timestamps))
+        yield max(count, key=self.timestamps.__getitem__)
+        yield from sorted(count, key=self.timestamps.__getitem__, reverse=True)[1:]
+
+
+class _File:
+    """One capture, mapped into memory; packed or piped ones are unpacked to a temporary file first."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = "<stdin>" if path == STDIN else str(path)
+        try:
+            self._handle = _plain(path)
+            self._handle.seek(0, 2)
+            self.size = self._handle.tell()
+            self.map = mmap.mmap(self._handle.fileno(), 0, access=mmap.ACCESS_READ) if self.size else None
+        except (OSError, EOFError, gzip.BadGzipFile) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise CaptureError(f"{self.name}: cannot read the capture: {reason}") from None
+        self._read = 0
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (start, line) for every line."""
+        if self.map is None:
+            return
+        start = 0
+        while start < self.size:
+            end = self.map.find(b"\n", start)
+            end = self.size if end < 0 else end
+            yield start, self.read(start, end - start)
+            start = end + 1
+
+    def read(self, start: int, length: int) -> bytes:
+        assert self.map is not None  # noqa: S101 -- an empty file has no lines to read
+        self._read += length
+        if self._read > _FORGET_EVERY:
+            self._read = 0
+            self.map.madvise(mmap.MADV_DONTNEED)
+        return self.map[start : start + length]
+
+    def close(self) -> None:
+        if self.map is not None:
+            self.map.close()
+        self._handle.close()
+
+
+class Captures:
+    """Every record of some capture files, by topic and partition. Use as a context manager."""
+
+    def __init__(self, paths: Sequence[Path], progress: Progress | None = None) -> None:
+        """Index all lines of `paths` (`-` is standard input). Raises `CaptureError`."""
+        self.broken: list[BrokenLine] = []
+        self.records = 0
+        self._lines: dict[tuple[int, Topic], _Lines] = {}
+        self._files: list[_File] = []
+        try:
+            for path in paths:
+                self._files.append(_File(path))
+            total, done = sum(file.size for file in self._files), 0
+            for number, file in enumerate(self._files):
+                for at in self._index(number, file):
+                    if progress is not None:
+                        progress(done + at, total)
+                done += file.size
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Captures:
+        """Return the captures, open."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close all files."""
+        self.close()
+
+    def close(self) -> None:
+        """Close all files; temporary ones are gone then."""
+        for file in self._files:
+            file.close()
+
+    @property
+    def partitions(self) -> list[int]:
+        """Partitions that have at least one record, ascending."""
+        return sorted({partition for partition, _ in self._lines})
+
+    def count(self, partition: int) -> int:
+        """Return how many records a partition has."""
+        return sum(len(lines.offsets) for (number, _), lines in self._lines.items() if number == partition)
+
+    def read(self, partition: int, topic: Topic) -> Iterator[CapturedRecord]:
+        """Yield the records of a topic-partition in offset order."""
+        lines = self._lines.get((partition, topic))
+        if lines is None:
+            return
+        for at in lines.order():
+            yield self._record(lines, at)
+
+    def latest(self, usable: Callable[[int, Topic, CapturedRecord], bool]) -> int | None:
+        """Return the highest timestamp (ms) among records that are `usable`; None when there is none."""
+        highest: int | None = None
+        for (partition, topic), lines in self._lines.items():
+            for at in lines.latest_first():
+                if highest is not None and lines.timestamps[at] <= highest:
+                    break
+                if usable(partition, topic, self._record(lines, at)):
+                    highest = lines.timestamps[at]
+                    break
+        return highest
+
+    def _record(self, lines: _Lines, at: int) -> CapturedRecord:
+        return parse(self._files[lines.files[at]].read(lines.starts[at], lines.lengths[at])).record
+
+    def _index(self, number: int, file: _File) -> Iterator[int]:
+        """Note where every record of a file stands; yield now and then how many bytes are done."""
+        for line_number, (start, text) in enumerate(file.lines(), start=1):
+            if line_number % 20_000 == 0:
+                yield start
+            if not text.strip():
+                continue
+            try:
+                found = parse(text)
+            except CaptureLineError as error:
+                self.broken.append(BrokenLine(file.name, line_number, str(error)))
+                continue
+            key = (found.partition, found.topic)
+            if key not in self._lines:
+                self._lines[key] = _Lines()
+            self._lines[key].add(number, start, len(text), found.record)
+            self.records += 1
+        yield file.size
+
+
+def _plain(path: Path) -> IO[bytes]:
+    """Open a capture as a plain, seekable file."""
+    if path == STDIN:
+        return _spilled(_maybe_gzip(sys.stdin.buffer))
+    handle = path.open("rb")
+    if handle.read(2) == _GZIP:
+        handle.seek(0)
+        with handle:
+            return _spilled(gzip.open(handle))
+    handle.seek(0)
+    return handle
+
+
+def _maybe_gzip(stream: IO[bytes]) -> IO[bytes]:
+    head = stream.peek(2)[:2] if hasattr(stream, "peek") else b""
+    return gzip.open(stream) if head == _GZIP else stream  # type: ignore[return-value]
+
+
+def _spilled(stream: IO[bytes] | gzip.GzipFile) -> IO[bytes]:
+    spill = tempfile.TemporaryFile(prefix="lapse-capture-")
+    try:
+        shutil.copyfileobj(stream, spill, 1024 * 1024)
+    except BaseException:
+        spill.close()
+        raise
+    spill.flush()
+    return spill

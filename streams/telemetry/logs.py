@@ -1,0 +1,215 @@
+"""Logs: one handler on standard error for our events and for those of Faust, mode and aiokafka.
+
+Whoever logs, the handler sees to three things: a record's body never gets in (bytes and records are cut down to their
+size or place, tracebacks show no local variables), repeated warnings and errors are limited, and the libraries'
+chatter stays out. Our own code logs by `structlog.get_logger(__name__)`.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import os
+import sys
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TextIO, TypeAlias
+
+import msgspec
+import structlog
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+Format: TypeAlias = Literal["text", "json", "auto"]
+
+LIBRARIES = ("aiohttp", "aiokafka", "asyncio", "faust", "mode")
+
+_MINUTE = 60.0
+_BURST = 5
+_KEYS = 1_024
+_DEPTH = 4
+
+_STAMPS: tuple[Processor, ...] = (
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+)
+
+
+def configure_logging(level: str = "info", format: Format = "auto", stream: TextIO | None = None) -> None:
+    """Set up structlog and the standard library's logging for this process; may be called again.
+
+    `auto` is text on a terminal and JSON elsewhere; `stream` is standard error unless given.
+    """
+    logging.config.dictConfig(logging_config(level, format, stream))
+    logging.captureWarnings(True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *_STAMPS,
+            ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
+def logging_config(level: str = "info", format: Format = "auto", stream: TextIO | None = None) -> dict[str, Any]:
+    """Return the configuration that `configure_logging` hands to `logging.config.dictConfig`.
+
+    Faust's worker throws away the logging it finds and sets up its own when it starts; given this as the Faust
+    setting `logging_config`, it sets up this again.
+    """
+    stream = stream if stream is not None else sys.stderr
+    terminal = stream.isatty()
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "lapse": {
+                "()": _formatter,
+                "text": format == "text" or (format == "auto" and terminal),
+                "colors": terminal and "NO_COLOR" not in os.environ,
+            }
+        },
+        "filters": {
+            "chatter": {"()": WithoutServiceChatter},
+            "bodies": {"()": WithoutBodies},
+            "repeats": {"()": RateLimit},
+        },
+        "handlers": {
+            "lapse": {
+                "class": "logging.StreamHandler",
+                "stream": stream,
+                "formatter": "lapse",
+                "filters": ["chatter", "bodies", "repeats"],
+            }
+        },
+        "root": {"level": level.upper(), "handlers": ["lapse"]},
+        "loggers": {library: {"level": _library_level(level)} for library in LIBRARIES},
+    }
+
+
+def _library_level(level: str) -> str:
+    # At debug, aiokafka prints whole requests, record bodies included; that is never switched on.
+    return {"DEBUG": "INFO", "INFO": "WARNING"}.get(level.upper(), level.upper())
+
+
+def _formatter(text: bool, colors: bool) -> ProcessorFormatter:
+    # Plain tracebacks: structlog's and rich's defaults print local variables, and those hold records.
+    render: list[Processor] = (
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=colors, timestamp_key="ts", exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
+        if text
+        else [structlog.processors.format_exc_info, _in_reading_order, structlog.processors.JSONRenderer()]
+    )
+    return ProcessorFormatter(
+        processors=[ProcessorFormatter.remove_processors_meta, *render],
+        foreign_pre_chain=[*_STAMPS, structlog.stdlib.ExtraAdder(allow=["repeated"])],
+    )
+
+
+def _in_reading_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    first = {key: event[key] for key in ("ts", "level", "event", "logger") if key in event}
+    return {**first, **event}
+
+
+class WithoutServiceChatter(logging.Filter):
+    """Keeps out what mode says of the life of every service.
+
+    It speaks in the name of the module that defines the service, ours included, so that no logger's level silences
+    it; its mark is the service's place in the tree, in brackets.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is to be written."""
+        chatter = record.levelno < logging.WARNING and isinstance(record.msg, str) and record.msg.startswith("[^")
+        return not chatter or logging.root.level <= logging.DEBUG
+
+
+class WithoutBodies(logging.Filter):
+    """Cuts bytes, Kafka records and our own structs in what is logged down to their size, place or type."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record's values where needed; it always passes."""
+        if isinstance(record.msg, dict):
+            record.msg = _without_bodies(record.msg)
+        elif record.args:
+            record.args = _without_bodies(record.args)
+        return True
+
+
+def _without_bodies(value: Any, depth: int = _DEPTH) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, str | int | float | bool | BaseException) or value is None or depth == 0:
+        return value
+    if isinstance(value, msgspec.Struct):
+        return f"<{type(value).__name__}>"
+    record = getattr(value, "message", value)  # a Faust event holds the Kafka record as its message
+    if hasattr(record, "offset") and hasattr(record, "value"):
+        place = (getattr(record, part, "?") for part in ("topic", "partition", "offset"))
+        return f"<record {'/'.join(map(str, place))}>"
+    if isinstance(value, Mapping):
+        return {key: _without_bodies(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        items = [_without_bodies(item, depth - 1) for item in value]
+        unchanged = all(new is old for new, old in zip(items, value, strict=True))
+        return value if unchanged else tuple(items)
+    return value
+
+
+class RateLimit(logging.Filter):
+    """Lets the first few of equal warnings and errors of a minute pass; the next one to pass says how many it hid.
+
+    Equal are those of one logger with the same text before its values are put in: five a minute pass. An event
+    logged with `limit="some key"` passes once a minute for that key. Critical events always pass.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` tells seconds."""
+        super().__init__()
+        self._clock = clock
+        self._windows: OrderedDict[tuple[str, str], _Window] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is to be written."""
+        event = record.msg if isinstance(record.msg, dict) else None
+        limit = event.pop("limit", None) if event is not None else None
+        if limit is None and not logging.WARNING <= record.levelno < logging.CRITICAL:
+            return True
+        text = limit if limit is not None else record.msg if event is None else event.get("event")
+        window = self._window((record.name, str(text)), burst=_BURST if limit is None else 1)
+        if window.left == 0:
+            window.hidden += 1
+            return False
+        window.left -= 1
+        if window.hidden and event is not None:
+            event["repeated"] = window.hidden
+        elif window.hidden:
+            record.repeated = window.hidden
+        window.hidden = 0
+        return True
+
+    def _window(self, key: tuple[str, str], burst: int) -> _Window:
+        now = self._clock()
+        window = self._windows.get(key)
+        if window is None:
+            window = self._windows[key] = _Window(until=now + _MINUTE, left=burst)
+            if len(self._windows) > _KEYS:  # texts with values in them: forget the oldest rather than grow
+                self._windows.popitem(last=False)
+        elif now >= window.until:
+            window.until, window.left = now + _MINUTE, burst
+        return window
+
+
+class _Window(msgspec.Struct):
+    until: float
+    left: int
+    hidden: int = 0

@@ -1,0 +1,142 @@
+"""Arrows point inwards: which package may import which, and which outsiders each may know."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted((ROOT / "streams").rglob("*.py"))
+
+INNER = {"core"}
+MIDDLE = INNER | {"wire", "config", "telemetry"}
+OUTER = MIDDLE | {"offline", "testing"}
+SHELL = OUTER | {"runtime", "web", "demo"}
+
+# Each package may import itself and these packages of ours.
+MAY_IMPORT = {
+    "core": set(),
+    "wire": INNER,
+    "config": INNER,
+    "telemetry": INNER,
+    "offline": OUTER,
+    "testing": OUTER,
+    "runtime": OUTER - {"testing"},
+    "web": OUTER - {"testing"},
+    "demo": SHELL,
+    # Entries know everything; `faust -A streams` finds the app through the package itself.
+    "app": SHELL | {"app"},
+    "cli": SHELL | {"app"},
+    "__main__": {"cli"},
+    "__init__": {"app"},
+}
+
+# These outsiders are known to these packages only.
+ONLY_IN = {
+    "prometheus_client": {"telemetry"},
+    "faust": {"runtime", "app", "__init__"},
+    "mode": {"runtime", "app"},
+    "aiokafka": {"runtime", "app", "demo"},
+    "noida_db": {"demo"},
+    "yaml": {"config"},
+    "pydantic": {"config"},
+    "pydantic_settings": {"config"},
+    "structlog": {"telemetry"},
+    "typer": {"cli"},
+    "rich": {"cli", "demo", "offline"},
+    "uvloop": {"runtime", "app", "demo"},
+    "aiohttp": {"runtime", "web"},
+}
+
+# What a decision must not depend on: clock, chance, files, network, threads, logs.
+IMPURE = {"asyncio", "io", "logging", "os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"}
+
+
+def imports(source: str, package: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, absolute module name) of every import in `source`, wherever it stands."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, *([base] if base else [])])
+            if base == "streams":
+                yield from ((node.lineno, f"streams.{alias.name}") for alias in node.names)
+            else:
+                yield node.lineno, base
+
+
+def unit(name: str) -> str:
+    """Return the package of ours that a module belongs to: `core` of `streams.core.model`."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def found() -> Iterator[tuple[str, str, str]]:
+    """Yield (where, unit, imported module) over the whole of `streams`."""
+    for path in MODULES:
+        relative = path.relative_to(ROOT).with_suffix("")
+        package = ".".join(relative.parts[:-1])
+        own = unit(".".join(relative.parts[:-1] if relative.name == "__init__" else relative.parts))
+        for line, name in imports(path.read_text(), package):
+            yield f"{path.relative_to(ROOT)}:{line}", own, name
+
+
+def outsiders() -> list[tuple[str, str, str]]:
+    return [(where, own, name.split(".")[0]) for where, own, name in found() if name.split(".")[0] != "streams"]
+
+
+def test_every_package_has_its_place():
+    assert {own for _, own, _ in found()} <= set(MAY_IMPORT)
+
+
+def test_arrows_point_inwards():
+    wrong = [
+        f"{where}: {own} imports {name}"
+        for where, own, name in found()
+        if name.split(".")[0] == "streams" and (target := unit(name)) != own and target not in MAY_IMPORT[own]
+    ]
+    assert wrong == []
+
+
+def test_core_knows_the_standard_library_and_msgspec_only():
+    allowed = sys.stdlib_module_names | {"msgspec"}
+    wrong = [f"{where}: {name}" for where, own, name in outsiders() if own == "core" and name not in allowed]
+    assert wrong == []
+
+
+def test_core_has_no_clock_no_chance_and_no_io():
+    wrong = [f"{where}: {name}" for where, own, name in outsiders() if own == "core" and name in IMPURE]
+    assert wrong == []
+
+
+def test_outsiders_stay_where_they_belong():
+    wrong = [
+        f"{where}: {own} imports {name}"
+        for where, own, name in outsiders()
+        if name in ONLY_IN and own not in ONLY_IN[name]
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        ("import faust", ["faust"]),
+        ("from streams.core import model", ["streams.core"]),
+        ("from streams import runtime", ["streams.runtime"]),
+        ("def f():\n    from aiokafka.errors import KafkaError", ["aiokafka.errors"]),
+        ("from .model import Topic", ["streams.core.model"]),
+        ("from ..runtime import app", ["streams.runtime"]),
+        ("from .. import runtime", ["streams.runtime"]),
+        ("import a, b.c", ["a", "b.c"]),
+    ],
+)
+def test_every_form_of_import_is_seen(source, seen):
+    assert [name for _, name in imports(source, "streams.core")] == seen

@@ -145,23 +145,15 @@ def test_the_body_of_a_record_is_never_logged(format, terminal):
     update = TicketUpdate("1", "e", 0, 0, {"subject": CANARY})
     event = SimpleNamespace(message=record, value=body)
     ours, theirs = structlog.get_logger("streams.test"), logging.getLogger("faust.streams")
-    for value in (
-        body,
-        bytearray(body),
-        record,
-        event,
-        update,
-        [record],
-        {"batch": (record, update)},
-        {record.offset: event},
-    ):
-        ours.warning("ours", value=value)
-        theirs.warning("theirs %r", value)
-        theirs.error("both %r %s", 1, value)
+    nested = {"batch": (record, update), record.offset: [event]}
+    for n, value in enumerate((body, bytearray(body), record, event, update, [record], nested)):
+        ours.warning(f"ours {n}", value=value)
+        theirs.warning(f"theirs {n} %r", value)
+        theirs.error(f"both {n} %r %s", 1, value)
     logging.getLogger("aiokafka.conn").debug("Request %s", CANARY)
     try:
         local = record.value.decode()
-        raise LookupError("no row for it")  # noqa: TRY301
+        raise LookupError("no row for it")
     except LookupError:
         assert local
         ours.exception("step failed")

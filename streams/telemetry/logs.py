@@ -2,7 +2,8 @@
 
 Whoever logs, the handler sees to three things: a record's body never gets in (bytes and records are cut down to their
 size or place, tracebacks show no local variables), repeated warnings and errors are limited, and the libraries'
-chatter stays out. Our own code logs by `structlog.get_logger(__name__)`.
+chatter stays out. Our own code logs by `logging.getLogger(__name__)`; values in `extra` become members of the event,
+and `extra={"limit": "some key"}` limits an event to once a minute.
 """
 
 from __future__ import annotations
@@ -111,8 +112,20 @@ def _formatter(text: bool, colors: bool) -> ProcessorFormatter:
     )
     return ProcessorFormatter(
         processors=[ProcessorFormatter.remove_processors_meta, *render],
-        foreign_pre_chain=[*_STAMPS, structlog.stdlib.ExtraAdder(allow=["repeated"])],
+        foreign_pre_chain=[*_STAMPS, _extras],
     )
+
+
+_all_extras = structlog.stdlib.ExtraAdder()
+_own_extras = structlog.stdlib.ExtraAdder(allow=["repeated"])
+
+
+def _extras(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    # What the libraries put in `extra` is meant for handlers of their own.
+    ours = event["_record"].name.startswith("streams")
+    extras = (_all_extras if ours else _own_extras)(logger, method, {"_record": event["_record"]})
+    del extras["_record"]
+    return {**event, **_without_bodies(extras)}
 
 
 def _in_reading_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -169,7 +182,8 @@ class RateLimit(logging.Filter):
     """Lets the first few of equal warnings and errors of a minute pass; the next one to pass says how many it hid.
 
     Equal are those of one logger with the same text before its values are put in: five a minute pass. An event
-    logged with `limit="some key"` passes once a minute for that key. Critical events always pass.
+    logged with `limit="some key"`, in `extra` or to structlog, passes once a minute for that key. Critical events
+    always pass.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -181,7 +195,7 @@ class RateLimit(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record is to be written."""
         event = record.msg if isinstance(record.msg, dict) else None
-        limit = event.pop("limit", None) if event is not None else None
+        limit = (event if event is not None else vars(record)).pop("limit", None)
         if limit is None and not logging.WARNING <= record.levelno < logging.CRITICAL:
             return True
         text = limit if limit is not None else record.msg if event is None else event.get("event")
@@ -190,10 +204,8 @@ class RateLimit(logging.Filter):
             window.hidden += 1
             return False
         window.left -= 1
-        if window.hidden and event is not None:
-            event["repeated"] = window.hidden
-        elif window.hidden:
-            record.repeated = window.hidden
+        if window.hidden:
+            (event if event is not None else vars(record))["repeated"] = window.hidden
         window.hidden = 0
         return True
 

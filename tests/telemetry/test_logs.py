@@ -217,6 +217,18 @@ def test_a_limit_key_lets_an_event_pass_once_a_minute(stream):
     assert "limit" not in events(stream)[0]
 
 
+def test_the_standard_librarys_way_carries_values_and_a_limit_too(stream):
+    configure_logging(stream=stream)
+    log = logging.getLogger("streams.runtime.test")
+    for offset in range(3):
+        log.warning("misrouted record", extra={"offset": offset, "value": b"body", "limit": "misrouted"})
+    logging.getLogger("faust.app").warning("theirs", extra={"no_alert": True})
+    ours, theirs = events(stream)
+    assert (ours["offset"], ours["value"]) == (0, "<4 bytes>")
+    assert "limit" not in ours
+    assert "no_alert" not in theirs
+
+
 def test_information_and_critical_events_are_not_limited(stream):
     configure_logging(stream=stream)
     log = structlog.get_logger("streams.test")

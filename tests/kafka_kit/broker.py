@@ -50,7 +50,9 @@ DEFAULTS: Mapping[str, str] = {
     "log.cleaner.dedupe.buffer.size": "16777216",
     "message.max.bytes": str(2 << 20),
     "replica.fetch.max.bytes": str(4 << 20),
-    "controlled.shutdown.enable": "false",
+    # A killed broker's old registration must lapse before the new one may serve: 2 s, not 9.
+    "broker.session.timeout.ms": "2000",
+    "broker.heartbeat.interval.ms": "500",
 }
 
 
@@ -86,6 +88,17 @@ class Broker:
     def log(self) -> Path:
         """What the broker printed (warnings and errors), over all its starts."""
         return self._dir / "broker.log"
+
+    @property
+    def lost_markers(self) -> int:
+        """How often the broker dropped the end of a committed transaction, for reasons of its own.
+
+        Kafka 4.3.1 with one replica: a broker that restarts (or shuts down) between the answer to a commit and its
+        markers may find the partitions without a leader for a moment, takes them for deleted and drops the markers.
+        The records then stay invisible until the same producer ends another transaction there. Not the fault of a
+        client, and no client can mend it; let clients rest for an instant before you stop or kill the broker.
+        """
+        return self.log.read_text(errors="replace").count("while trying to send transaction markers")
 
     @property
     def pid(self) -> int | None:
@@ -147,7 +160,11 @@ class Broker:
             shutil.rmtree(self._dir, ignore_errors=True)
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from tests.kafka_kit import Broker
+from tests.kafka_kit import Broker, KafkaKitError
 from tests.kafka_kit.fixtures import require_java
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -39,6 +39,7 @@ async def test_data_and_port_outlive_a_stop_a_kill_and_a_freeze():
         for value, restart in ((b"1", broker.stop), (b"2", broker.kill), (b"3", None)):
             await _write(broker, "t", value)
             seen.append(value)
+            await asyncio.sleep(0.5)  # see Broker.lost_markers
             if restart is not None:
                 restart()
                 assert broker.pid is None
@@ -48,13 +49,12 @@ async def test_data_and_port_outlive_a_stop_a_kill_and_a_freeze():
                 broker.resume()
             assert broker.bootstrap == where
             assert await _read(broker, "t", len(seen)) == seen
+        assert broker.lost_markers == 0
     assert broker.pid is None
     assert not broker.log.parent.exists()
 
 
 async def test_settings_go_over_the_defaults_and_a_bad_one_is_told():
     require_java()
-    broker = Broker({"num.network.threads": "none"})
-    with pytest.raises(Exception, match=r"num\.network\.threads"):
-        broker.start()
-    broker.close()
+    with pytest.raises(KafkaKitError, match=r"num\.network\.threads"), Broker({"num.network.threads": "none"}):
+        pass

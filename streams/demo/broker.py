@@ -6,19 +6,18 @@ a rebalance wedges its groups, and it applies retention to record timestamps at 
 
 from __future__ import annotations
 
-import ctypes
 import importlib.resources
 import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from streams.demo.processes import child_arguments
 
 TOPIC_CONFIG = {"retention.ms": "-1"}
 """What every topic on this broker needs, or records with old timestamps are gone as soon as they are written."""
@@ -26,7 +25,6 @@ TOPIC_CONFIG = {"retention.ms": "-1"}
 _READY_SECONDS = 20.0
 _STOP_SECONDS = 5.0
 _ADDRESS = re.compile(r"^\s*kafka\s+(\S+:\d+)\s*$", re.MULTILINE)
-_PR_SET_PDEATHSIG = 1
 
 
 class BrokerFailed(Exception):
@@ -98,9 +96,7 @@ class EmbeddedBroker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # A session of its own: Ctrl-C in the terminal must reach the worker first, and the broker last.
-                start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no threads yet
+                **child_arguments(),
             )
 
     def _wait_for_address(self, log: Path) -> str:
@@ -129,8 +125,3 @@ def _binary() -> Path:
     if not binary.is_file():
         raise BrokerFailed(f"the package noida-db has no program for this platform ({binary}). {_WAY_OUT}")
     return binary
-
-
-def _die_with_parent() -> None:
-    """Have the kernel end the broker when the demo is killed so hard that it cannot do so itself."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,200 @@
+"""Shows a story: on a terminal figures above and the last happenings below, redrawn in place; elsewhere plain lines."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from streams.core.model import RoundOutcome
+from streams.demo.story import Happening, Story, duration
+
+_WORDS = {
+    "opened": ("opened", "dim"),
+    "left": ("left", "yellow"),
+    "back": ("came back", "green"),
+    "ended": ("ended", "dim"),
+    "command": ("command", "bold cyan"),
+    "applied": ("applied", "cyan"),
+    RoundOutcome.CANCELLED: ("cancelled", "magenta"),
+    RoundOutcome.UNJOINED: ("unjoined", "dim"),
+    RoundOutcome.CLOSED: ("closed", "dim"),
+}
+"""What a happening is called, and its colour."""
+
+_FIGURES_EVERY = 5.0
+_HEADER_LINES = 11
+
+
+class Screen(Protocol):
+    """Where a demo is shown."""
+
+    def note(self, text: str) -> None:
+        """Say what the demo itself is doing."""
+
+    def tell(self, happening: Happening) -> None:
+        """Show one more thing that happened."""
+
+    def refresh(self, story: Story, now: float) -> None:
+        """Bring the figures up to date; called several times a second."""
+
+    def close(self) -> None:
+        """Give the terminal back."""
+
+
+def screen_for(console: Console, title: str) -> Screen:
+    """Return the screen that suits where the output goes."""
+    return LiveScreen(console, title) if console.is_terminal else PlainScreen(console, title)
+
+
+class PlainScreen:
+    """One line for each thing that happens, and the figures every few seconds: for logs, pipes and tests."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        """Print to `console`."""
+        self._console = console
+        self._next = 0.0
+        self.note(title)
+
+    def note(self, text: str) -> None:
+        """Print it."""
+        self._print(text)
+
+    def tell(self, happening: Happening) -> None:
+        """Print it with its time of day and ticket."""
+        word, _ = _WORDS[happening.what]
+        self._print(f"{_clock(happening.at)}  {happening.ticket:>6}  {word:<9}  {happening.text}")
+
+    def refresh(self, story: Story, now: float) -> None:
+        """Print the figures when the last ones are five seconds old."""
+        if now >= self._next:
+            self._next = now + _FIGURES_EVERY
+            cells = [f"{name} {total:,} ({rate:.1f}/s)" for name, total, rate in _rates(story, now)]
+            self._print("--- " + ", ".join(cells) + f"; {_abandonment(story)}")
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class LiveScreen:
+    """The whole terminal, redrawn in place, given back at the end."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        """Take over the terminal of `console`."""
+        self._console = console
+        self._title = title
+        self._note = ""
+        self._last: deque[Happening] = deque(maxlen=200)
+        self._live = Live(console=console, screen=True, auto_refresh=False)
+        self._live.start()
+
+    def note(self, text: str) -> None:
+        """Show it in the frame's lower edge."""
+        self._note = text
+        self._live.update(Panel(Text(text), title=self._title, title_align="left"), refresh=True)
+
+    def tell(self, happening: Happening) -> None:
+        """Add it to the list; the next refresh shows it."""
+        self._last.append(happening)
+
+    def refresh(self, story: Story, now: float) -> None:
+        """Redraw."""
+        self._live.update(self._picture(story, now), refresh=True)
+
+    def close(self) -> None:
+        """Leave the alternate screen."""
+        self._live.stop()
+
+    def _picture(self, story: Story, now: float) -> RenderableType:
+        lines = Table.grid(padding=(0, 2), expand=True)
+        for name in ("time", "ticket", "what"):
+            lines.add_column(name, no_wrap=True)
+        lines.add_column("text", ratio=1, no_wrap=True, overflow="ellipsis")
+        for happening in list(self._last)[-max(3, self._console.height - _HEADER_LINES) :]:
+            word, style = _WORDS[happening.what]
+            text = Text(happening.text, style=style)
+            lines.add_row(Text(_clock(happening.at), "dim"), happening.ticket, Text(word, style), text)
+        running = duration(now - story.started)
+        head = Panel(_head(story, now), title=self._title, title_align="left", subtitle=running, subtitle_align="right")
+        height = self._console.height - _HEADER_LINES + 2
+        body = Panel(lines, title="what happens", title_align="left", subtitle=self._note, height=max(5, height))
+        return Group(head, body)
+
+
+def summary(story: Story, now: float) -> RenderableType:
+    """Return what is left to say at the end."""
+    table = Table(
+        title=f"Lapse demo, {duration(now - story.started)}", title_justify="left", show_header=False, box=None
+    )
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(style="dim")
+    table.add_row("records fed", f"{story.fed.total:,}", "ticket updates and session states")
+    table.add_row("transitions", f"{story.transitions.total:,}", _counts(story.kinds))
+    table.add_row("rounds", f"{story.rounds.total:,}", _counts(story.outcomes))
+    exactly = "each exactly once" if not story.repeated_commands else f"{story.repeated_commands} REPEATED"
+    table.add_row("commands", f"{story.commands.total:,}", f"{exactly}; {_counts(story.actions)}")
+    table.add_row("applied", f"{story.applied:,}", "commands that the demo's helpdesk wrote back as ticket updates")
+    table.add_row("abandonments", f"{story.abandonments:,}", _abandonment(story))
+    table.add_row("dead letters", f"{story.dead_letters.total():,}", _counts(story.dead_letters))
+    return table
+
+
+def _head(story: Story, now: float) -> RenderableType:
+    grid = Table.grid(padding=(0, 3))
+    grid.add_column(style="bold")
+    grid.add_column(justify="right")
+    grid.add_column(justify="right", style="green")
+    grid.add_column(style="dim")
+    notes = ["", _counts(story.kinds), _counts(story.outcomes), _counts(story.actions)]
+    for (name, total, rate), note in zip(_rates(story, now), notes, strict=True):
+        grid.add_row(name, f"{total:,}", f"{rate:.1f}/s", note)
+    delay = story.delay()
+    seen = (
+        ""
+        if delay is None
+        else f"{delay[0] * 1000:,.0f} ms from event to transition read (90 %: {delay[1] * 1000:,.0f} ms)"
+    )
+    grid.add_row("abandonments", f"{story.abandonments:,}", "", _abandonment(story))
+    grid.add_row("dead letters", f"{story.dead_letters.total():,}", "", _counts(story.dead_letters))
+    grid.add_row("delay", "", "", seen)
+    return grid
+
+
+def _rates(story: Story, now: float) -> list[tuple[str, int, float]]:
+    named = {
+        "records fed": story.fed,
+        "transitions": story.transitions,
+        "rounds": story.rounds,
+        "commands": story.commands,
+    }
+    return [(name, rate.total, rate.per_second(now)) for name, rate in named.items()]
+
+
+def _abandonment(story: Story) -> str:
+    if not story.sessions:
+        return "no sessions yet"
+    share = len(story.abandoned_sessions) / len(story.sessions)
+    text = f"{len(story.abandoned_sessions):,} of {len(story.sessions):,} sessions abandoned ({share:.0%})"
+    if story.abandonments:
+        false = story.false_abandonments / story.abandonments
+        text += f", {false:.0%} back within {duration(story.false_window)}"
+    return text
+
+
+def _counts(counter: dict[str, int]) -> str:
+    named = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in named)
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")

@@ -1,0 +1,176 @@
+"""What the output topics tell, as a person would say it: figures so far, and the last things that happened.
+
+Fed with the values of `session-transitions` and `action-commands` in the order read; knows neither Kafka nor a screen.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, deque
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from streams.core.model import Kind, RoundOutcome
+from streams.core.triggers import TAG_ACTIONS
+
+Seconds = float
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Happening(msgspec.Struct, frozen=True):
+    """One line of the story; `at` in seconds since the epoch, `what` one of the words the screen has a colour for."""
+
+    at: Seconds
+    ticket: str
+    what: str
+    text: str
+
+
+class Rate:
+    """How often something happens, over the last ten seconds."""
+
+    SPAN: Seconds = 10.0
+
+    def __init__(self, started: Seconds) -> None:
+        """Start counting at `started`, so that the first seconds are no thinner than the later ones."""
+        self._started = started
+        self._added: deque[tuple[Seconds, int]] = deque()
+        self.total = 0
+
+    def add(self, now: Seconds, count: int = 1) -> None:
+        """Note that it happened `count` times."""
+        self._added.append((now, count))
+        self.total += count
+
+    def per_second(self, now: Seconds) -> float:
+        """Return the rate over the last ten seconds, or since the start when that is less long ago."""
+        while self._added and self._added[0][0] <= now - self.SPAN:
+            self._added.popleft()
+        return sum(count for _, count in self._added) / max(1.0, min(self.SPAN, now - self._started))
+
+
+class Story:
+    """The figures of one demo. Times are seconds since the epoch, durations seconds."""
+
+    def __init__(self, started: Seconds, abandonment_reasons: frozenset[str], false_window: Seconds) -> None:
+        """Begin at `started`; a return within `false_window` makes an abandonment a false one."""
+        self.started = started
+        self.reasons = abandonment_reasons
+        self.false_window = false_window
+        self.fed = Rate(started)
+        self.transitions = Rate(started)
+        self.rounds = Rate(started)
+        self.commands = Rate(started)
+        self.kinds: Counter[str] = Counter()
+        self.outcomes: Counter[str] = Counter()
+        self.actions: Counter[str] = Counter()
+        self.abandonments = 0
+        self.false_abandonments = 0
+        self.applied = 0
+        self.repeated_commands = 0
+        self.sessions: set[str] = set()
+        self.abandoned_sessions: set[str] = set()
+        self.delays: deque[Seconds] = deque(maxlen=500)
+        self.dead_letters: Counter[str] = Counter()
+        self._left: dict[str, tuple[Seconds, bool]] = {}
+        self._command_ids: set[str] = set()
+
+    def record(self, value: bytes, now: Seconds) -> Happening | None:
+        """Take in one value of `session-transitions`; return what to tell of it, if anything."""
+        told = _decode(value)
+        return self._transition(told, now) if told["type"] == "transition" else self._evaluation(told, now)
+
+    def command(self, value: bytes, now: Seconds) -> Happening:
+        """Take in one value of `action-commands`."""
+        told = _decode(value)
+        self.commands.add(now)
+        self.repeated_commands += told["command_id"] in self._command_ids
+        self._command_ids.add(told["command_id"])
+        triggers = [trigger["id"] for trigger in told["triggers"]]
+        self.actions.update(triggers)
+        waited = f" after {duration(told['wait_ms'] / 1000)}" if told["wait_ms"] else ""
+        actions = ", ".join(_action(action) for action in told["actions"])
+        text = f"{actions}  ({' + '.join(triggers)}{waited})"
+        return Happening(_seconds(told["issued_at"]), told["ticket_id"], "command", text)
+
+    def dead_letter(self, headers: Mapping[str, bytes]) -> None:
+        """Count one dead letter by its code."""
+        self.dead_letters[headers.get("lapse.error.code", b"?").decode()] += 1
+
+    def delay(self) -> tuple[Seconds, Seconds] | None:
+        """Return median and 90th percentile from an event to its transition record being read; None before any."""
+        if len(self.delays) < 2:
+            return None
+        return statistics.median(self.delays), statistics.quantiles(self.delays, n=10)[-1]
+
+    def _transition(self, told: dict[str, Any], now: Seconds) -> Happening | None:
+        self.transitions.add(now)
+        kind, ticket, at = told["kind"], told["ticket_id"], _seconds(told["occurred_at"])
+        self.kinds[kind] += 1
+        if at >= self.started:
+            self.delays.append(now - at)
+        session = told["session_id"] or ticket
+        self.sessions.add(session)
+        if kind == Kind.LAPSED:
+            reason = told["reason"]
+            abandoned = reason in self.reasons
+            if abandoned:
+                self.abandonments += 1
+                self.abandoned_sessions.add(session)
+            self._left[ticket] = (at, abandoned)
+            times = "" if told["episode"] == 1 else f", time {told['episode']}"
+            return Happening(at, ticket, "left", f"{told['from'] or 'nothing'} → inactive, {_words(reason)}{times}")
+        left, abandoned = self._left.pop(ticket, (None, False))
+        if kind == Kind.RESUMED:
+            if left is None:
+                return Happening(at, ticket, "back", "inactive → active")
+            away = at - left
+            false = abandoned and away <= self.false_window
+            self.false_abandonments += false
+            note = ", so that was a false abandonment" if false else ""
+            return Happening(at, ticket, "back", f"inactive → active after {duration(away)}{note}")
+        if kind == Kind.OPENED:
+            return Happening(at, ticket, "opened", f"a conversation on {told['channel'] or 'an unknown channel'}")
+        if kind == Kind.ENDED:
+            return Happening(at, ticket, "ended", f"{told['from'] or 'nothing'} → ended, {_words(told['reason'])}")
+        return None
+
+    def _evaluation(self, told: dict[str, Any], now: Seconds) -> Happening | None:
+        self.rounds.add(now)
+        outcome = told["outcome"]
+        self.outcomes[outcome] += 1
+        waited = f"the round due {duration(told['wait_ms'] / 1000)} after leaving"
+        text = {
+            RoundOutcome.CANCELLED: f"{waited} is off",
+            RoundOutcome.UNJOINED: "no ticket came: nothing to act on",
+            RoundOutcome.CLOSED: "the ticket is closed: no trigger fires",
+        }.get(outcome)
+        return None if text is None else Happening(now, told["ticket_id"], outcome, text)
+
+
+def duration(seconds: Seconds) -> str:
+    """Say a duration shortly.
+
+    >>> duration(0.25), duration(4.04), duration(75)
+    ('0.2 s', '4 s', '1 min 15 s')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def _action(action: dict[str, Any]) -> str:
+    field, value = action["field"], action["value"]
+    shown = " ".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
+    return f"{field.replace('_', ' ')} {shown}" if field in TAG_ACTIONS else f"{field} = {shown}"
+
+
+def _words(reason: str | None) -> str:
+    return "no reason given" if reason is None else reason.replace("_", " ")
+
+
+def _seconds(instant: str) -> Seconds:
+    return datetime.fromisoformat(instant).timestamp()

@@ -1,0 +1,95 @@
+"""The worker of the demo: `lapse run` as a process of its own, as in life."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from asyncio.subprocess import Process
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from streams.demo.processes import child_arguments
+
+_STOP_SECONDS = 30.0
+_LOG_TAIL = 15
+
+
+class WorkerFailed(Exception):
+    """The worker ended by itself, or with an error; the text has the end of its log."""
+
+
+class Worker:
+    """One `lapse run` with its settings in a file; its log stands beside it."""
+
+    def __init__(self, process: Process, log: Path) -> None:
+        """Hold a process that `start` has started."""
+        self._process = process
+        self._log = log
+
+    @classmethod
+    async def start(cls, folder: Path, settings: Mapping[str, Any]) -> Self:
+        """Start it in `folder`. Settings of the user's environment don't reach it: those given are all it has."""
+        config, log = folder / "lapse.yaml", folder / "worker.log"
+        config.write_text(json.dumps(settings, indent=2))  # JSON is YAML
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("LAPSE_")}
+        with log.open("wb") as out:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "streams", "run", "--config", str(config)),
+                cwd=folder,
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=out,
+                stderr=asyncio.subprocess.STDOUT,
+                **child_arguments(),
+            )
+        return cls(process, log)
+
+    async def ended(self) -> None:
+        """Return never while it runs; raise WorkerFailed when it has ended without being asked to."""
+        code = await self._process.wait()
+        raise WorkerFailed(f"the worker ended with exit code {code}; its log ends with:\n{self._tail()}")
+
+    async def stop(self) -> None:
+        """Ask it to end (SIGTERM) and wait. Raises WorkerFailed when it does not end well."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                code = await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+            raise WorkerFailed(f"the worker did not end within {_STOP_SECONDS:.0f} s of SIGTERM") from None
+        if code != 0:
+            raise WorkerFailed(f"the worker ended with exit code {code}; its log ends with:\n{self._tail()}")
+
+    def kill(self) -> None:
+        """End it at once, when nothing else will do."""
+        if self._process.returncode is None:
+            self._process.kill()
+
+    def _tail(self) -> str:
+        lines = self._log.read_text(errors="replace").rstrip().splitlines()
+        return "\n".join(f"  {line}" for line in lines[-_LOG_TAIL:]) or "  (nothing)"
+
+
+async def until_ready(page: str) -> None:
+    """Return once the worker's `/readyz` says that every partition is restored."""
+
+    def ready() -> bool:
+        try:
+            with urllib.request.urlopen(f"{page}readyz", timeout=2) as answer:  # noqa: S310 - our own loopback page
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    while True:
+        if await asyncio.to_thread(ready):
+            return
+        await asyncio.sleep(0.1)

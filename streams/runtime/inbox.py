@@ -1,0 +1,110 @@
+"""Where the records of one topic-partition wait between the fetch and the step."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from aiokafka import ConsumerRecord, TopicPartition
+
+from streams.core.model import Micros
+
+
+class Fetch(NamedTuple):
+    """What one fetch brought for one topic-partition: the value of a Faust event."""
+
+    records: Sequence[ConsumerRecord]
+    """In offset order, never empty."""
+    arrived: Micros
+    """The clock when the broker's answer was there."""
+    generation: int
+    """The consumer group's generation at that moment."""
+
+
+class Inbox:
+    """Takes fetches in offset order, without gap or repeat; what does not fit is dropped, since it will be read again.
+
+    The consumer counts a fetch in with `expect` when it hands it to Faust, the agent brings it with `put`. Between the
+    two it is under way: as long as anything is, nobody may believe that the topic is at its end.
+    """
+
+    __slots__ = (
+        "_fetches",
+        "_under_way",
+        "_wake",
+        "generation",
+        "held",
+        "limit",
+        "next_offset",
+        "paused",
+        "queued",
+        "tp",
+    )
+
+    def __init__(
+        self, tp: TopicPartition, next_offset: int, generation: int, limit: int, wake: Callable[[], None]
+    ) -> None:
+        """Begin at `next_offset` in `generation`; `wake` is called when something came."""
+        self.tp = tp
+        self.next_offset = next_offset
+        """Offset after the last record received."""
+        self.generation = generation
+        self.limit = limit
+        """Records that may wait before no more are fetched."""
+        self.queued = 0
+        """Records that wait here."""
+        self.held = 0
+        """Records that were taken out and still wait, held back for the other topic."""
+        self.paused = False
+        """Whether the consumer was told to fetch no more of this topic-partition for now."""
+        self._fetches: deque[tuple[Sequence[ConsumerRecord], Micros]] = deque()
+        self._under_way = 0
+        self._wake = wake
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that the consumer handed over has come."""
+        return self._under_way == 0
+
+    @property
+    def full(self) -> bool:
+        """Whether enough waits that no more should be fetched."""
+        return self.queued + self.held >= self.limit
+
+    @property
+    def eased(self) -> bool:
+        """Whether so little waits that fetching should go on."""
+        return 2 * (self.queued + self.held) < self.limit
+
+    def expect(self) -> None:
+        """Note that a fetch of this generation is on its way through Faust."""
+        self._under_way += 1
+
+    def put(self, fetch: Fetch) -> None:
+        """Take a fetch; drop it when it is of another generation, and drop records that were received before."""
+        if fetch.generation != self.generation:
+            return
+        self._under_way -= 1
+        records = fetch.records
+        if records[0].offset < self.next_offset:
+            records = [record for record in records if record.offset >= self.next_offset]
+            if not records:
+                return
+        self.next_offset = records[-1].offset + 1
+        self.queued += len(records)
+        self._fetches.append((records, fetch.arrived))
+        self._wake()
+
+    def take(self) -> deque[tuple[Sequence[ConsumerRecord], Micros]]:
+        """Return all fetches that wait, oldest first, with the clock at their arrival, and forget them."""
+        taken, self._fetches = self._fetches, deque()
+        self.queued = 0
+        return taken
+
+    def enter(self, generation: int, limit: int) -> None:
+        """Go on in another generation: what is still under way belongs to the old one and will be read again."""
+        self.generation = generation
+        self.limit = limit
+        self._under_way = 0
+        self.paused = False

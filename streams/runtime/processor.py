@@ -1,0 +1,217 @@
+"""The loop of one partition: everything that lies in its two inboxes, one step, one transaction, and again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from aiokafka import TopicPartition
+
+from streams.core.engine import SESSIONS, TICKETS
+from streams.core.model import SECOND, Micros, Topic
+from streams.core.partition import Partition, Step
+from streams.runtime.config import COMMANDS, DEAD_LETTERS, TRANSITIONS, RuntimeConfig
+from streams.runtime.inbox import Inbox
+from streams.runtime.observer import Observer
+from streams.runtime.producer import PartitionProducer, Write
+from streams.wire import encode
+
+logger = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """What a processor asks of the consumer."""
+
+    def at_end_since(self, tp: TopicPartition) -> Micros | None:
+        """Return the clock at the latest fetch answer, if all that it showed was handed over, else None."""
+
+    def stable_end(self, tp: TopicPartition) -> int | None:
+        """Return the end of what may be read, as of the latest fetch answer."""
+
+    def pause(self, inbox: Inbox) -> None:
+        """Fetch no more for this inbox."""
+
+    def resume(self, inbox: Inbox) -> None:
+        """Fetch again for this inbox."""
+
+
+class PartitionProcessor:
+    """Steps one restored partition until it is suspended or fails.
+
+    It lives for one producer epoch and outlives rebalances that leave the partition here: `suspend` ends the loop
+    between two steps, `run` begins it again.
+    """
+
+    def __init__(
+        self,
+        config: RuntimeConfig,
+        partition: Partition,
+        producer: PartitionProducer,
+        inboxes: Mapping[Topic, Inbox],
+        offsets: Mapping[Topic, int],
+        *,
+        source: Source,
+        clock: Callable[[], Micros],
+        observer: Observer,
+        wake: asyncio.Event,
+    ) -> None:
+        """Go on after `offsets`, which are committed; `wake` is what the inboxes set."""
+        self.number = producer.partition
+        self.partition = partition
+        self.inboxes = dict(inboxes)
+        self._config = config
+        self._producer = producer
+        self._offsets = dict(offsets)
+        self._source = source
+        self._clock = clock
+        self._observer = observer
+        self._wake = wake
+        self._suspended = False
+        self._task: asyncio.Task[None] | None = None
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    def run(self, on_failure: Callable[[PartitionProcessor, BaseException], None]) -> None:
+        """Begin the loop; `on_failure` gets this processor and the error that ended it."""
+        self._suspended = False
+        self._wake.set()
+        self._task = asyncio.create_task(self._loop(), name=f"partition-{self.number}")
+
+        def ended(task: asyncio.Task[None]) -> None:
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                on_failure(self, error)
+
+        self._task.add_done_callback(ended)
+
+    async def suspend(self, within: float) -> bool:
+        """Let the step in flight commit, then stop; return whether that was done in time and without error."""
+        self._suspended = True
+        self._wake.set()
+        task = self._task
+        if task is None:
+            return True
+        await asyncio.wait({task}, timeout=within)
+        if not task.done():
+            logger.warning("partition %d: the step in flight was abandoned", self.number)
+            task.cancel()
+            await asyncio.wait({task}, timeout=1)
+            return False
+        return not task.cancelled() and task.exception() is None
+
+    async def close(self, *, clean: bool) -> None:
+        """Give the producer up; `clean` when no transaction is open. The tables go with it."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            clean = False
+        await (self._producer.close() if clean else self._producer.discard())
+
+    # --- the loop ----------------------------------------------------------------------------------------------------
+
+    async def _loop(self) -> None:
+        wake = self._wake
+        while not self._suspended:
+            wake.clear()
+            began = time.perf_counter()
+            self._feed()
+            now = self._clock()
+            step = self.partition.step(now, self._ends(), self._config.step_records)
+            if step is None:
+                self._ease()
+                await wake.wait()
+                continue
+            await self._commit(step, now, began)
+            self._ease()
+
+    def _feed(self) -> None:
+        for topic, inbox in self.inboxes.items():
+            if inbox.queued:
+                for records, arrived in inbox.take():
+                    self.partition.add(topic, records, arrived)
+
+    def _ends(self) -> dict[Topic, Micros | None]:
+        """Tell for each input since when it is known that there is nothing beyond what the partition has."""
+        return {
+            topic: self._source.at_end_since(inbox.tp) if inbox.complete and not inbox.queued else None
+            for topic, inbox in self.inboxes.items()
+        }
+
+    async def _commit(self, step: Step, now: Micros, began: float) -> None:
+        writes = self._writes(step)
+        self._offsets.update(step.next_offsets)
+        committing = time.perf_counter()
+        await self._producer.commit(writes, self._named_offsets(), step.stream_time, now)
+        committed = time.perf_counter()
+        self.partition.commit(step)
+        observer = self._observer
+        observer.stepped(self.number, step, committed - began, committed - committing)
+        if step.oldest_taken is not None:
+            observer.event_age((self._clock() - step.oldest_taken) / SECOND)
+        observer.pending_rounds(self.number, step.pending_rounds)
+
+    async def commit_start(self, stream_time: Micros) -> None:
+        """Commit the offsets from which a group that never read this partition begins."""
+        await self._producer.commit({}, self._named_offsets(), stream_time, self._clock())
+
+    def _named_offsets(self) -> dict[str, int]:
+        return {self.inboxes[topic].tp.topic: offset for topic, offset in self._offsets.items()}
+
+    def _writes(self, step: Step) -> dict[str, Iterable[Write]]:
+        config = self._config
+        writes: dict[str, Iterable[Write]] = {}
+        if step.commands:
+            writes[config.topic(COMMANDS)] = [
+                Write(*encode.command(command, config.app_id)) for command in step.commands
+            ]
+        if step.records:
+            writes[config.topic(TRANSITIONS)] = [Write(*encode.record(record)) for record in step.records]
+        if step.dead_letters:
+            writes[config.topic(DEAD_LETTERS)] = [
+                Write(*encode.dead_letter(letter, self.number, config.topic_prefix)) for letter in step.dead_letters
+            ]
+        if step.ticket_rows:
+            writes[config.changelog(TICKETS)] = [Write(key.encode(), row) for key, row in step.ticket_rows.items()]
+        if step.session_rows:
+            writes[config.changelog(SESSIONS)] = [Write(key.encode(), row) for key, row in step.session_rows.items()]
+        return writes
+
+    # --- between steps -----------------------------------------------------------------------------------------------
+
+    def _ease(self) -> None:
+        """Let the consumer fetch again what has been worked off."""
+        for topic, inbox in self.inboxes.items():
+            inbox.held = self.partition.queued(topic)
+            if inbox.paused and inbox.eased:
+                self._source.resume(inbox)
+
+    def waiting(self, topic: Topic) -> int:
+        """Return how many records of an input wait here."""
+        return self.inboxes[topic].queued + self.partition.queued(topic)
+
+    def on_empty_answer(self) -> None:
+        """Look again: what was held back for the other topic may go, or a timer is due now that both are at an end."""
+        due = self.partition.next_timer
+        if (
+            (due is not None and self._clock() - self._config.clock_grace >= due)
+            or self.partition.queued(Topic.TICKETS)
+            or self.partition.queued(Topic.SESSIONS)
+        ):
+            self._wake.set()
+
+    def report(self) -> None:
+        """Tell the observer how far behind this partition is and how large its tables are."""
+        for topic, inbox in self.inboxes.items():
+            end = self._source.stable_end(inbox.tp)
+            at_end = self._source.at_end_since(inbox.tp) is not None and inbox.complete and not self.waiting(topic)
+            if at_end:
+                self._observer.lag(topic, self.number, 0)
+            elif end is not None:
+                self._observer.lag(topic, self.number, end - self._offsets[topic])
+        rows = self.partition.table_rows
+        self._observer.table_rows(self.number, rows[TICKETS], rows[SESSIONS])

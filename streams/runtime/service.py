@@ -1,0 +1,173 @@
+"""Runs a worker from start to stop, and says how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, cast
+
+import uvloop
+from aiokafka.errors import KafkaError
+
+from streams.core.engine import Engine
+from streams.core.model import SECOND
+from streams.core.partition import DeadLetterLimitExceeded, Decode, RowCodec
+from streams.runtime.app import App
+from streams.runtime.clock import Clock
+from streams.runtime.config import RuntimeConfig
+from streams.runtime.errors import Failed, RuntimeStop
+from streams.runtime.first_start import require_act_from
+from streams.runtime.observer import Observer
+from streams.runtime.supervisor import Supervisor
+from streams.runtime.topics import require_topics
+
+logger = logging.getLogger(__name__)
+
+_HARD_STOP_AFTER = 10.0
+"""Seconds beyond `stop_grace` after which a stop that hangs is ended by force: what is not committed comes again."""
+
+Beside = Callable[[Supervisor], AbstractAsyncContextManager[object]]
+"""Something that runs as long as the worker does, such as its web server."""
+
+
+class Worker:
+    """One worker: group member, partitions, and what runs beside them."""
+
+    def __init__(
+        self,
+        config: RuntimeConfig,
+        engine: Engine,
+        *,
+        decode: Decode,
+        rows: RowCodec,
+        observer: Observer,
+        beside: tuple[Beside, ...] = (),
+    ) -> None:
+        """Describe a worker; `run` does everything."""
+        self.config = config
+        self._engine = engine
+        self._decode = decode
+        self._rows = rows
+        self._observer = observer
+        self._beside = beside
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask for a clean end: the steps in flight are committed, the group is left."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Work until `stop`. Raises `RuntimeStop`, or whatever else went wrong, after everything was closed."""
+        if not await self._unless_stopped(self._check()):
+            return
+        app = App(self.config, Clock())
+        app.failure = asyncio.get_running_loop().create_future()
+        supervisor = Supervisor(app, self._engine, decode=self._decode, rows=self._rows, observer=self._observer)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(_running(app, supervisor))
+            for beside in self._beside:
+                await stack.enter_async_context(beside(supervisor))
+            await self._until_the_end(app)
+
+    async def _check(self) -> None:
+        partitions = await require_topics(self.config)
+        await require_act_from(self.config, partitions)
+
+    async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
+        """Do the work; return False when a stop was asked for before it ended."""
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if task.done():
+            task.result()
+            return True
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        return False
+
+    async def _until_the_end(self, app: App) -> None:
+        assert app.failure is not None  # noqa: S101 set by `run`
+        stopped = asyncio.ensure_future(self._stop.wait())
+        crashed = asyncio.ensure_future(cast(Awaitable[None], app.wait_until_stopped()))
+        ends: list[asyncio.Future[Any]] = [stopped, crashed, app.failure]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if app.failure.done():
+                raise app.failure.result()
+            if crashed.done() and not stopped.done():
+                raise Failed(f"Faust stopped: {app.crash_reason!r}")
+        finally:
+            for task in (stopped, crashed):
+                task.cancel()
+
+
+@asynccontextmanager
+async def _running(app: App, supervisor: Supervisor) -> AsyncIterator[None]:
+    try:
+        await app.start()
+        yield
+    finally:
+        await supervisor.close()
+        await app.stop()
+
+
+def run_until_stopped(worker: Callable[[], Worker]) -> int:
+    """Run a worker in an event loop of its own until SIGTERM or SIGINT; return the exit code.
+
+    0 after a clean stop, 1 when something failed, 2 when settings or topics were refused. What went wrong is said on
+    standard error in one message. A second signal, or a stop that hangs, ends the process at once.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(worker))
+
+
+async def _run(make: Callable[[], Worker]) -> int:
+    worker = make()
+    loop = asyncio.get_running_loop()
+    hard_stop = worker.config.stop_grace / SECOND + _HARD_STOP_AFTER
+
+    def on_signal(number: int) -> None:
+        if worker._stop.is_set():
+            _end_now("a second signal")
+        logger.info("stopping on %s", signal.Signals(number).name)
+        loop.call_later(hard_stop, _end_now, f"the stop took longer than {hard_stop:.0f} s")
+        worker.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        await worker.run()
+    except RuntimeStop as error:
+        _say(str(error))
+        return error.exit_code
+    except DeadLetterLimitExceeded as error:
+        _say(str(error))
+        return 1
+    except (KafkaError, OSError, TimeoutError) as error:
+        _say(f"{error or type(error).__name__}")
+        return 1
+    except Exception:
+        logger.exception("the worker ends on an error of its own")
+        return 1
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+    return 0
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"lapse: {message}\n")
+    sys.stderr.flush()
+
+
+def _end_now(why: str) -> None:
+    _say(f"ended at once: {why}")
+    os._exit(1)

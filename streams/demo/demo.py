@@ -1,0 +1,326 @@
+"""The demo from start to end: broker, topics, traffic, worker, and the screen that shows what comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, for_code
+from rich.console import Console
+
+from streams.core.model import SECOND, Topic
+from streams.demo.broker import TOPIC_CONFIG, BrokerFailed, EmbeddedBroker
+from streams.demo.desk import Desk
+from streams.demo.feed import feed
+from streams.demo.screen import Screen, screen_for, summary
+from streams.demo.story import Happening, Story
+from streams.demo.worker import Worker, WorkerFailed, until_ready
+from streams.runtime.brokers import admin_client, client_arguments
+from streams.runtime.config import COMMANDS, DEAD_LETTERS, TRANSITIONS, RuntimeConfig
+from streams.runtime.errors import RuntimeStop
+from streams.runtime.topics import wanted_topics
+from streams.testing.traffic import Profile, generate
+from streams.wire import instants
+
+TRIGGERS = Path(__file__).with_name("triggers.yaml")
+PARTITIONS = 4
+PACE = 20.0
+"""How many times faster than life the demo's people act."""
+REASON = "user_inactive_or_offline"
+FALSE_WINDOW = 300 / PACE
+"""Five minutes of life, in seconds."""
+HISTORY = 90.0
+"""Seconds of traffic that lie in the topics when the worker starts."""
+
+_RECORDS_A_CONVERSATION = 21.7  # measured over 20,000 conversations of the default profile
+_PATIENCE = 10
+_REFRESH = 0.25
+_SETTLE = 15.0
+_APPLY_AFTER = 0.4
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What `lapse demo` was asked for. `rate` is in records a second; no `seconds`: until Ctrl-C."""
+
+    brokers: tuple[str, ...] = ()
+    """Empty: the embedded one."""
+    seconds: float | None = None
+    rate: float = 30.0
+    triggers: Path = TRIGGERS
+    seed: int = 1
+    web_port: int | None = None
+    """None: 6066 when it is free, else any."""
+    settings: Mapping[str, Any] = {}
+    """Further settings for the worker, such as those that reach a secured broker."""
+    security: Mapping[str, Any] = {}
+    """The same for the demo's own clients, as aiokafka's keyword arguments."""
+
+
+class DemoFailed(Exception):
+    """The demo can't go on; the text is all that its user is shown."""
+
+
+def run_demo(options: Options, console: Console) -> None:
+    """Run until the time is over or Ctrl-C, and print a summary. Raises DemoFailed."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it comes as an error of ours
+    try:
+        asyncio.run(_run(options, console))
+    except (BrokerFailed, WorkerFailed, RuntimeStop) as error:
+        raise DemoFailed(str(error)) from error
+    except KafkaError as error:
+        raise DemoFailed(f"the broker refused: {error}") from error
+
+
+async def _run(options: Options, console: Console) -> None:
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
+    async with contextlib.AsyncExitStack() as stack:
+        config, broker_name = _broker(options, stack)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lapse-demo-")))
+        admin = await stack.enter_async_context(_topics(config, keep_all=not options.brokers))
+        screen = screen_for(console, f"Lapse demo on {broker_name}")
+        stack.callback(screen.close)
+        demo = _Demo(options, config, admin, screen, stop)
+        await demo.run(folder)
+    console.print(summary(demo.story, demo.ended))
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)  # a second one ends the demo at once
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+
+
+def _broker(options: Options, stack: contextlib.AsyncExitStack) -> tuple[RuntimeConfig, str]:
+    """Start the embedded broker, or take the one given; there under a prefix of our own, to meet nobody's data."""
+    if options.brokers:
+        prefix = f"lapse-demo-{uuid.uuid4().hex[:6]}-"
+        config = RuntimeConfig(
+            brokers=options.brokers, topic_prefix=prefix, security=options.security, patience=_PATIENCE * SECOND
+        )
+        return config, f"{', '.join(options.brokers)}, topics {prefix}*"
+    broker = stack.enter_context(EmbeddedBroker())
+    return RuntimeConfig(brokers=(broker.address,)), f"an embedded broker at {broker.address}"
+
+
+@contextlib.asynccontextmanager
+async def _topics(config: RuntimeConfig, *, keep_all: bool) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Make the topics; delete them, and the group, afterwards where they are not thrown away with their broker."""
+    async with admin_client(config) as admin:
+        # Not `create_topics` of the runtime: it asks for the topics first, and asking the embedded broker makes them.
+        answer = await admin.create_topics(
+            [
+                NewTopic(
+                    topic.name,
+                    PARTITIONS,
+                    -1,
+                    replica_assignments={},
+                    topic_configs={
+                        "cleanup.policy": "compact" if topic.cleanup == "compact" else "delete",
+                        "max.message.bytes": str(topic.max_message_bytes),
+                        **(TOPIC_CONFIG if keep_all else {}),
+                    },
+                )
+                for topic in wanted_topics(config)
+            ]
+        )
+        for name, code, *message in answer.topic_errors:
+            if code:
+                raise DemoFailed(f"can't create {name}: {(message and message[0]) or for_code(code).__name__}")
+        try:
+            yield admin
+        finally:
+            if not keep_all:
+                await _remove(config, admin)
+
+
+async def _remove(config: RuntimeConfig, admin: AIOKafkaAdminClient) -> None:
+    await admin.delete_topics([topic.name for topic in wanted_topics(config)])
+    with contextlib.suppress(KafkaError):  # a group that is not quite left yet; it expires by itself
+        await admin.delete_consumer_groups([config.group])
+
+
+class _Demo:
+    """What runs while the demo is shown."""
+
+    def __init__(
+        self,
+        options: Options,
+        config: RuntimeConfig,
+        admin: AIOKafkaAdminClient,
+        screen: Screen,
+        stop: asyncio.Event,
+    ) -> None:
+        self._options = options
+        self._config = config
+        self._admin = admin
+        self._screen = screen
+        self._stop = stop
+        self._desk = Desk()
+        self._applying: set[asyncio.Task[None]] = set()
+        self.story = Story(time.time(), frozenset({REASON}), FALSE_WINDOW)
+        self.ended = self.story.started
+
+    async def run(self, folder: Path) -> None:
+        """Run until the stop is set or the time is over, let what is under way come out, and end the worker."""
+        port = self._options.web_port or _free_port(6066)
+        worker = await Worker.start(folder, self._settings(port))
+        try:
+            async with self._producer() as producer, self._consumer() as consumer:
+                try:
+                    async with asyncio.TaskGroup() as tasks:
+                        background = [
+                            tasks.create_task(worker.ended()),
+                            tasks.create_task(self._watch(consumer, producer)),
+                            tasks.create_task(self._refresh()),
+                            tasks.create_task(self._announce(f"http://127.0.0.1:{port}/")),
+                        ]
+                        await self._feed(producer)
+                        await self._settle(consumer)
+                        for task in background:
+                            task.cancel()
+                except* (WorkerFailed, KafkaError) as group:
+                    raise group.exceptions[0] from None
+            self.ended = time.time()
+            await worker.stop()
+        finally:
+            worker.kill()
+
+    def _settings(self, port: int) -> dict[str, Any]:
+        return {
+            **self._options.settings,
+            "brokers": ",".join(self._config.brokers),
+            "topic_prefix": self._config.topic_prefix,
+            "triggers": str(self._options.triggers.resolve()),
+            "act_from": "beginning",
+            "abandonment_reasons": [REASON],
+            "false_abandonment_window": f"{FALSE_WINDOW:.0f}s",
+            "web_port": port,
+            "log_format": "text",
+        }
+
+    async def _feed(self, producer: AIOKafkaProducer) -> None:
+        started = self.story.started
+        profile = Profile(
+            seed=self._options.seed,
+            start=int((started - HISTORY) * 1000),
+            rate=self._options.rate / _RECORDS_A_CONVERSATION,
+            pace=PACE,
+            duration=None if self._options.seconds is None else HISTORY + self._options.seconds,
+        )
+        self._screen.note(f"{HISTORY:.0f} s of traffic lie in the topics; the worker starts")
+        await feed(
+            producer,
+            map(self._desk.through, generate(profile)),
+            prefix=self._config.topic_prefix,
+            stop=self._stop,
+            on_fed=lambda count: self.story.fed.add(time.time(), count),
+        )
+
+    async def _settle(self, consumer: AIOKafkaConsumer) -> None:
+        """Wait until the worker has done all that was fed, and what it wrote was read; not for ever."""
+        self._screen.note("the traffic has ended; the worker does what is left")
+        names = [self._config.topic(topic.value) for topic in Topic]
+        ends = await consumer.end_offsets([TopicPartition(n, p) for n in names for p in range(PARTITIONS)])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE):
+                while True:
+                    await asyncio.sleep(_REFRESH)
+                    if await self._has_done(ends):
+                        break
+        await asyncio.sleep(2 * _REFRESH)
+
+    async def _has_done(self, ends: Mapping[TopicPartition, int]) -> bool:
+        coordinator = await self._admin.find_coordinator(self._config.group)
+        done = await self._admin.list_consumer_group_offsets(self._config.group, coordinator, list(ends))
+        return all(done[tp].offset >= end for tp, end in ends.items() if end)
+
+    async def _watch(self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer) -> None:
+        while True:
+            batches = await consumer.getmany(timeout_ms=500)
+            now = time.time()
+            for record in sorted((r for batch in batches.values() for r in batch), key=lambda r: r.timestamp):
+                if (happening := self._take(record, now, producer)) is not None:
+                    self._screen.tell(happening)
+
+    def _take(self, record: ConsumerRecord[bytes, bytes], now: float, producer: AIOKafkaProducer) -> Happening | None:
+        match record.topic.removeprefix(self._config.topic_prefix):
+            case name if name == DEAD_LETTERS:
+                self.story.dead_letter(dict(record.headers))
+                return None
+            case name if name == COMMANDS:
+                task = asyncio.ensure_future(self._apply(record.value, producer))
+                self._applying.add(task)
+                task.add_done_callback(self._applying.discard)
+                return self.story.command(record.value, now)
+            case _:
+                return self.story.record(record.value, now)
+
+    async def _apply(self, value: bytes, producer: AIOKafkaProducer) -> None:
+        """Do what a helpdesk does with a command, a moment later."""
+        await asyncio.sleep(_APPLY_AFTER)
+        now = int(time.time() * 1000)
+        update = self._desk.apply(msgspec.json.decode(value), instants.text(now * 1000), now)
+        await producer.send_and_wait(
+            self._config.topic(Topic.TICKETS.value), update.value, update.key, timestamp_ms=update.timestamp
+        )
+        self.story.applied += 1
+
+    async def _refresh(self) -> None:
+        while True:
+            self._screen.refresh(self.story, time.time())
+            await asyncio.sleep(_REFRESH)
+
+    async def _announce(self, page: str) -> None:
+        await until_ready(page)
+        self._screen.note(f"live page: {page}")
+
+    @contextlib.asynccontextmanager
+    async def _producer(self) -> AsyncIterator[AIOKafkaProducer]:
+        producer = AIOKafkaProducer(**client_arguments(self._config), linger_ms=2)
+        await producer.start()
+        try:
+            yield producer
+        finally:
+            for task in self._applying:
+                task.cancel()
+            await producer.stop()
+
+    @contextlib.asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
+        consumer = AIOKafkaConsumer(
+            **client_arguments(self._config), isolation_level="read_committed", fetch_max_wait_ms=100
+        )
+        await consumer.start()
+        try:
+            names = [self._config.topic(name) for name in (COMMANDS, TRANSITIONS, DEAD_LETTERS)]
+            consumer.assign([TopicPartition(name, number) for name in names for number in range(PARTITIONS)])
+            await consumer.seek_to_beginning()
+            yield consumer
+        finally:
+            await consumer.stop()
+
+
+def _free_port(preferred: int) -> int:
+    for port in (preferred, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise DemoFailed("no free port on the loopback interface for the live page")

@@ -1,0 +1,103 @@
+"""Who may read what, and the headers that keep a browser honest.
+
+The metrics and both probes are open. Everything else needs the token where one is set; where none is, the server is
+on loopback, and must only be asked by a name of the loopback, or any web page could read it through a name of its own
+that it points there.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import ipaddress
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+OPEN_PATHS = frozenset({"/metrics", "/healthz", "/readyz"})
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "Server": "lapse",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only mean this machine.
+
+    >>> is_loopback("localhost"), is_loopback("127.3.2.1"), is_loopback("[::1]"), is_loopback("0.0.0.0")
+    (True, True, True, False)
+    """
+    host = host.strip("[]").rstrip(".").lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def guard(token: str | None) -> Middleware:
+    """Return the middleware that answers 401 without the token, or 403 to a foreign name where there is no token."""
+
+    @web.middleware
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        # Decided by what was matched, not by how the address was spelled.
+        matched = request.match_info.route.resource
+        if matched is not None and matched.canonical in OPEN_PATHS:
+            return await handler(request)
+        if token is None and not is_loopback(_host_asked_for(request)):
+            raise web.HTTPForbidden(
+                text="This server answers to localhost only. Set web_token to reach it by another name.\n"
+            )
+        if token is not None and not _carries(request.headers.get("Authorization", ""), token):
+            # Basic first: a browser asks for what it understands, and the token is the password.
+            denied = web.HTTPUnauthorized(
+                text="This needs the web_token: as 'Authorization: Bearer …', or as the password with any user name.\n"
+            )
+            denied.headers.add("WWW-Authenticate", 'Basic realm="Lapse", charset="UTF-8"')
+            denied.headers.add("WWW-Authenticate", 'Bearer realm="Lapse"')
+            raise denied
+        return await handler(request)
+
+    return guarded
+
+
+async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    """Put `HEADERS` on every response, errors included (a signal handler of aiohttp)."""
+    response.headers.update(HEADERS)
+
+
+def _host_asked_for(request: web.Request) -> str:
+    host = request.headers.get("Host", "")
+    return host[: host.rfind("]") + 1] if host.startswith("[") else host.split(":")[0]
+
+
+def _carries(authorization: str, token: str) -> bool:
+    scheme, _, credentials = authorization.partition(" ")
+    credentials = credentials.strip()
+    match scheme.lower():
+        case "bearer":
+            given = credentials.encode("utf-8", "surrogateescape")
+        case "basic":
+            try:
+                _, _, given = base64.b64decode(credentials, validate=True).partition(b":")
+            except (binascii.Error, ValueError):
+                return False
+        case _:
+            return False
+    return hmac.compare_digest(given, token.encode())

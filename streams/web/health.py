@@ -1,0 +1,84 @@
+"""Is the worker ready, and is it alive?
+
+Alive means more than answering: Faust can stop reading for ever while its process looks well. Neither lag nor an
+unreachable broker is a reason to die, for a restart of every worker makes both worse; a partition that could move and
+does not is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from streams.web.status import PartitionStatus, StatusSource
+
+STALLED_AFTER = 120.0
+"""Seconds without progress. The worker itself gives up on a step long before: its transactions time out in 15 s."""
+
+_Evidence: TypeAlias = tuple[object, ...]
+
+
+class NotReady(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One reason why `/readyz` says no; `partition` where it is about one."""
+
+    code: Literal["not_joined", "restoring"]
+    message: str
+    partition: int | None = None
+
+
+def reasons_not_ready(source: StatusSource) -> list[NotReady]:
+    """Return what keeps the worker from being ready; nothing when all its partitions are restored.
+
+    A worker that the group has left without partitions is ready: it stands by.
+    """
+    if not source.joined:
+        return [NotReady("not_joined", "The consumer group has not assigned partitions to this worker yet.")]
+    return [
+        NotReady("restoring", f"The tables of partition {held.partition} are being restored.", held.partition)
+        for held in source.partitions()
+        if held.state == "restoring"
+    ]
+
+
+class StallWatch:
+    """Tells for how long each partition has had records to take, a broker that answers, and taken none.
+
+    It has to be shown the worker regularly. Only time that it saw pass counts: a process that was frozen for an hour
+    is not stalled when it wakes.
+    """
+
+    def __init__(self, after: float = STALLED_AFTER, longest_gap: float = 5.0) -> None:
+        """`after`: seconds without progress that make a stall; `longest_gap`: what one look adds at most."""
+        self._after = after
+        self._longest_gap = longest_gap
+        self._seen_at: float | None = None
+        self._waiting: dict[int, tuple[_Evidence, float]] = {}
+
+    def look(self, now: float, source: StatusSource) -> None:
+        """Take in where the worker stands at `now`, in seconds of a monotonic clock."""
+        passed = 0.0 if self._seen_at is None else min(now - self._seen_at, self._longest_gap)
+        self._seen_at = now
+        could_move = _could_move(source.partitions()) if source.broker_reachable else {}
+        self._waiting = {
+            partition: (evidence, self._waited(partition, evidence, passed))
+            for partition, evidence in could_move.items()
+        }
+
+    def stalled(self) -> dict[int, float]:
+        """Return the partitions that have stalled, and for how many seconds."""
+        return {partition: waited for partition, (_, waited) in self._waiting.items() if waited >= self._after}
+
+    def _waited(self, partition: int, evidence: _Evidence, passed: float) -> float:
+        before, waited = self._waiting.get(partition, (None, 0.0))
+        return waited + passed if before == evidence else 0.0
+
+
+def _could_move(partitions: Iterable[PartitionStatus]) -> dict[int, _Evidence]:
+    """Return, for every partition with something to take, what would differ had it taken something."""
+    return {
+        held.partition: (held.last_progress, *(at.position for at in held.topics.values()))
+        for held in partitions
+        if held.state == "ready" and any(at.lag for at in held.topics.values())
+    }

@@ -1,0 +1,194 @@
+"""The worker's one HTTP port: metrics, probes, read-only API, page."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import time
+from importlib import resources
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from streams.core.triggers import Ruleset
+from streams.telemetry.observer import Metrics
+from streams.web import page, views
+from streams.web.access import add_headers, guard, is_loopback
+from streams.web.health import STALLED_AFTER, StallWatch, reasons_not_ready
+from streams.web.status import StatusSource
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks of the stall watch."""
+
+ASSETS = {"page.css": "text/css", "page.js": "text/javascript"}
+
+
+class WebServerError(Exception):
+    """The server can't start; the text is for the person who set it up."""
+
+
+class Server:
+    """Serves one worker from `start` to `stop`. It runs in the worker's event loop: a loop that hangs, hangs it."""
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 6066,
+        token: str | None = None,
+        metrics: Metrics,
+        source: StatusSource,
+        ruleset: Ruleset,
+        app_id: str = "lapse",
+        stalled_after: float = STALLED_AFTER,
+    ) -> None:
+        """Port 0 takes a free one. Without a token, `host` must be loopback: raises `WebServerError` otherwise."""
+        if not token and not is_loopback(host):
+            raise WebServerError(
+                f"The web server would listen on {host}, open to other machines, without a token. "
+                "Set web_token, or web_host to 127.0.0.1."
+            )
+        self.host = host
+        self._wanted_port = port
+        self._token = token or None
+        self._metrics = metrics
+        self._source = source
+        self._ruleset = ruleset
+        self._app_id = app_id
+        self._started_at = time.time()
+        self._watch = StallWatch(stalled_after)
+        self._runner: web.AppRunner | None = None
+        self._looks: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """Return the port that it listens on, which `start` must have opened."""
+        if self._runner is None:
+            raise RuntimeError("the web server has not been started")
+        return int(self._runner.addresses[0][1])
+
+    @property
+    def url(self) -> str:
+        """Return the address of the page."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/"
+
+    async def start(self) -> None:
+        """Open the port and serve. Raises `WebServerError` where that can't be done."""
+        # Requests in flight get a second at a stop: all answers come from memory.
+        runner = web.AppRunner(self._app(), access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self.host, self._wanted_port).start()
+        except (OSError, OverflowError) as error:
+            await runner.cleanup()
+            raise WebServerError(_explain(error, self.host, self._wanted_port)) from None
+        self._runner = runner
+        self._looks = asyncio.create_task(self._keep_looking(), name="lapse stall watch")
+
+    async def stop(self) -> None:
+        """Close the port; does nothing when it is not open."""
+        if self._looks is not None:
+            self._looks.cancel()
+            await asyncio.gather(self._looks, return_exceptions=True)
+            self._looks = None
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _app(self) -> web.Application:
+        app = web.Application(middlewares=[guard(self._token)])
+        app.on_response_prepare.append(add_headers)
+        app.add_routes(
+            [
+                web.get("/metrics", self._get_metrics),
+                web.get("/healthz", self._get_healthz),
+                web.get("/readyz", self._get_readyz),
+                web.get("/", self._get_page),
+                web.get("/assets/{name}", _get_asset),
+                web.get("/api/v1/status", self._get_status),
+                web.get("/api/v1/triggers", self._get_triggers),
+                web.get("/api/v1/evaluations", self._get_evaluations),
+            ]
+        )
+        return app
+
+    async def _keep_looking(self) -> None:
+        while True:
+            try:
+                self._watch.look(time.monotonic(), self._source)
+            except Exception:
+                # A broken status must not end the watch, and is no reason to restart a worker that may be well.
+                logger.exception("can't read the worker's status", extra={"limit": "status"})
+            await asyncio.sleep(LOOK_EVERY)
+
+    def _status(self) -> views.StatusView:
+        return views.status(
+            app_id=self._app_id,
+            started_at=self._started_at,
+            now=time.time(),
+            ruleset=self._ruleset,
+            metrics=self._metrics,
+            source=self._source,
+            stalled=self._watch.stalled(),
+        )
+
+    async def _get_metrics(self, request: web.Request) -> web.Response:
+        body, content_type = self._metrics.exposition(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def _get_healthz(self, _: web.Request) -> web.Response:
+        stalled = self._watch.stalled()
+        partitions = [{"partition": partition, "seconds": round(seconds, 1)} for partition, seconds in stalled.items()]
+        return _json({"alive": not stalled, "stalled": partitions}, 503 if stalled else 200)
+
+    async def _get_readyz(self, _: web.Request) -> web.Response:
+        reasons = reasons_not_ready(self._source)
+        return _json({"ready": not reasons, "not_ready": reasons}, 503 if reasons else 200)
+
+    async def _get_page(self, _: web.Request) -> web.Response:
+        return web.Response(text=page.render(self._status()), content_type="text/html")
+
+    async def _get_status(self, _: web.Request) -> web.Response:
+        return _json(self._status())
+
+    async def _get_triggers(self, _: web.Request) -> web.Response:
+        return _json(views.triggers(self._ruleset, self._metrics.triggers_fired()))
+
+    async def _get_evaluations(self, _: web.Request) -> web.Response:
+        return _json(views.evaluations(self._metrics))
+
+
+async def _get_asset(request: web.Request) -> web.Response:
+    name = request.match_info["name"]
+    if name not in ASSETS:
+        raise web.HTTPNotFound
+    body = resources.files("streams.web").joinpath("assets", name).read_bytes()
+    return web.Response(body=body, content_type=ASSETS[name], charset="utf-8")
+
+
+def _json(body: Any, status: int = 200) -> web.Response:
+    # What people wrote into a trigger file may hold dates and the like: they are shown as text.
+    return web.Response(
+        body=msgspec.json.encode(body, enc_hook=str), status=status, content_type="application/json", charset="utf-8"
+    )
+
+
+def _explain(error: Exception, host: str, port: int) -> str:
+    place = f"The web server can't listen on {host}:{port}"
+    if isinstance(error, OverflowError):
+        return f"{place}: a port is a number from 0 to 65535. Change web_port."
+    if isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
+        return f"{place}: this machine has no such address. Change web_host."
+    if getattr(error, "errno", None) == errno.EADDRINUSE:
+        return f"{place}: the port is in use. Change web_port (0 takes any free port), or stop what listens there."
+    if getattr(error, "errno", None) == errno.EACCES:
+        return f"{place}: not permitted. Change web_port; ports below 1024 need a privilege."
+    return f"{place}: {error}. Change web_host or web_port."

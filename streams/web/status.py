@@ -1,0 +1,62 @@
+"""What the web server asks of the runtime: where the worker stands. The server reads it and changes nothing.
+
+These are protocols, not classes: the runtime answers with records of its own that have these members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+from streams.core.model import Micros, Topic
+
+
+class TopicPosition(Protocol):
+    """One input of one partition."""
+
+    @property
+    def position(self) -> int | None:
+        """Offset of the first record not yet taken; None before it is known."""
+
+    @property
+    def lag(self) -> int | None:
+        """Records from `position` to the last stable offset; None before it is known."""
+
+
+class PartitionStatus(Protocol):
+    """One partition that this worker holds."""
+
+    @property
+    def partition(self) -> int:
+        """Its number."""
+
+    @property
+    def state(self) -> Literal["restoring", "ready"]:
+        """`ready` once its tables are restored."""
+
+    @property
+    def topics(self) -> Mapping[Topic, TopicPosition]:
+        """Both inputs."""
+
+    @property
+    def last_progress(self) -> float | None:
+        """The instant (`time.monotonic`) at which an offset last moved; None when none has yet."""
+
+    @property
+    def stream_time(self) -> Micros | None:
+        """Its stream time; None before the first record."""
+
+
+class StatusSource(Protocol):
+    """The worker. Answers at once, from memory, and does not raise."""
+
+    @property
+    def joined(self) -> bool:
+        """Whether the consumer group has given this worker an assignment, if only an empty one."""
+
+    @property
+    def broker_reachable(self) -> bool:
+        """Whether the broker answered the latest request."""
+
+    def partitions(self) -> Sequence[PartitionStatus]:
+        """Return the partitions that this worker holds."""

@@ -1,0 +1,191 @@
+"""The JSON of `/api/v1/…`, as typed records; the page is rendered from the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from streams.core.model import MILLISECOND, Topic
+from streams.core.triggers import Action, Condition, Ruleset, Trigger
+from streams.telemetry.observer import Figures, Metrics
+from streams.web.health import NotReady, reasons_not_ready
+from streams.web.status import PartitionStatus, StatusSource
+from streams.wire import encode, instants
+
+
+class PositionView(msgspec.Struct, frozen=True):
+    """One input of a partition: offset of the first record not yet taken, records behind the end; null = unknown."""
+
+    position: int | None
+    lag: int | None
+
+
+class PartitionView(msgspec.Struct, frozen=True):
+    """One partition; `stalled_seconds` is null while it moves or has nothing to do."""
+
+    partition: int
+    state: str
+    stream_time: str | None
+    stalled_seconds: float | None
+    topics: dict[str, PositionView]
+
+
+class RulesetView(msgspec.Struct, frozen=True):
+    """Which triggers are in use: the digest that every command carries, and how many there are."""
+
+    digest: str
+    cycle: str
+    triggers: int
+    active: int
+
+
+class StatusView(msgspec.Struct, frozen=True):
+    """`/api/v1/status`. Figures count what this worker did since `started_at`; rates are ratios, null without a base.
+
+    `working`: ready, no partition stalled, the broker answers. `summary` says the same in a sentence.
+    """
+
+    app_id: str
+    started_at: str
+    now: str
+    working: bool
+    summary: str
+    ready: bool
+    not_ready: list[NotReady]
+    broker_reachable: bool
+    ruleset: RulesetView
+    figures: Figures
+    abandonment_rate: float | None
+    false_abandonment_rate: float | None
+    partitions: list[PartitionView]
+
+
+class TriggerView(msgspec.Struct, frozen=True):
+    """One trigger as it is in use, aliases and defaults resolved; `fired` since this worker started."""
+
+    id: str
+    title: str
+    active: bool
+    category_position: float
+    position: float
+    wait_ms: int
+    all: tuple[Condition, ...]
+    any: tuple[Condition, ...]
+    actions: tuple[Action, ...]
+    fired: int
+
+
+class TriggersView(msgspec.Struct, frozen=True):
+    """`/api/v1/triggers`: the triggers in file order."""
+
+    ruleset: RulesetView
+    triggers: list[TriggerView]
+
+
+class EvaluationsView(msgspec.Struct, frozen=True):
+    """`/api/v1/evaluations`: the latest records as `session-transitions` has them, newest first."""
+
+    evaluations: list[dict[str, Any]]
+    transitions: list[dict[str, Any]]
+
+
+def status(
+    *,
+    app_id: str,
+    started_at: float,
+    now: float,
+    ruleset: Ruleset,
+    metrics: Metrics,
+    source: StatusSource,
+    stalled: Mapping[int, float],
+) -> StatusView:
+    """Return the worker's status; `started_at` and `now` are seconds since the epoch."""
+    figures, not_ready, held = metrics.figures(), reasons_not_ready(source), source.partitions()
+    trouble = _trouble(source.broker_reachable, len(held), len(stalled), not_ready)
+    return StatusView(
+        app_id=app_id,
+        started_at=_instant(started_at),
+        now=_instant(now),
+        working=trouble is None,
+        summary=trouble or "Ready.",
+        ready=not not_ready,
+        not_ready=not_ready,
+        broker_reachable=source.broker_reachable,
+        ruleset=ruleset_view(ruleset),
+        figures=figures,
+        abandonment_rate=_ratio(figures.sessions_abandoned, figures.sessions),
+        false_abandonment_rate=_ratio(figures.false_abandonments, figures.abandonments),
+        partitions=[_partition(one, stalled.get(one.partition)) for one in sorted(held, key=lambda one: one.partition)],
+    )
+
+
+def triggers(ruleset: Ruleset, fired: Mapping[str, int]) -> TriggersView:
+    """Return the triggers in use; `fired` counts by trigger id."""
+    return TriggersView(
+        ruleset_view(ruleset), [_trigger(trigger, fired.get(trigger.id, 0)) for trigger in ruleset.triggers]
+    )
+
+
+def evaluations(metrics: Metrics) -> EvaluationsView:
+    """Return the evaluations and transitions that were committed last."""
+    return EvaluationsView(
+        [encode.record_json(record) for record in metrics.recent_evaluations()],
+        [encode.record_json(record) for record in metrics.recent_transitions()],
+    )
+
+
+def ruleset_view(ruleset: Ruleset) -> RulesetView:
+    """Return what names a ruleset."""
+    active = sum(trigger.active for trigger in ruleset.triggers)
+    return RulesetView(ruleset.digest, ruleset.cycle, len(ruleset.triggers), active)
+
+
+def _trouble(broker_reachable: bool, held: int, stalled: int, not_ready: list[NotReady]) -> str | None:
+    """Return one sentence on why the worker does not work, the worst reason first; None when it does."""
+    if not broker_reachable:
+        return "The broker does not answer."
+    if stalled:
+        return f"Stalled: {stalled} of {held} partitions have records to take and take none."
+    if len(not_ready) > 1:
+        return f"The tables of {len(not_ready)} of {held} partitions are being restored."
+    return not_ready[0].message if not_ready else None
+
+
+def _partition(held: PartitionStatus, stalled: float | None) -> PartitionView:
+    return PartitionView(
+        partition=held.partition,
+        state="stalled" if stalled is not None else held.state,
+        stream_time=None if held.stream_time is None else instants.text(held.stream_time),
+        stalled_seconds=None if stalled is None else round(stalled, 1),
+        topics={
+            topic.value: PositionView(at.position, at.lag)
+            if (at := held.topics.get(topic))
+            else PositionView(None, None)
+            for topic in Topic
+        },
+    )
+
+
+def _trigger(trigger: Trigger, fired: int) -> TriggerView:
+    return TriggerView(
+        id=trigger.id,
+        title=trigger.title,
+        active=trigger.active,
+        category_position=trigger.category_position,
+        position=trigger.position,
+        wait_ms=trigger.wait // MILLISECOND,
+        all=trigger.all,
+        any=trigger.any,
+        actions=trigger.actions,
+        fired=fired,
+    )
+
+
+def _instant(seconds: float) -> str:
+    return instants.text(int(seconds) * 1_000_000)
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

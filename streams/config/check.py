@@ -1,0 +1,103 @@
+"""`lapse check`: every problem of trigger files, and what becomes of the tests in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from streams.config.problems import Problem
+from streams.config.triggers import TriggerFile, load_triggers
+
+RunTests: TypeAlias = Callable[[TriggerFile], Iterable[Problem]]
+"""Runs the tests of a file that has no errors; a `failed_test` for each that fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What was found in which file."""
+
+    files: tuple[TriggerFile, ...]
+    problems: tuple[Problem, ...]
+    """Of all files, in the order in which they were named; those of failed tests after the others of their file."""
+    tests_run: int
+
+    @property
+    def errors(self) -> int:
+        """How many problems are errors."""
+        return sum(problem.severity == "error" for problem in self.problems)
+
+    @property
+    def warnings(self) -> int:
+        """How many problems are warnings."""
+        return len(self.problems) - self.errors
+
+    def exit_code(self, *, strict: bool = False) -> int:
+        """Return 1 when there is any error, or any warning and `strict`, else 0."""
+        return 1 if self.errors or (strict and self.warnings) else 0
+
+    def text(self) -> str:
+        """Return a line for each problem and one that sums up."""
+        return "\n".join([*map(_line, self.problems), self.summary()])
+
+    def summary(self) -> str:
+        """Return one line: what was looked at, and what came of it."""
+        rulesets = [file.ruleset for file in self.files if file.ruleset is not None]
+        triggers = sum(len(ruleset.triggers) for ruleset in rulesets)
+        active = sum(trigger.active for ruleset in rulesets for trigger in ruleset.triggers)
+        looked_at = f"{_count(len(self.files), 'file')}, {_count(triggers, 'trigger')} ({active} active), "
+        looked_at += f"{_count(self.tests_run, 'test')} run"
+        return f"{looked_at}: {_count(self.errors, 'error')}, {_count(self.warnings, 'warning')}"
+
+    def json(self) -> dict[str, Any]:
+        """Return the report as one JSON object."""
+        return {
+            "files": [
+                {
+                    "file": file.file,
+                    "ruleset": file.ruleset.digest if file.ruleset else None,
+                    "triggers": len(file.ruleset.triggers) if file.ruleset else 0,
+                    "active": sum(trigger.active for trigger in file.ruleset.triggers) if file.ruleset else 0,
+                    "tests": len(file.tests),
+                }
+                for file in self.files
+            ],
+            "problems": [
+                {
+                    "file": problem.file,
+                    "line": problem.line,
+                    "column": problem.column,
+                    "severity": problem.severity,
+                    "code": problem.code,
+                    "message": problem.message,
+                }
+                for problem in self.problems
+            ],
+            "tests_run": self.tests_run,
+            "errors": self.errors,
+            "warnings": self.warnings,
+        }
+
+
+def check_files(paths: Iterable[Path | str], run_tests: RunTests | None = None) -> CheckReport:
+    """Check each file by itself. Its tests are run, by `run_tests`, when nothing else is wrong with it."""
+    files: list[TriggerFile] = []
+    problems: list[Problem] = []
+    tests_run = 0
+    for path in paths:
+        file = load_triggers(path)
+        files.append(file)
+        problems.extend(file.problems)
+        if run_tests is not None and file.ruleset is not None and file.tests:
+            problems.extend(run_tests(file))
+            tests_run += len(file.tests)
+    return CheckReport(tuple(files), tuple(problems), tests_run)
+
+
+def _line(problem: Problem) -> str:
+    return f"{problem} (warning)" if problem.severity == "warning" else str(problem)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

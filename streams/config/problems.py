@@ -1,0 +1,185 @@
+"""What can be wrong with a trigger file, said so that its writer can mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, Protocol, TypeAlias
+
+Severity: TypeAlias = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One kind of problem: how grave it is, and what it says in general."""
+
+    severity: Severity
+    meaning: str
+
+
+CODES: dict[str, Code] = {
+    # the file as such
+    "not_found": Code("error", "there is no such file"),
+    "is_directory": Code("error", "the path names a directory"),
+    "unreadable": Code("error", "the operating system refuses to read the file"),
+    "not_utf8": Code("error", "the file is written in another encoding than UTF-8"),
+    "too_large": Code("error", "the file is larger than 10 MB"),
+    "empty": Code("error", "nothing is written in the file"),
+    "zendesk_export": Code("error", "the file is Zendesk's own export, which `lapse import` turns into a trigger file"),
+    # YAML
+    "yaml_syntax": Code("error", "the text is not YAML"),
+    "several_documents": Code("error", "the file holds more than one YAML document"),
+    "duplicate_key": Code("error", "a key stands twice in one mapping"),
+    "complex_key": Code("error", "a key is not a plain word"),
+    "merge_key": Code("error", "YAML's merge key `<<`, which trigger files don't have"),
+    "unknown_tag": Code("error", "a YAML tag (`!name`), which trigger files don't have"),
+    "unknown_alias": Code("error", "an alias (`*name`) whose anchor (`&name`) does not stand above it"),
+    "recursive_alias": Code("error", "an alias inside what it stands for"),
+    "too_many_aliases": Code("error", "aliases that would blow the file up beyond reason"),
+    "too_deep": Code("error", "nested deeper than 64 levels"),
+    # shape
+    "unknown_key": Code("error", "a key that does not exist at this place"),
+    "missing_key": Code("error", "a required key is missing"),
+    "wrong_type": Code("error", "a text where a list is needed, and the like"),
+    "empty_value": Code("error", "a value that holds nothing"),
+    "duplicate_id": Code("error", "two triggers with one id, or two tests with one name"),
+    "bad_duration": Code("error", "not a duration such as `30s`"),
+    "bad_cycle": Code("error", "`cycle` is neither `restart` nor `single_pass`"),
+    # conditions and actions
+    "no_condition": Code("error", "a trigger without any condition"),
+    "no_action": Code("error", "a trigger without any action"),
+    "unknown_field": Code("error", "a condition field that looks misspelt"),
+    "unknown_operator": Code("error", "an operator that does not exist"),
+    "unsuitable_operator": Code("error", "an operator that makes no sense on its field"),
+    "missing_value": Code("error", "an operator or an action lacks its value"),
+    "superfluous_value": Code("error", "an operator that takes no value has one"),
+    "unordered_value": Code("error", "an ordering operator with a value that has no place in the field's order"),
+    "unknown_action": Code("error", "an action that does not exist"),
+    # tests
+    "unknown_trigger": Code("error", "a test names a trigger that the file does not have"),
+    "unknown_outcome": Code("error", "a test expects an outcome that does not exist"),
+    "failed_test": Code("error", "a test of the file expects something else than what happens"),
+    # advice
+    "no_active_trigger": Code("warning", "no trigger of the file is active"),
+    "unreachable": Code("warning", "conditions that can never hold together"),
+    "overlap": Code("warning", "one lapse can fire two triggers that write the same field"),
+    "open_is_not_new": Code("warning", "`status is open` leaves out tickets that are still New"),
+    "unknown_value": Code("warning", "a value outside the field's known ones"),
+    "unusual_operator": Code("warning", "an operator that is allowed on its field and rarely meant"),
+    "symbolic_id": Code("warning", "`current_user` and the like where an id is compared or set"),
+    "update_field": Code("warning", "a Zendesk condition on the update, which Lapse does not see"),
+    "number_spelling": Code("warning", "a number whose spelling is lost, such as 1.10"),
+    "unlisted_overlaps": Code("warning", "there are more overlaps than are listed"),
+}
+"""Every code that a problem can carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong at one place; `line` and `column` count from 1.
+
+    >>> str(Problem("rules.yaml", 4, 9, "unknown_key", "unknown key `operatr`; did you mean `operator`?"))
+    'rules.yaml:4:9: unknown_key: unknown key `operatr`; did you mean `operator`?'
+    """
+
+    file: str
+    line: int
+    column: int
+    code: str
+    message: str
+
+    @property
+    def severity(self) -> Severity:
+        """`error`: the file can't be used; `warning`: it can, but look."""
+        return CODES[self.code].severity
+
+    def __str__(self) -> str:
+        """Render as compilers do, so that editors can jump to the place."""
+        return f"{self.file}:{self.line}:{self.column}: {self.code}: {self.message}"
+
+
+class Place(Protocol):
+    """Anything that stands somewhere in a file; both numbers count from 1."""
+
+    @property
+    def line(self) -> int:
+        """Which line."""
+
+    @property
+    def column(self) -> int:
+        """Which character of the line."""
+
+
+class Findings:
+    """Collects the problems of one file; the same thing said twice of one place is kept once."""
+
+    def __init__(self, file: str) -> None:
+        """Start with none; `file` is how problems will call it."""
+        self.file = file
+        self._problems: dict[Problem, None] = {}
+
+    def add(self, place: Place, code: str, message: str) -> None:
+        """Note a problem where `place` stands. An unknown code is a mistake of ours: KeyError."""
+        CODES[code]
+        self._problems.setdefault(Problem(self.file, place.line, place.column, code, message))
+
+    def sorted(self) -> list[Problem]:
+        """Return all problems in the order in which a reader of the file meets them."""
+        return sorted(self._problems, key=lambda problem: (problem.line, problem.column))
+
+
+# --- did you mean -----------------------------------------------------------------------------------------------------
+
+
+def nearest(word: str, candidates: Iterable[str], limit: int = 2) -> str | None:
+    """Return the candidate that `word` most likely means; None when none is within `limit` slips of the finger.
+
+    A slip is a letter too many, too few, wrong, or two swapped. In words of up to four letters one slip counts.
+
+    >>> nearest("staus", ["type", "status"]), nearest("vip", ["via_id"]), nearest("oprator", ["operator"])
+    ('status', None, 'operator')
+    """
+    if len(word) <= 4:
+        limit = min(limit, 1)
+    best, best_slips = None, limit + 1
+    for candidate in candidates:
+        if abs(len(candidate) - len(word)) >= best_slips:
+            continue
+        slips = _slips(word, candidate)
+        if slips < best_slips:
+            best, best_slips = candidate, slips
+    return best
+
+
+def did_you_mean(word: str, candidates: Iterable[str], limit: int = 2) -> str:
+    """Return `; did you mean ...?` for the end of a message, or nothing."""
+    suggestion = nearest(word, candidates, limit)
+    return f"; did you mean `{suggestion}`?" if suggestion else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as a list for people.
+
+    >>> listed(["all", "any"])
+    '`all`, `any`'
+    """
+    return ", ".join(f"`{name}`" for name in names)
+
+
+@lru_cache(maxsize=65_536)
+def _slips(left: str, right: str) -> int:
+    """Return the optimal string alignment distance, cut off where it is past any use."""
+    if len(left) > 64 or len(right) > 64:
+        return 64
+    before_last: list[int] = []
+    last = list(range(len(right) + 1))
+    for i, a in enumerate(left, 1):
+        row = [i]
+        for j, b in enumerate(right, 1):
+            cost = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (a != b))
+            if i > 1 and j > 1 and a == right[j - 2] and left[i - 2] == b:
+                cost = min(cost, before_last[j - 2] + 1)
+            row.append(cost)
+        before_last, last = last, row
+    return last[-1]

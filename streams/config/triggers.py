@@ -1,0 +1,244 @@
+"""Trigger files: read, checked whole, and turned into a `Ruleset` (SPEC section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from streams.config.actions import ActionReader
+from streams.config.conditions import ConditionReader
+from streams.config.digest import ruleset_digest
+from streams.config.inline_tests import InlineTest, read_tests
+from streams.config.lints import advise
+from streams.config.problems import Findings, Place, Problem, did_you_mean
+from streams.config.reading import read_text
+from streams.config.shape import Members, Shape
+from streams.config.yaml_nodes import At, ListNode, MapNode, Node, ScalarNode, compose, kind
+from streams.core.triggers import Action, Condition, Cycle, Ruleset, Trigger
+
+Part = TypeVar("Part")
+
+CYCLES: tuple[Cycle, ...] = ("restart", "single_pass")
+FILE_KEYS = ("cycle", "triggers", "tests")
+TRIGGER_KEYS = ("id", "title", "active", "position", "category", "wait", "conditions", "actions")
+CATEGORY_KEYS = ("position", "name")
+CONDITIONS_KEYS = ("all", "any")
+
+_TRIGGER_HINTS = {
+    "all": "`all` stands under `conditions`",
+    "any": "`any` stands under `conditions`",
+    "name": "the name of a trigger stands under `title`",
+    "description": "write a comment (`# ...`) instead",
+    "category_id": "write `category: {position: ..., name: ...}`",
+}
+_EXPORT_KEYS = frozenset({"count", "next_page", "previous_page", "meta", "links"})
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerFile:
+    """What a trigger file says, and what is wrong with it."""
+
+    file: str
+    ruleset: Ruleset | None
+    """None when there is any error."""
+    problems: list[Problem] = field(default_factory=list)
+    """Errors and warnings, in the order in which they stand in the file."""
+    tests: list[InlineTest] = field(default_factory=list)
+    places: dict[str, At] = field(default_factory=dict)
+    """Where each trigger begins, by its id."""
+
+    @property
+    def errors(self) -> list[Problem]:
+        """The problems that keep the file from being used."""
+        return [problem for problem in self.problems if problem.severity == "error"]
+
+    @property
+    def warnings(self) -> list[Problem]:
+        """The problems that don't."""
+        return [problem for problem in self.problems if problem.severity == "warning"]
+
+
+def load_triggers(path: Path | str) -> TriggerFile:
+    """Read a trigger file. Never raises for what the file, or its absence, can be: see `TriggerFile.problems`."""
+    findings = Findings(str(path))
+    text = read_text(Path(path), findings)
+    if text is None:
+        return TriggerFile(str(path), None, findings.sorted())
+    return parse_triggers(text, str(path))
+
+
+def parse_triggers(text: str, file: str = "<text>") -> TriggerFile:
+    """Read the text of a trigger file; `file` is how problems call it."""
+    findings = Findings(file)
+    root = compose(text, findings)
+    if root is None or _is_nothing(root):
+        if not findings.sorted():
+            findings.add(root or At(1, 1), "empty", "the file is empty; it needs a list `triggers`")
+        return TriggerFile(file, None, findings.sorted())
+    if isinstance(root, MapNode) and _EXPORT_KEYS & root.entries.keys():
+        message = "this is Zendesk's own export; turn it into a trigger file with `lapse import`"
+        findings.add(root, "zendesk_export", message)
+        return TriggerFile(file, None, findings.sorted())
+    return _Reader(findings).read(root)
+
+
+class _Reader:
+    """Reads the tree of one file."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._shape = Shape(findings)
+        self._conditions = ConditionReader(self._shape)
+        self._actions = ActionReader(self._shape)
+
+    def read(self, root: Node) -> TriggerFile:
+        file = self._findings.file
+        members = self._shape.members(root, FILE_KEYS, "a trigger file")
+        if members is None:
+            return TriggerFile(file, None, self._findings.sorted())
+        cycle = self._cycle(members.get("cycle"))
+        if members.is_missing("triggers"):
+            self._findings.add(root, "missing_key", "the file lacks its list `triggers`")
+        places: dict[str, At] = {}
+        triggers: list[Trigger] = []
+        for position, node in enumerate(self._shape.items(members.get("triggers"), "`triggers`") or (), 1):
+            trigger = self._trigger(node, position, places)
+            if trigger is not None:
+                triggers.append(trigger)
+        tests = read_tests(members.get("tests"), self._shape, set(places))
+        if "triggers" in members:
+            advise(triggers, places, members.place_of("triggers"), self._findings)
+        problems = self._findings.sorted()
+        ruleset = None
+        if all(problem.severity == "warning" for problem in problems):
+            ruleset = Ruleset(tuple(triggers), cycle, ruleset_digest(triggers, cycle))
+        return TriggerFile(file, ruleset, problems, tests, places)
+
+    def _cycle(self, node: Node | None) -> Cycle:
+        if node is None:
+            return "restart"
+        for cycle in CYCLES:
+            if isinstance(node, ScalarNode) and node.value == cycle:
+                return cycle
+        shown = f"`{node.text[:40]}`" if isinstance(node, ScalarNode) else kind(node)
+        advice = did_you_mean(node.text, CYCLES) if isinstance(node, ScalarNode) else ""
+        self._findings.add(node, "bad_cycle", f"`cycle` is `restart` or `single_pass`, and this is {shown}{advice}")
+        return "restart"
+
+    def _trigger(self, node: Node, position: int, places: dict[str, At]) -> Trigger | None:
+        """Return one trigger, None when it has no usable id; whatever else is wrong stands in the findings."""
+        members = self._shape.members(node, TRIGGER_KEYS, "a trigger", _TRIGGER_HINTS)
+        if members is None:
+            return None
+        trigger_id = self._id(node, members, places)
+        every, some = self._both(members, trigger_id)
+        actions = self._all_actions(members, trigger_id)
+        title = self._title(members.get("title"))
+        active = _optional(members, "active", self._shape.boolean)
+        given_position = _optional(members, "position", self._shape.number)
+        wait = _optional(members, "wait", self._shape.duration)
+        category_position = self._category(members.get("category"))
+        if trigger_id is None:
+            return None
+        return Trigger(
+            id=trigger_id,
+            title=trigger_id if title is None else title,
+            active=True if active is None else active,
+            position=position if given_position is None else given_position,
+            category_position=0 if category_position is None else category_position,
+            wait=0 if wait is None else wait,
+            actions=actions,
+            all=every,
+            any=some,
+        )
+
+    def _id(self, node: Node, members: Members, places: dict[str, At]) -> str | None:
+        id_node = members.get("id")
+        if id_node is None:
+            if members.is_missing("id"):
+                self._findings.add(node, "missing_key", "this trigger lacks its `id`")
+            return None
+        trigger_id = self._shape.text(id_node, "`id`")
+        if trigger_id is None:
+            return None
+        if trigger_id in places:
+            message = f"the trigger on line {places[trigger_id].line} has the id `{trigger_id[:60]}` already"
+            self._findings.add(id_node, "duplicate_id", message)
+            return None
+        places[trigger_id] = At(node.line, node.column)
+        return trigger_id
+
+    def _title(self, node: Node | None) -> str | None:
+        if node is None or _is_nothing(node):
+            return None
+        return self._shape.text(node, "`title`")
+
+    def _category(self, node: Node | None) -> float | None:
+        if node is None or _is_nothing(node):
+            return None
+        members = self._shape.members(node, CATEGORY_KEYS, "`category`")
+        if members is None:
+            return None
+        name = members.get("name")
+        if name is not None:
+            self._shape.text(name, "the category's `name`")
+        position = members.get("position")
+        if position is None:
+            if members.is_missing("position"):
+                self._findings.add(node, "missing_key", "this category lacks its `position`, which sorts it")
+            return None
+        return self._shape.number(position, "the category's `position`")
+
+    def _both(self, members: Members, trigger_id: str | None) -> tuple[tuple[Condition, ...], tuple[Condition, ...]]:
+        """Return the `all` and the `any` conditions."""
+        conditions = members.get("conditions")
+        if conditions is None or _is_nothing(conditions):
+            if conditions is not None or members.is_missing("conditions"):
+                self._no_condition(members.place_of("conditions"), trigger_id)
+            return (), ()
+        if isinstance(conditions, ListNode):
+            message = "`conditions` is a mapping with `all`, `any`, and this is a list: write `all:` above it"
+            self._findings.add(conditions, "wrong_type", message)
+            return (), ()
+        sides = self._shape.members(conditions, CONDITIONS_KEYS, "`conditions`")
+        if sides is None:
+            return (), ()
+        every = self._shape.items(sides.get("all"), "`all`")
+        some = self._shape.items(sides.get("any"), "`any`")
+        if every == [] and some == [] and not sides.has_unknown:
+            self._no_condition(members.place_of("conditions"), trigger_id)
+        return _kept(self._conditions.read, every), _kept(self._conditions.read, some)
+
+    def _no_condition(self, place: Place, trigger_id: str | None) -> None:
+        message = f"{_whose(trigger_id)} has no condition and would fire on every lapse; say when it may"
+        self._findings.add(place, "no_condition", message)
+
+    def _all_actions(self, members: Members, trigger_id: str | None) -> tuple[Action, ...]:
+        actions = members.get("actions")
+        if actions is None and not members.is_missing("actions"):
+            return ()
+        nodes = self._shape.items(actions, "`actions`")
+        if nodes == []:
+            message = f"{_whose(trigger_id)} does nothing; say what it does, under `actions`"
+            self._findings.add(members.place_of("actions"), "no_action", message)
+        return _kept(self._actions.read, nodes)
+
+
+def _is_nothing(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and node.value is None
+
+
+def _optional(members: Members, key: str, read: Callable[[Node, str], Part | None]) -> Part | None:
+    node = members.get(key)
+    return None if node is None else read(node, f"`{key}`")
+
+
+def _whose(trigger_id: str | None) -> str:
+    return f"the trigger `{trigger_id[:60]}`" if trigger_id else "this trigger"
+
+
+def _kept(read: Callable[[Node], Part | None], nodes: list[Node] | None) -> tuple[Part, ...]:
+    """Return what could be read of `nodes`."""
+    return tuple(part for node in nodes or () if (part := read(node)) is not None)

@@ -18,6 +18,7 @@ from streams.demo.story import Happening, Story, duration
 _WORDS = {
     "opened": ("opened", "dim"),
     "left": ("left", "yellow"),
+    "inactive": ("inactive", "dim"),
     "back": ("came back", "green"),
     "ended": ("ended", "dim"),
     "command": ("command", "bold cyan"),

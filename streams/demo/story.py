@@ -76,6 +76,7 @@ class Story:
         self.delays: deque[Seconds] = deque(maxlen=500)
         self.dead_letters: Counter[str] = Counter()
         self._left: dict[str, tuple[Seconds, bool]] = {}
+        self._back: set[str] = set()
         self._command_ids: set[str] = set()
 
     def record(self, value: bytes, now: Seconds) -> Happening | None:
@@ -122,9 +123,11 @@ class Story:
                 self.abandoned_sessions.add(session)
             self._left[ticket] = (at, abandoned)
             times = "" if told["episode"] == 1 else f", time {told['episode']}"
-            return Happening(at, ticket, "left", f"{told['from'] or 'nothing'} → inactive, {_words(reason)}{times}")
+            text = f"{told['from'] or 'nothing'} → inactive, {_words(reason)}{times}"
+            return Happening(at, ticket, "left" if abandoned else "inactive", text)
         left, abandoned = self._left.pop(ticket, (None, False))
         if kind == Kind.RESUMED:
+            self._back.add(ticket)
             if left is None:
                 return Happening(at, ticket, "back", "inactive → active")
             away = at - left
@@ -142,13 +145,17 @@ class Story:
         self.rounds.add(now)
         outcome = told["outcome"]
         self.outcomes[outcome] += 1
-        waited = f"the round due {duration(told['wait_ms'] / 1000)} after leaving"
+        ticket = told["ticket_id"]
+        if outcome == RoundOutcome.CANCELLED:
+            # Of all that a return cancels, one line is enough.
+            told_already = ticket not in self._back
+            self._back.discard(ticket)
+            return None if told_already else Happening(now, ticket, outcome, "what waited for this customer is off")
         text = {
-            RoundOutcome.CANCELLED: f"{waited} is off",
             RoundOutcome.UNJOINED: "no ticket came: nothing to act on",
             RoundOutcome.CLOSED: "the ticket is closed: no trigger fires",
         }.get(outcome)
-        return None if text is None else Happening(now, told["ticket_id"], outcome, text)
+        return None if text is None else Happening(now, ticket, outcome, text)
 
 
 def duration(seconds: Seconds) -> str:

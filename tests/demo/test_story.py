@@ -91,9 +91,16 @@ def test_every_round_is_counted_and_the_quiet_ones_are_not_told(story):
     assert story.outcomes == dict.fromkeys((outcome.value for outcome in RoundOutcome), 1)
     assert [h.text for h in told if h is not None] == [
         "no ticket came: nothing to act on",
-        "the round due 5 s after leaving is off",
         "the ticket is closed: no trigger fires",
     ]
+
+
+def test_a_return_tells_once_what_it_cancels(story):
+    story.record(transition(Kind.LAPSED, 1, reason=LEFT), T0 + 1)
+    story.record(transition(Kind.RESUMED, 3), T0 + 3)
+    told = [story.record(evaluation(RoundOutcome.CANCELLED, wait * SECOND), T0 + 3) for wait in (5, 10)]
+    assert told[0].text == "what waited for this customer is off"
+    assert told[1] is None
 
 
 def test_every_kind_of_transition_can_be_told(story):

@@ -8,7 +8,7 @@ import logging
 import socket
 import time
 from importlib import resources
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from aiohttp import web
@@ -47,12 +47,14 @@ class Server:
         app_id: str = "lapse",
         stalled_after: float = STALLED_AFTER,
     ) -> None:
-        """Port 0 takes a free one. Without a token, `host` must be loopback: raises `WebServerError` otherwise."""
+        """Port 0 takes a free one; without a token `host` must be loopback. Raises `WebServerError` otherwise."""
         if not token and not is_loopback(host):
             raise WebServerError(
                 f"The web server would listen on {host}, open to other machines, without a token. "
                 "Set web_token, or web_host to 127.0.0.1."
             )
+        if not 0 <= port <= 65_535:  # uvloop would take it modulo 65,536
+            raise WebServerError(f"The web server can't listen on port {port}: ports go to 65535. Change web_port.")
         self.host = host
         self._wanted_port = port
         self._token = token or None
@@ -85,11 +87,20 @@ class Server:
         await runner.setup()
         try:
             await web.TCPSite(runner, self.host, self._wanted_port).start()
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             await runner.cleanup()
             raise WebServerError(_explain(error, self.host, self._wanted_port)) from None
         self._runner = runner
         self._looks = asyncio.create_task(self._keep_looking(), name="lapse stall watch")
+
+    async def __aenter__(self) -> Self:
+        """Start, for `async with`."""
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop."""
+        await self.stop()
 
     async def stop(self) -> None:
         """Close the port; does nothing when it is not open."""
@@ -181,14 +192,12 @@ def _json(body: Any, status: int = 200) -> web.Response:
     )
 
 
-def _explain(error: Exception, host: str, port: int) -> str:
+def _explain(error: OSError, host: str, port: int) -> str:
     place = f"The web server can't listen on {host}:{port}"
-    if isinstance(error, OverflowError):
-        return f"{place}: a port is a number from 0 to 65535. Change web_port."
-    if isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         return f"{place}: this machine has no such address. Change web_host."
-    if getattr(error, "errno", None) == errno.EADDRINUSE:
+    if error.errno == errno.EADDRINUSE:
         return f"{place}: the port is in use. Change web_port (0 takes any free port), or stop what listens there."
-    if getattr(error, "errno", None) == errno.EACCES:
+    if error.errno == errno.EACCES:
         return f"{place}: not permitted. Change web_port; ports below 1024 need a privilege."
     return f"{place}: {error}. Change web_host or web_port."

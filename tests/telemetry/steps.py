@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from types import SimpleNamespace
 
 from streams.core.model import Evaluation, Fact, Kind, Rejection, RoundOutcome, Topic, Transition
@@ -10,20 +9,7 @@ from streams.core.partition import DeadLetter, Step
 
 
 def a_step(**changes) -> Step:
-    empty = {
-        "records": [],
-        "commands": [],
-        "dead_letters": [],
-        "ticket_rows": {},
-        "session_rows": {},
-        "next_offsets": {},
-        "stream_time": 0,
-        "counts": Counter(),
-        "misrouted": Counter(),
-        "facts": [],
-        "taken": 0,
-    }
-    return Step(**{**empty, **changes})
+    return Step(**{"next_offsets": {}, **changes})
 
 
 def a_dead_letter(topic: Topic, code: str, value: bytes = b"{") -> DeadLetter:

@@ -530,6 +530,14 @@ async def test_a_stop_does_not_wait_for_a_reader_that_stays_connected(serve, cli
         await server.stop()
 
 
+async def test_it_serves_for_as_long_as_a_block_runs(client, metrics, worker):
+    async with Server(port=0, metrics=metrics, source=worker, ruleset=RULESET) as server:
+        url = server.url
+        assert (await client.get(f"{url}readyz")).status == 200
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await client.get(f"{url}readyz")
+
+
 async def test_two_workers_in_one_process_serve_their_own_figures(serve, client, metrics):
     other = Metrics()
     one, two = await serve(), await serve(metrics=other)

@@ -13,7 +13,7 @@ done, what is worth counting. It changes nothing itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -37,7 +37,7 @@ from streams.core.model import (
 )
 from streams.core.normal import CUSTOM_FIELD_PREFIX
 from streams.core.rounds import RoundBook, RoundPolicy
-from streams.core.session import ENDED, change
+from streams.core.session import ENDED, Change, change
 
 TICKETS, SESSIONS = "tickets", "sessions"
 
@@ -67,9 +67,9 @@ class Tables(Protocol):
         """Return the session's row, None when there is none."""
 
 
-_STALE = Outcome(ordering.STALE)
-_DUPLICATE = Outcome(ordering.DUPLICATE)
-_NOTHING_DUE = Outcome("due")
+_STALE = Outcome(ordering.STALE, told=False)
+_DUPLICATE = Outcome(ordering.DUPLICATE, told=False)
+_NOTHING_DUE = Outcome("due", told=False)
 
 
 class Engine:
@@ -82,10 +82,11 @@ class Engine:
 
     def step(self, tables: Tables, record: TicketUpdate | SessionUpdate | Due, clock: Micros) -> Outcome:
         """Work out what one input does. `clock` is stream time, the input's own timestamp already counted in."""
-        if isinstance(record, TicketUpdate):
+        if type(record) is TicketUpdate:
             return self._ticket(tables, record, clock)
-        if isinstance(record, SessionUpdate):
+        if type(record) is SessionUpdate:
             return self._session(tables, record, clock)
+        assert type(record) is Due  # noqa: S101
         return self._due(tables, record, clock)
 
     # --- ticket side -------------------------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ class Engine:
         if fields.get("status") == "closed":
             timers = ((clock + self.settings.state_ttl, m.END_OF_STATE),)
         if existed and update.command_id is None and not update.oversized:
-            return Outcome(ordering.APPLIED, ticket=new_row, timers=timers)
+            return Outcome(ordering.APPLIED, ticket=new_row, timers=timers, told=bool(timers))
 
         facts = [Fact(m.OVERSIZED_MEMBER, amount=update.oversized)] if update.oversized else []
         session = tables.session(update.ticket_id)
@@ -132,6 +133,7 @@ class Engine:
             commands=tuple(book.commands),
             timers=timers + tuple(book.timers),
             facts=(*facts, *book.facts),
+            rounds=len(book.pending) - len(session.pending),
         )
 
     def _ticket_deleted(self, tables: Tables, ticket_id: str, row: TicketRow | None, clock: Micros) -> Outcome:
@@ -149,6 +151,7 @@ class Engine:
             records=tuple(book.records),
             timers=timers,
             facts=tuple(book.facts),
+            rounds=-len(session.pending),
         )
 
     # --- session side ------------------------------------------------------------------------------------------------
@@ -162,77 +165,90 @@ class Engine:
         if verdict is not ordering.APPLIED:
             return _STALE if verdict is ordering.STALE else _DUPLICATE
 
-        before = row if row is not None else _empty_row(clock)
         done = change(row, update, first_inactive_lapses=self.settings.first_inactive_lapses)
-        book = self._book(update.ticket_id, None, before, clock)
-        if done.other_session:
-            book.cancel()
+        before = row if row is not None else _empty_row(clock)
+        kind = done.kind
+        new_session = done.new_session
         episode = before.episode + 1 if done.lapsed else before.episode
-        if done.kind is not None:
-            book.records.append(
-                Transition(
-                    ticket_id=update.ticket_id,
-                    event_id=update.event_id,
-                    occurred_at=update.occurred_at,
-                    session_id=done.session_id,
-                    kind=done.kind,
-                    before=done.before_state,
-                    after=update.state,
-                    reason=update.reason,
-                    episode=episode,
-                    channel=done.channel,
-                )
-            )
-        if done.ends_waiting:
-            book.cancel()
-        moved = done.kind is not None and done.state != done.before_state
-        after = msgspec.structs.replace(
-            before,
+        facts: list[Fact] = []
+        abandoned, opened_at = before.abandoned, None if new_session else before.opened_at
+        session_abandoned, ticket_abandoned = before.session_abandoned and not new_session, before.ticket_abandoned
+        if kind is not None:
+            facts.append(Fact(m.TRANSITION, (kind.value, update.reason or m.NONE, done.channel or m.NONE)))
+        if new_session:
+            facts.append(Fact(m.SESSION, (done.channel or m.NONE,)))
+        if kind is Kind.OPENED or kind is Kind.RESUMED:
+            self._note_return(before, update.occurred_at, facts)
+            abandoned, opened_at = None, update.occurred_at
+        elif done.lapsed and done.reason in self.settings.abandonment_reasons:
+            facts.extend(_abandonment_facts(done, before, opened_at, update.occurred_at))
+            abandoned, session_abandoned, ticket_abandoned = (update.occurred_at, done.channel), True, True
+        after = SessionRow(
             state=done.state,
             reason=done.reason,
-            since=update.occurred_at if moved else before.since,
+            since=update.occurred_at if kind is not None and done.state != done.before_state else before.since,
             session_id=done.session_id,
             channel=done.channel,
             episode=episode,
             order=ordering.advance(order, update),
             touched=clock,
-            session_abandoned=before.session_abandoned and not done.new_session,
-            opened_at=None if done.new_session else before.opened_at,
+            lapse=before.lapse,
+            pending=before.pending,
+            opened_at=opened_at,
+            abandoned=abandoned,
+            session_abandoned=session_abandoned,
+            ticket_abandoned=ticket_abandoned,
+            outstanding=before.outstanding,
         )
-        facts: list[Fact] = []
-        if done.kind is not None:
-            labels = (done.kind.value, update.reason or m.NONE, done.channel or m.NONE)
-            facts.append(Fact(m.TRANSITION, labels))
-        if done.new_session:
-            facts.append(Fact(m.SESSION, (done.channel or m.NONE,)))
-        if done.kind in (Kind.OPENED, Kind.RESUMED):
-            after = self._returned(after, update.occurred_at, facts)
-        if done.lapsed:
-            lapse = Lapse(
-                event_id=update.event_id,
-                occurred_at=update.occurred_at,
-                timestamp=update.timestamp,
-                episode=episode,
-                before_state=done.before_state,
-                before_reason=done.before_reason,
-                before_channel=done.before_channel,
-                reason=done.reason,
-                channel=done.channel,
-            )
-            after = self._abandoned(after, lapse, facts)
-            if self.rules.waits:
-                book.with_ticket(tables.ticket(update.ticket_id))
-                book.begin(lapse)
-        timers = tuple(book.timers)
+        if kind is None:
+            return Outcome(ordering.APPLIED, session=after, told=False)
+        transition = Transition(
+            ticket_id=update.ticket_id,
+            event_id=update.event_id,
+            occurred_at=update.occurred_at,
+            session_id=done.session_id,
+            kind=kind,
+            before=done.before_state,
+            after=update.state,
+            reason=update.reason,
+            episode=episode,
+            channel=done.channel,
+        )
+        timers: tuple[tuple[Micros, Micros], ...] = ()
         if done.state == ENDED:
-            timers += ((clock + self.settings.state_ttl, m.END_OF_STATE),)
+            timers = ((clock + self.settings.state_ttl, m.END_OF_STATE),)
+        starts = done.lapsed and bool(self.rules.waits)
+        if not before.pending and not starts:
+            return Outcome(ordering.APPLIED, session=after, records=(transition,), timers=timers, facts=tuple(facts))
+
+        book = self._book(update.ticket_id, tables.ticket(update.ticket_id) if starts else None, before, clock)
+        if done.other_session:
+            book.cancel()
+        book.records.append(transition)
+        if done.ends_waiting:
+            book.cancel()
+        if starts:
+            book.begin(
+                Lapse(
+                    event_id=update.event_id,
+                    occurred_at=update.occurred_at,
+                    timestamp=update.timestamp,
+                    episode=episode,
+                    before_state=done.before_state,
+                    before_reason=done.before_reason,
+                    before_channel=done.before_channel,
+                    reason=done.reason,
+                    channel=done.channel,
+                )
+            )
         return Outcome(
             ordering.APPLIED,
             session=self._close(book, after),
             records=tuple(book.records),
             commands=tuple(book.commands),
-            timers=timers,
+            timers=timers + tuple(book.timers),
             facts=(*facts, *book.facts),
+            rounds=len(book.pending) - len(before.pending),
         )
 
     def _session_forgotten(self, ticket_id: str, row: SessionRow | None, clock: Micros) -> Outcome:
@@ -256,32 +272,17 @@ class Engine:
             records=tuple(book.records),
             timers=((clock + self.settings.state_ttl, m.END_OF_STATE),),
             facts=tuple(book.facts),
+            rounds=-len(before.pending),
         )
 
-    def _abandoned(self, row: SessionRow, lapse: Lapse, facts: list[Fact]) -> SessionRow:
-        if lapse.reason not in self.settings.abandonment_reasons:
-            return row
-        channel = lapse.channel or m.NONE
-        facts.append(Fact(m.ABANDONMENT, (lapse.reason or m.NONE, channel)))
-        if not row.session_abandoned:
-            facts.append(Fact(m.SESSION_ABANDONED, (channel,)))
-        if not row.ticket_abandoned:
-            facts.append(Fact(m.TICKET_ABANDONED, (channel,)))
-        if row.opened_at is not None:
-            seconds = max(0, lapse.occurred_at - row.opened_at) / m.SECOND
-            facts.append(Fact(m.TIME_TO_ABANDON_SECONDS, amount=seconds))
-        return msgspec.structs.replace(
-            row, abandoned=(lapse.occurred_at, lapse.channel), session_abandoned=True, ticket_abandoned=True
-        )
-
-    def _returned(self, row: SessionRow, occurred_at: Micros, facts: list[Fact]) -> SessionRow:
-        if row.abandoned is not None:
-            left_at, channel = row.abandoned
-            away = max(0, occurred_at - left_at)
-            facts.append(Fact(m.TIME_TO_RETURN_SECONDS, amount=away / m.SECOND))
-            if away <= self.settings.false_abandonment_window:
-                facts.append(Fact(m.FALSE_ABANDONMENT, (channel or m.NONE,)))
-        return msgspec.structs.replace(row, opened_at=occurred_at, abandoned=None)
+    def _note_return(self, row: SessionRow, occurred_at: Micros, facts: list[Fact]) -> None:
+        if row.abandoned is None:
+            return
+        left_at, channel = row.abandoned
+        away = max(0, occurred_at - left_at)
+        facts.append(Fact(m.TIME_TO_RETURN_SECONDS, amount=away / m.SECOND))
+        if away <= self.settings.false_abandonment_window:
+            facts.append(Fact(m.FALSE_ABANDONMENT, (channel or m.NONE,)))
 
     # --- timers ------------------------------------------------------------------------------------------------------
 
@@ -301,6 +302,7 @@ class Engine:
             commands=tuple(book.commands),
             timers=tuple(book.timers),
             facts=tuple(book.facts),
+            rounds=len(book.pending) - len(session.pending),
         )
 
     def _end_of_state(self, tables: Tables, due: Due, clock: Micros) -> Outcome:
@@ -325,7 +327,8 @@ class Engine:
             book.cancel()
             records = tuple(book.records)
             facts.extend(book.facts)
-        return Outcome("due", expired=expired, records=records, facts=tuple(facts))
+        rounds = 0 if session is None else -len(session.pending)
+        return Outcome("due", expired=expired, records=records, facts=tuple(facts), rounds=rounds)
 
     def end_of_state(self, ticket: TicketRow | None, session: SessionRow | None) -> Micros | None:
         """Return the stream time at which rows of a ticket go, None while nothing ends them."""
@@ -357,10 +360,7 @@ class Engine:
             issued = tuple((command.command_id, command.issued_at) for command in book.commands)
             outstanding = (*outstanding, *issued)[-OUTSTANDING_KEPT:]
         return msgspec.structs.replace(
-            row,
-            lapse=book.lapse if book.pending else None,
-            pending=tuple(book.pending),
-            outstanding=outstanding,
+            row, lapse=book.lapse if book.pending else None, pending=tuple(book.pending), outstanding=outstanding
         )
 
 
@@ -374,6 +374,17 @@ def _merge(old: Mapping[str, Value] | None, changes: Mapping[str, Value]) -> dic
     if None in changes.values():
         return {field: value for field, value in fields.items() if value is not None}
     return fields
+
+
+def _abandonment_facts(done: Change, row: SessionRow, opened_at: Micros | None, occurred_at: Micros) -> Iterator[Fact]:
+    channel = done.channel or m.NONE
+    yield Fact(m.ABANDONMENT, (done.reason or m.NONE, channel))
+    if done.new_session or not row.session_abandoned:
+        yield Fact(m.SESSION_ABANDONED, (channel,))
+    if not row.ticket_abandoned:
+        yield Fact(m.TICKET_ABANDONED, (channel,))
+    if opened_at is not None:
+        yield Fact(m.TIME_TO_ABANDON_SECONDS, amount=max(0, occurred_at - opened_at) / m.SECOND)
 
 
 def _empty_row(clock: Micros) -> SessionRow:

@@ -288,3 +288,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     timers: tuple[tuple[Micros, Micros], ...] = ()
     """New timers of the ticket as (at, wait); the wait `END_OF_STATE` is the end of its state."""
     facts: tuple[Fact, ...] = ()
+    rounds: int = 0
+    """By how many the ticket's pending rounds changed."""
+    told: bool = True
+    """False when there is nothing here but new rows: the caller need not look further."""

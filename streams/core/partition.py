@@ -36,6 +36,12 @@ from streams.core.partitioning import partition_of
 ROW_LIMIT = 256 * 1024
 """Bytes an encoded row may have (SPEC section 2); an event that would make it larger is a dead letter."""
 
+SMALL_RECORD = 2 * 1024
+SMALL_ROW = 64 * 1024
+FEW_FIELDS = 40
+"""A small record cannot take a row past its limit when the row was small before the step and has gained few fields in
+it: a field is at most a small record's name and 1 KiB of value, so 64 KiB + 40 × 3 KiB + one more record < 256 KiB."""
+
 STEP_BYTES = 16 * 1024 * 1024
 """Bytes of input values a step takes at most, so that a transaction of large records stays bounded."""
 
@@ -144,18 +150,26 @@ class _Input:
         "arrived",
         "bad_ordinals",
         "chunks",
+        "counts",
         "head",
         "index",
+        "large",
         "last_bad",
         "next_offset",
         "queued",
         "records",
         "seen",
+        "table",
         "topic",
     )
 
-    def __init__(self, topic: Topic) -> None:
+    def __init__(self, topic: Topic, table: dict[str, bytes]) -> None:
         self.topic = topic
+        self.table = table
+        self.counts: dict[str, int] = {}
+        """Records of this step by result; plain strings, because hashing an enumeration is slow."""
+        self.large: set[str] = set()
+        """Tickets whose row must be measured at every record of this step."""
         self.chunks: deque[tuple[Micros, Sequence[RawRecord]]] = deque()
         self.records: Sequence[RawRecord] = ()
         self.index = 0
@@ -171,7 +185,7 @@ class _Input:
         self.chunks.append((arrived, records))
         self.queued += len(records)
 
-    def current(self) -> RawRecord | None:
+    def raw(self) -> RawRecord | None:
         """Return the raw head, None when nothing is queued."""
         while self.index >= len(self.records):
             if not self.chunks:
@@ -180,13 +194,15 @@ class _Input:
             self.index = 0
         return self.records[self.index]
 
-    def take(self) -> None:
-        """Count the head as taken and step past it."""
-        self.next_offset = self.records[self.index].offset + 1
+    def take(self) -> RawRecord:
+        """Step past the head, now taken, and return it."""
+        record = self.records[self.index]
+        self.next_offset = record.offset + 1
         self.index += 1
         self.queued -= 1
         self.seen += 1
         self.head = None
+        return record
 
     def bad_share(self) -> tuple[int, int]:
         """Return how many of how many recent records were bad."""
@@ -267,11 +283,10 @@ class Partition:
         self._limit = dead_letter_limit
         self._grace = clock_grace
         self._view = _View(rows)
-        self._tickets = _Input(Topic.TICKETS)
-        self._sessions = _Input(Topic.SESSIONS)
+        self._tickets = _Input(Topic.TICKETS, self._view.tickets)
+        self._sessions = _Input(Topic.SESSIONS, self._view.sessions)
         self._timers: list[tuple[Micros, Micros, str]] = []
         self._pending_rounds = 0
-        self._grown: dict[tuple[Topic, str], int] = {}
 
     # --- opening -----------------------------------------------------------------------------------------------------
 
@@ -354,28 +369,65 @@ class Partition:
         """
         step = Step({})
         tickets, sessions = self._tickets, self._sessions
+        tickets_end, sessions_end = ends.get(Topic.TICKETS), ends.get(Topic.SESSIONS)
+        view, engine_step = self._view, self._engine.step
+        new_tickets, new_sessions = view.new_tickets, view.new_sessions
+        number, partition_count = self.number, self._partition_count
+        timers = self._timers
         budget = STEP_BYTES
+        ticket, session = self._head(tickets, now, step), self._head(sessions, now, step)
         while step.taken < max_records and budget > 0:
-            ticket = tickets.head or self._head(tickets, now, step)
-            session = sessions.head or self._head(sessions, now, step)
-            if ticket is not None:
-                if session is None:
-                    if not _ended_since(ends, Topic.SESSIONS, tickets.arrived):
-                        break
-                    source, update = tickets, ticket
-                elif ticket.timestamp <= session.timestamp:
-                    source, update = tickets, ticket
-                else:
-                    source, update = sessions, session
-            elif session is not None:
-                if not _ended_since(ends, Topic.TICKETS, sessions.arrived):
+            # Merged order: the lower timestamp first, the ticket on a tie; an empty input holds the other one back
+            # until it was seen at its end.
+            if ticket is not None and (session is None or ticket.timestamp <= session.timestamp):
+                if session is None and (sessions_end is None or sessions_end < tickets.arrived):
                     break
-                source, update = sessions, session
+                source, update, stored = tickets, ticket, view.tickets.get(ticket.ticket_id)
+            elif session is not None:
+                if ticket is None and (tickets_end is None or tickets_end < sessions.arrived):
+                    break
+                source, update, stored = sessions, session, view.sessions.get(session.ticket_id)
             else:
-                self._tick(now, ends, step)
+                if tickets_end is not None and sessions_end is not None:
+                    # Both inputs at their end: stream time follows the clock, as far as both were seen there.
+                    self._advance(min(now, tickets_end, sessions_end) - self._grace, step)
                 break
+
+            ticket_id, timestamp = update.ticket_id, update.timestamp
             budget -= update.size
-            self._take(source, update, step)
+            if (
+                update.size > SMALL_RECORD
+                or (stored is not None and len(stored) > SMALL_ROW)
+                or (ticket_id in new_tickets and self._gained_fields(ticket_id))
+                or ticket_id in source.large
+            ) and self._too_large(source, update):
+                message = f"the row of ticket {ticket_id} would pass {ROW_LIMIT} bytes"
+                self._reject(source, Rejection("too_large", "$", message), step)
+            else:
+                if timers and timers[0][0] <= timestamp:
+                    self._advance(timestamp, step)
+                elif timestamp > self.stream_time:
+                    self.stream_time = timestamp
+                record = source.take()
+                step.taken += 1
+                if step.oldest_taken is None or timestamp < step.oldest_taken:
+                    step.oldest_taken = timestamp
+                if partition_count is not None and partition_of(record.key or b"", partition_count) != number:
+                    step.misrouted[source.topic] += 1
+                outcome = engine_step(view, update, self.stream_time)
+                source.counts[outcome.result] = source.counts.get(outcome.result, 0) + 1
+                if outcome.ticket is not None:
+                    new_tickets[ticket_id] = outcome.ticket
+                if outcome.session is not None:
+                    new_sessions[ticket_id] = outcome.session
+                if outcome.told:
+                    self._note(ticket_id, outcome, step)
+                if source.seen == DEAD_LETTER_JUDGED_FROM:
+                    self._judge_bad_share(source)
+            if source is tickets:
+                ticket = self._head(tickets, now, step)
+            else:
+                session = self._head(sessions, now, step)
         return self._finish(step)
 
     def drain_until(self, instant: Micros) -> Step | None:
@@ -386,21 +438,25 @@ class Partition:
 
     def _head(self, source: _Input, now: Micros, step: Step) -> Update | None:
         """Decode the next usable record of an input; bad ones on the way are taken at once."""
-        while (record := source.current()) is not None:
+        if source.head is not None:
+            return source.head
+        while (record := source.raw()) is not None:
             decoded = self._decode(source.topic, self.number, record, now)
             if not isinstance(decoded, Rejection):
                 source.head = decoded
                 return decoded
-            self._reject(source, record, decoded, step)
+            self._reject(source, decoded, step)
         return None
 
-    def _reject(self, source: _Input, record: RawRecord, rejection: Rejection, step: Step) -> None:
+    def _reject(self, source: _Input, rejection: Rejection, step: Step) -> None:
+        record = source.take()
         letter = DeadLetter(source.topic, record, rejection)
-        self._note_routing(source.topic, record, step)
-        source.take()
+        key, count = record.key, self._partition_count
+        if key is not None and count is not None and partition_of(key, count) != self.number:
+            step.misrouted[source.topic] += 1
         step.taken += 1
         step.dead_letters.append(letter)
-        step.counts[source.topic, "dead_letter"] += 1
+        source.counts["dead_letter"] = source.counts.get("dead_letter", 0) + 1
         source.bad_ordinals.append(source.seen)
         source.last_bad = letter
         self._judge_bad_share(source)
@@ -413,52 +469,18 @@ class Partition:
         if bad > self._limit * judged:
             raise DeadLetterLimitExceeded(self.number, letter, bad=bad, judged=judged, limit=self._limit)
 
-    def _take(self, source: _Input, update: Update, step: Step) -> None:
-        record = source.records[source.index]
-        topic = source.topic
-        if self._too_large(topic, update):
-            message = f"the row of ticket {update.ticket_id} would pass {ROW_LIMIT} bytes"
-            self._reject(source, record, Rejection("too_large", "$", message), step)
-            return
-        self._advance(update.timestamp, step)
-        self._note_routing(topic, record, step)
-        source.take()
-        step.taken += 1
-        if step.oldest_taken is None or update.timestamp < step.oldest_taken:
-            step.oldest_taken = update.timestamp
-        outcome = self._engine.step(self._view, update, self.stream_time)
-        step.counts[topic, outcome.result] += 1
-        self._apply(update.ticket_id, outcome, step)
-        if source.seen == DEAD_LETTER_JUDGED_FROM:
-            self._judge_bad_share(source)
+    def _gained_fields(self, ticket_id: str) -> bool:
+        row = self._view.new_tickets[ticket_id]
+        return row is not None and row.fields is not None and len(row.fields) > FEW_FIELDS
 
-    def _note_routing(self, topic: Topic, record: RawRecord, step: Step) -> None:
-        key, count = record.key, self._partition_count
-        if key is not None and count is not None and partition_of(key, count) != self.number:
-            step.misrouted[topic] += 1
-
-    def _too_large(self, topic: Topic, update: Update) -> bool:
-        """Whether the row would pass its limit; exact only where the sizes added up make it possible."""
-        key = (topic, update.ticket_id)
-        grown = self._grown.get(key)
-        if grown is None:
-            stored = self._view.tickets if topic is Topic.TICKETS else self._view.sessions
-            grown = len(stored.get(update.ticket_id, b""))
-        grown += update.size
-        self._grown[key] = grown
-        if grown <= ROW_LIMIT:
-            return False
+    def _too_large(self, source: _Input, update: Update) -> bool:
+        """Whether the row would pass its limit: tried out, since only a record that is used moves stream time on."""
+        source.large.add(update.ticket_id)
         outcome = self._engine.step(self._view, update, max(self.stream_time, update.timestamp))
         codec = self._view.codec
         return (outcome.ticket is not None and len(codec.encode_ticket(outcome.ticket)) > ROW_LIMIT) or (
             outcome.session is not None and len(codec.encode_session(outcome.session)) > ROW_LIMIT
         )
-
-    def _tick(self, now: Micros, ends: Mapping[Topic, Micros | None], step: Step) -> None:
-        """With both inputs at their end, stream time follows the clock, as far as both were seen at their end."""
-        tickets, sessions = ends.get(Topic.TICKETS), ends.get(Topic.SESSIONS)
-        if tickets is not None and sessions is not None:
-            self._advance(min(now, tickets, sessions) - self._grace, step)
 
     def _advance(self, to: Micros, step: Step) -> None:
         """Move stream time on, running what falls due on the way in the order (due, wait, ticket id)."""
@@ -467,30 +489,23 @@ class Partition:
             at, wait, ticket_id = heapq.heappop(timers)
             self.stream_time = max(self.stream_time, at)
             outcome = self._engine.step(self._view, Due(at, wait, ticket_id), self.stream_time)
-            self._apply(ticket_id, outcome, step)
+            if outcome.session is not None:
+                self._view.new_sessions[ticket_id] = outcome.session
+            if outcome.told:
+                self._note(ticket_id, outcome, step)
         self.stream_time = max(self.stream_time, to)
 
-    def _apply(self, ticket_id: str, outcome: Outcome, step: Step) -> None:
-        view = self._view
-        if outcome.ticket is not None:
-            view.new_tickets[ticket_id] = outcome.ticket
-        if outcome.session is not None:
-            old = view.session(ticket_id)
-            self._pending_rounds += len(outcome.session.pending) - (0 if old is None else len(old.pending))
-            view.new_sessions[ticket_id] = outcome.session
+    def _note(self, ticket_id: str, outcome: Outcome, step: Step) -> None:
+        """Take over everything of an outcome but its new rows."""
+        self._pending_rounds += outcome.rounds
         for table in outcome.expired:
             if table == TICKETS:
-                view.new_tickets[ticket_id] = None
+                self._view.new_tickets[ticket_id] = None
             else:
-                old = view.session(ticket_id)
-                self._pending_rounds -= 0 if old is None else len(old.pending)
-                view.new_sessions[ticket_id] = None
-        if outcome.records:
-            step.records.extend(outcome.records)
-        if outcome.commands:
-            step.commands.extend(outcome.commands)
-        if outcome.facts:
-            step.facts.extend(outcome.facts)
+                self._view.new_sessions[ticket_id] = None
+        step.records.extend(outcome.records)
+        step.commands.extend(outcome.commands)
+        step.facts.extend(outcome.facts)
         for at, wait in outcome.timers:
             heapq.heappush(self._timers, (at, wait, ticket_id))
 
@@ -502,6 +517,8 @@ class Partition:
         for source in (self._tickets, self._sessions):
             if source.next_offset is not None:
                 step.next_offsets[source.topic] = source.next_offset
+            for result, count in source.counts.items():
+                step.counts[source.topic, result] = count
         step.stream_time = self.stream_time
         step.pending_rounds = self._pending_rounds
         return step
@@ -509,12 +526,9 @@ class Partition:
     def commit(self, step: Step) -> None:
         """Settle a step whose transaction committed."""
         self._view.settle(step)
-        self._grown = {}
-
-
-def _ended_since(ends: Mapping[Topic, Micros | None], topic: Topic, instant: Micros) -> bool:
-    end = ends.get(topic)
-    return end is not None and end >= instant
+        for source in (self._tickets, self._sessions):
+            source.counts = {}
+            source.large = set()
 
 
 def _overlay(table: dict[str, bytes], rows: Mapping[str, bytes | None]) -> None:

@@ -64,10 +64,6 @@ class RoundBook:
         self._policy = policy
         self._now = now
 
-    def with_ticket(self, ticket: TicketRow | None) -> None:
-        """Say which row the rounds that now start are to see."""
-        self._ticket = ticket
-
     def begin(self, lapse: Lapse) -> None:
         """Start the rounds of a new episode; those that are already due run at once, in the order (due, wait)."""
         self.lapse = lapse

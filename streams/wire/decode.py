@@ -44,6 +44,9 @@ class Code(StrEnum):
     BAD_TIMESTAMP = "bad_timestamp"
 
 
+_TICKETS = Topic.TICKETS
+_ABSENT: Any = object()
+
 _Id: TypeAlias = str | int
 _Sequence: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Instant: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -101,37 +104,40 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Tick
     try:
         if not value.isascii():
             value.decode()  # members we skip are not looked into, but their bytes must be text all the same
-        decoded = _decode_ticket(value) if topic is Topic.TICKETS else _decode_session(value)
+        decoded = _decode_ticket(value) if topic is _TICKETS else _decode_session(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return _undecodable(value, error)
 
-    named = _id(decoded.ticket_id)
-    if named is None:
+    named = decoded.ticket_id
+    if type(named) is not str:
+        named = str(named)
+    elif named in normal.NO_VALUES:
         return Rejection(Code.INVALID, "$.ticket_id", "`ticket_id` has no value")
-    update: TicketUpdate | SessionUpdate | Rejection
+    event_id = decoded.event_id
+    if type(event_id) is not str or event_id in normal.NO_VALUES:
+        event_id = _id(event_id) or _header_event_id(record) or f"{topic}/{partition}/{record.offset}"
     occurred_at = instants.micros(decoded.occurred_at)
-    event_id = _id(decoded.event_id) or _header_event_id(record) or f"{topic}/{partition}/{record.offset}"
-    timestamp = record.timestamp * MILLISECOND
     if occurred_at < instants.EARLIEST:
         return Rejection(Code.INVALID, "$.occurred_at", "`occurred_at` lies before the year 1")
+    timestamp = record.timestamp * MILLISECOND
+    update: TicketUpdate | SessionUpdate
     if isinstance(decoded, TicketRecord):
-        normalised = _ticket_changes(decoded.ticket)
+        normalised = _ticket_changes(decoded.ticket, small=len(value) <= MAX_MEMBER_BYTES)
         if isinstance(normalised, Rejection):
             return normalised
-        changes, oversized = normalised
         update = TicketUpdate(
             named,
             event_id,
             occurred_at,
             timestamp,
-            changes,
+            normalised[0],
             decoded.sequence,
-            _id(decoded.command_id),
-            oversized,
+            None if decoded.command_id is None else _id(decoded.command_id),
+            normalised[1],
             len(value),
         )
     else:
-        state = normal.member_value("state", decoded.state)
+        state = _name(decoded.state)
         if state is None:
             return Rejection(Code.INVALID, "$.state", f"`state` has no value: {decoded.state!r}")
         update = SessionUpdate(
@@ -139,10 +145,10 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Tick
             event_id,
             occurred_at,
             timestamp,
-            "active" if state == "open" else str(state),
-            _name(decoded.reason),
-            _id(decoded.session_id),
-            _name(decoded.channel),
+            "active" if state == "open" else state,
+            None if decoded.reason is None else _name(decoded.reason),
+            None if decoded.session_id is None else _id(decoded.session_id),
+            None if decoded.channel is None else _name(decoded.channel),
             decoded.sequence,
             len(value),
         )
@@ -150,9 +156,10 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Tick
         return Rejection(
             Code.KEY_MISMATCH, "$.ticket_id", f"the key is {_shown(key)}, but `ticket_id` is {_shown(named.encode())}"
         )
-    if occurred_at > now + MAX_AHEAD:
+    latest = now + MAX_AHEAD
+    if occurred_at > latest:
         return _ahead("$.occurred_at", "`occurred_at`", occurred_at, now)
-    if timestamp > now + MAX_AHEAD:
+    if timestamp > latest:
         return _ahead("$timestamp", "the record's timestamp", timestamp, now)
     return update
 
@@ -166,47 +173,70 @@ def _tombstone(
     if timestamp > now + MAX_AHEAD:
         return _ahead("$timestamp", "the record's timestamp", timestamp, now)
     event_id = f"{topic}/{partition}/{record.offset}"
-    if topic is Topic.TICKETS:
+    if topic is _TICKETS:
         return TicketUpdate(ticket_id, event_id, timestamp, timestamp, None)
     return SessionUpdate(ticket_id, event_id, timestamp, timestamp, None)
 
 
 # --- members ---------------------------------------------------------------------------------------------------------
 
-_SPECIAL = normal.NAMES | {"tags", "custom_fields", "__NULL__"}
+_STRINGS_OR_NONE = frozenset({str, type(None), bool, float})
+_STRINGS = frozenset({str})
+_NAMES = tuple(sorted(normal.NAMES))
 
 
-def _ticket_changes(ticket: dict[str, Any]) -> tuple[dict[str, Value], int] | Rejection:
-    """Flatten and normalise the members of `ticket`; count those that are too large to keep."""
-    changes: dict[str, Value] = {}
+def _ticket_changes(ticket: dict[str, Any], *, small: bool) -> tuple[dict[str, Value], int] | Rejection:
+    """Flatten and normalise the members of `ticket`; count those that are too large to keep.
+
+    `small` promises that nothing in the record is over 1 KiB. Nearly every record is small, has members of plain types
+    and none of the spellings of *no value*: then names alone need a closer look. `ticket` is used up.
+    """
+    tags, custom_fields = ticket.pop("tags", _ABSENT), ticket.pop("custom_fields", _ABSENT)
+    changes: dict[str, Value]
     oversized = 0
-    for member, value in ticket.items():
-        if type(value) is str and member not in _SPECIAL and 0 < len(value) <= MAX_MEMBER_BYTES // 4:
-            changes[member] = None if value == "__NULL__" else value  # the common case, kept short
-            continue
-        if member == "custom_fields":
-            entries = _custom_fields(value)
-            if isinstance(entries, Rejection):
-                return entries
-            if value is None:
-                changes["custom_fields"] = None
-            for field, entry in entries.items():
-                kept = _kept(entry)
-                oversized += kept is None and not _is_none(entry) and not isinstance(entry, dict)
-                changes[normal.CUSTOM_FIELD_PREFIX + field] = normal.custom_field_value(kept)
-        elif member == "tags":
-            if value is not None and not isinstance(value, str | list):
-                return _ill_typed("$.ticket.tags", "a list of tags or a space-separated string", value)
-            if isinstance(value, list) and any(isinstance(tag, list | dict) for tag in value):
-                return _ill_typed("$.ticket.tags[...]", "a tag", next(t for t in value if isinstance(t, list | dict)))
+    values = ticket.values()
+    if small and _STRINGS_OR_NONE.issuperset(map(type, values)) and normal.NO_VALUES.isdisjoint(values):
+        changes = ticket
+        for member in _NAMES:
+            value = ticket.get(member)
+            if value is not None:
+                changes[member] = normal.name(value) if type(value) is str else normal.member_value(member, value)
+    else:
+        changes = {}
+        for member, value in ticket.items():
             kept = _kept(value)
-            oversized += kept is None and not _is_none(value)
-            changes["tags"] = list(normal.words(None if kept == "__NULL__" else kept)) or None
-        else:
-            kept = _kept(value)
-            oversized += kept is None and not _is_none(value) and not isinstance(value, dict)
+            oversized += _was_dropped(value, kept)
             changes[member] = normal.member_value(member, kept)
+    if tags is not _ABSENT:
+        if tags is not None and not isinstance(tags, str | list):
+            return _ill_typed("$.ticket.tags", "a list of tags or a space-separated string", tags)
+        if isinstance(tags, list) and small and _STRINGS.issuperset(map(type, tags)) and "" not in tags:
+            changes["tags"] = list(dict.fromkeys(tags)) or None
+        else:
+            if isinstance(tags, list) and any(isinstance(tag, list | dict) for tag in tags):
+                return _ill_typed("$.ticket.tags[...]", "a tag", next(t for t in tags if isinstance(t, list | dict)))
+            kept = _kept(tags)
+            oversized += _was_dropped(tags, kept)
+            changes["tags"] = list(normal.words(None if kept == "__NULL__" else kept)) or None
+    if custom_fields is not _ABSENT:
+        entries = _custom_fields(custom_fields)
+        if isinstance(entries, Rejection):
+            return entries
+        if custom_fields is None:
+            changes["custom_fields"] = None
+        for field, value in entries.items():
+            if small and type(value) is str and value not in normal.NO_VALUES:
+                changes[normal.CUSTOM_FIELD_PREFIX + field] = value
+            else:
+                kept = _kept(value)
+                oversized += _was_dropped(value, kept)
+                changes[normal.CUSTOM_FIELD_PREFIX + field] = normal.custom_field_value(kept)
     return changes, oversized
+
+
+def _was_dropped(value: Any, kept: Any) -> bool:
+    """Whether a value was too large; objects are never kept and not counted."""
+    return kept is None and value is not None and not isinstance(value, dict)
 
 
 def _custom_fields(value: Any) -> dict[str, Any] | Rejection:
@@ -237,10 +267,6 @@ def _kept(value: Any) -> Any:
     if type(value) is int and not -(2**63) <= value < 2**64:
         return str(value)  # MessagePack has no larger integers; `is` compares by text anyway
     return value
-
-
-def _is_none(value: Any) -> bool:
-    return value is None or value == ""
 
 
 def _id(value: str | int | None) -> str | None:
@@ -303,13 +329,13 @@ def _shown(key: bytes) -> str:
     return f"`{text}`" if len(key) <= 64 else f"`{text}…`"
 
 
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_STRING_LITERALS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
 def _depth(value: bytes) -> int:
     """Return how deep brackets nest, those inside strings aside; also for text that is no JSON."""
     depth = deepest = 0
-    for byte in _STRINGS.sub(b"", value):
+    for byte in _STRING_LITERALS.sub(b"", value):
         if byte in b"{[":
             depth += 1
             deepest = max(deepest, depth)

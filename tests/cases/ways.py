@@ -1,0 +1,274 @@
+"""The ways in which a golden case is run: a backtest over a capture, the partition's loop, the driver of whole workers.
+
+They share the engine but little around it: what is read and how, what is written and how, where a step ends.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from streams.config.durations import parse as parse_duration
+from streams.config.triggers import parse_triggers
+from streams.core.cycle import Rules
+from streams.core.engine import Engine, EngineSettings
+from streams.core.model import MILLISECOND, Topic
+from streams.core.partition import DeadLetterLimitExceeded, Partition, Step
+from streams.core.rounds import RoundPolicy
+from streams.core.triggers import Ruleset
+from streams.offline.backtest import Outputs, run_backtest
+from streams.offline.captures import Captures
+from streams.testing.driver import Driver
+from streams.wire import encode
+from streams.wire.capture import CapturedRecord
+from streams.wire.decode import decode
+from streams.wire.rows import MsgpackRows
+
+from .harness import Case, Record, Result, clock_records, millis
+
+
+class RefusedError(Exception):
+    """The case's trigger file has errors."""
+
+
+def run(way: str, case: Case, directory: Path) -> Result:
+    """Run a case in one of `harness.WAYS`; `directory` is for files."""
+    try:
+        return {"backtest": _backtest, "engine": _engine, "driver": _driver}[way](case, directory)
+    except RefusedError as error:
+        return _nothing(refused=str(error))
+    except DeadLetterLimitExceeded as error:
+        return _nothing(stopped=str(error))
+
+
+def _nothing(**why: str) -> Result:
+    return Result(commands=[], records=[], counts={}, dead_letter_codes={}, pending=0, **why)
+
+
+def ruleset_of(case: Case) -> Ruleset:
+    """The case's triggers. Raises RefusedError."""
+    found = parse_triggers(case.trigger_file)
+    if found.ruleset is None:
+        raise RefusedError("; ".join(str(problem) for problem in found.errors))
+    return found.ruleset
+
+
+def settings_of(case: Case) -> EngineSettings:
+    """The case's settings, as the engine takes them."""
+    given = case.settings
+    act_from = given.get("act_from", "beginning")
+    instant = None if act_from == "beginning" else round(datetime.fromisoformat(act_from).timestamp() * 1_000_000)
+    policy: dict[str, Any] = {"act_from": instant, "dry_run": given.get("dry_run", False)}
+    if "join_wait" in given:
+        policy["join_wait"] = parse_duration(given["join_wait"])
+    settings: dict[str, Any] = {"rounds": RoundPolicy(**policy)}
+    if "first_inactive" in given:
+        settings["first_inactive_lapses"] = given["first_inactive"] == "lapse"
+    if "state_ttl" in given:
+        settings["state_ttl"] = parse_duration(given["state_ttl"])
+    return EngineSettings(**settings)
+
+
+def _end_ms(case: Case) -> int | None:
+    """Where time ends for every partition: the case's `until`, else, with several partitions, its last record."""
+    if case.until_ms is None and len(case.partitions) > 1:
+        return max(record.timestamp for record in case.records)
+    return case.until_ms
+
+
+# --- backtest --------------------------------------------------------------------------------------------------------
+
+
+def write_capture(case: Case, directory: Path) -> Path:
+    """Write the case as a capture file, with a last record that brings time to `until`."""
+    capture = directory / "capture.jsonl"
+    lines = [record.capture_line() for record in (*case.records, *clock_records(case))]
+    capture.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return capture
+
+
+def _backtest(case: Case, directory: Path) -> Result:
+    ruleset = ruleset_of(case)
+    commands, transitions = io.BytesIO(), io.BytesIO()
+    with Captures([write_capture(case, directory)]) as captures:
+        report = run_backtest(
+            captures,
+            Engine(Rules(ruleset), settings_of(case)),
+            [trigger.id for trigger in ruleset.triggers],
+            now=millis(case.now) * MILLISECOND,
+            outputs=Outputs("lapse", commands, transitions),
+        )
+        if captures.broken:
+            raise AssertionError(captures.broken)
+    summary = {name: getattr(report, name) for name in report.__struct_fields__}
+    return backtest_result(case, summary, commands.getvalue(), transitions.getvalue())
+
+
+def backtest_result(case: Case, summary: dict[str, Any], commands: bytes, transitions: bytes) -> Result:
+    """Read what a backtest printed and wrote, without the records that only brought time to `until`."""
+    clocks = len(clock_records(case))
+    return Result(
+        commands=[json.loads(line) for line in commands.splitlines()],
+        records=[json.loads(line) for line in transitions.splitlines()],
+        counts={
+            "applied": summary["applied"] - clocks,
+            "stale": summary["stale"],
+            "duplicate": summary["duplicate"],
+        },
+        dead_letter_codes=summary["dead_letters"],
+        pending=summary["pending"],
+        summary=summary,
+    )
+
+
+# --- engine ----------------------------------------------------------------------------------------------------------
+
+
+def _engine(case: Case, _: Path) -> Result:
+    """The partition's loop over records decoded beforehand, each step one record, nothing encoded but rows."""
+    engine = Engine(Rules(ruleset_of(case)), settings_of(case))
+    result = _nothing()
+    result.counts = dict.fromkeys(("applied", "stale", "duplicate"), 0)
+    result.dead_letters = []
+    for number in case.partitions:
+        _engine_partition(case, engine, number, result)
+    result.dead_letter_codes = dict(Counter(letter["code"] for letter in result.dead_letters))
+    return result
+
+
+def _engine_partition(case: Case, engine: Engine, number: int, result: Result) -> None:
+    now = millis(case.now) * MILLISECOND
+    raw = [(Topic(record.topic), _captured(record)) for record in case.records if record.partition == number]
+    decoded = {id(record): decode(topic, number, record, now) for topic, record in raw}
+    limit = case.settings.get("dead_letter_limit", 0.5) if "backtest" not in case.ways else None
+    partition = Partition(
+        engine,
+        number=number,
+        partition_count=None,
+        decode=lambda _topic, _number, record, _now: decoded[id(record)],
+        rows=MsgpackRows(),
+        dead_letter_limit=limit,
+        clock_grace=0,
+    )
+    for topic, record in raw:
+        partition.add(topic, [record], 0)
+    while (step := partition.step(now, dict.fromkeys(Topic, 0), 1)) is not None:
+        _settle(partition, step, result)
+    end = _end_ms(case)
+    if end is not None and (step := partition.drain_until(end * MILLISECOND)) is not None:
+        _settle(partition, step, result)
+    result.pending += partition.pending_rounds
+
+
+def _captured(record: Record) -> CapturedRecord:
+    return CapturedRecord(record.offset, record.timestamp, record.key, record.value, record.headers)
+
+
+def _settle(partition: Partition, step: Step, result: Result) -> None:
+    result.commands += [json.loads(json.dumps(encode.command_json(command))) for command in step.commands]
+    result.records += [json.loads(json.dumps(encode.record_json(record))) for record in step.records]
+    for (_, name), count in step.counts.items():
+        if name != "dead_letter":
+            result.counts[name] += count
+    for letter in step.dead_letters:
+        result.dead_letters.append(  # type: ignore[union-attr]
+            {
+                "code": str(letter.rejection.code),
+                "path": letter.rejection.path,
+                "topic": str(letter.topic),
+                "partition": partition.number,
+                "offset": letter.record.offset,
+                "timestamp": letter.record.timestamp,
+                "key": letter.record.key,
+                "value": letter.record.value if letter.rejection.keep_value else None,
+                "headers": None,
+            }
+        )
+    partition.commit(step)
+
+
+# --- driver ----------------------------------------------------------------------------------------------------------
+
+
+def drivers(case: Case, *, max_records: int = 10_000) -> list[Driver]:
+    """A worker for every partition of the case, its records piped in and not yet taken."""
+    rules, settings = Rules(ruleset_of(case)), settings_of(case)
+    limit = case.settings.get("dead_letter_limit", 0.5) if "backtest" not in case.ways else None
+    made = []
+    for number in case.partitions:
+        driver = Driver(
+            rules,
+            settings,
+            partition=number,
+            now_ms=millis(case.now),
+            dead_letter_limit=limit,
+            max_records=max_records,
+        )
+        for record in case.records:
+            if record.partition == number:
+                driver.pipe(
+                    record.topic,
+                    record.key,
+                    record.value,
+                    record.timestamp,
+                    offset=record.offset,
+                    headers=record.headers,
+                )
+        made.append(driver)
+    return made
+
+
+def finish(case: Case, driver: Driver) -> None:
+    """Take all records and let time reach the case's end."""
+    driver.run()
+    end = _end_ms(case)
+    if end is not None:
+        driver.advance(end)
+
+
+def _driver(case: Case, _: Path) -> Result:
+    result = _nothing()
+    result.command_headers = []
+    letters = result.dead_letters = []
+    taken = 0
+    for driver in drivers(case):
+        finish(case, driver)
+        result.commands += driver.commands()
+        result.records += driver.records()
+        for written in driver.read("action-commands"):
+            result.command_headers.append({name: value.decode() for name, value in written.headers})
+            if written.key != json.loads(written.value or b"{}")["ticket_id"].encode():
+                raise AssertionError(f"a command's key is {written.key!r}")
+        for written in driver.read("session-transitions"):
+            if written.key != json.loads(written.value or b"{}")["ticket_id"].encode():
+                raise AssertionError(f"a record's key is {written.key!r}")
+        letters += [_letter(written) for written in driver.dead_letters()]
+        result.pending += driver.pending_rounds
+        taken += sum(len(log) for log in driver.broker.inputs.values())
+    result.dead_letter_codes = dict(Counter(letter["code"] for letter in letters))
+    # The driver shows what a reader of the output topics sees; how many were stale is not written anywhere.
+    expect = case.expect
+    if "applied" in expect:
+        result.counts = {name: expect[name] for name in ("applied", "stale", "duplicate")}
+        if sum(result.counts.values()) + len(letters) != taken:
+            raise AssertionError(f"{taken} records, {len(letters)} dead letters, expected {result.counts}")
+    return result
+
+
+def _letter(written: Any) -> dict[str, Any]:
+    headers = {name: value.decode() for name, value in written.headers}
+    return {
+        "code": headers["lapse.error.code"],
+        "path": headers["lapse.error.path"],
+        "topic": headers["lapse.source.topic"],
+        "partition": int(headers["lapse.source.partition"]),
+        "offset": int(headers["lapse.source.offset"]),
+        "timestamp": int(headers["lapse.source.timestamp"]),
+        "key": written.key,
+        "value": written.value,
+        "headers": headers,
+    }

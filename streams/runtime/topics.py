@@ -115,13 +115,14 @@ async def create_topics(
                 "cleanup.policy": policy,
                 "max.message.bytes": str(topic.max_message_bytes),
             }
-            await _create(config, admin, NewTopic(topic.name, partitions, replication, {}, configs))
+            # NewTopic takes a replication factor of -1, which asks for the broker's default, for an omission.
+            replicas: dict[int, list[int]] | None = {} if replication == -1 else None
+            await _create(config, admin, NewTopic(topic.name, partitions, replication, replicas, configs))
         await _wait_until_known(config, admin, [topic.name for topic in missing])
         return [topic.name for topic in missing]
 
 
 async def _create(config: RuntimeConfig, admin: AIOKafkaAdminClient, new: NewTopic) -> None:
-    # NewTopic's own check takes a replication factor of -1, which asks for the broker's default, for an omission.
     answer = await patiently(f"Can't create {new.name}", config, lambda: admin.create_topics([new]))
     for _, code, *message in answer.topic_errors:
         error = for_code(code)

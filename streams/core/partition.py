@@ -287,6 +287,8 @@ class Partition:
         self._sessions = _Input(Topic.SESSIONS, self._view.sessions)
         self._timers: list[tuple[Micros, Micros, str]] = []
         self._pending_rounds = 0
+        self._records_left = 0
+        self._bytes_left = 0
 
     # --- opening -----------------------------------------------------------------------------------------------------
 
@@ -374,9 +376,9 @@ class Partition:
         new_tickets, new_sessions = view.new_tickets, view.new_sessions
         number, partition_count = self.number, self._partition_count
         timers = self._timers
-        budget = STEP_BYTES
+        self._records_left, self._bytes_left = max_records, STEP_BYTES
         ticket, session = self._head(tickets, now, step), self._head(sessions, now, step)
-        while step.taken < max_records and budget > 0:
+        while self._records_left > 0 and self._bytes_left > 0:
             # Merged order: the lower timestamp first, the ticket on a tie; an empty input holds the other one back
             # until it was seen at its end.
             if ticket is not None and (session is None or ticket.timestamp <= session.timestamp):
@@ -394,7 +396,8 @@ class Partition:
                 break
 
             ticket_id, timestamp = update.ticket_id, update.timestamp
-            budget -= update.size
+            self._records_left -= 1
+            self._bytes_left -= update.size
             if (
                 update.size > SMALL_RECORD
                 or (stored is not None and len(stored) > SMALL_ROW)
@@ -437,14 +440,19 @@ class Partition:
         return self._finish(step)
 
     def _head(self, source: _Input, now: Micros, step: Step) -> Update | None:
-        """Decode the next usable record of an input; bad ones on the way are taken at once."""
+        """Decode the next usable record of an input; bad ones on the way are taken at once.
+
+        None when there is none, or when bad ones have used up what the step may take.
+        """
         if source.head is not None:
             return source.head
-        while (record := source.raw()) is not None:
+        while (record := source.raw()) is not None and self._records_left > 0 and self._bytes_left > 0:
             decoded = self._decode(source.topic, self.number, record, now)
             if not isinstance(decoded, Rejection):
                 source.head = decoded
                 return decoded
+            self._records_left -= 1
+            self._bytes_left -= len(record.value or b"")
             self._reject(source, decoded, step)
         return None
 

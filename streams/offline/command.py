@@ -51,7 +51,7 @@ def backtest(
     `BacktestError`.
     """
     file = load_triggers(triggers)
-    for problem in file.problems:
+    for problem in file.errors:
         print(problem, file=sys.stderr)
     if file.ruleset is None:
         raise BacktestError(f"{triggers}: not usable, see above; `lapse check {triggers}` says the same", 1)

@@ -261,11 +261,18 @@ def _kept(value: Any) -> Any:
         small = len(value) <= MAX_MEMBER_BYTES // 4 or len(value.encode()) <= MAX_MEMBER_BYTES
         return value if small else None
     if isinstance(value, list):
-        return value if len(_encode(value)) <= MAX_MEMBER_BYTES else None
-    if isinstance(value, dict):
-        return None
+        return _storable(value) if len(_encode(value)) <= MAX_MEMBER_BYTES else None
+    return None if isinstance(value, dict) else _storable(value)
+
+
+def _storable(value: Any) -> Any:
+    """Return a value with the integers that MessagePack cannot hold as text, by which `is` compares them anyway."""
     if type(value) is int and not -(2**63) <= value < 2**64:
-        return str(value)  # MessagePack has no larger integers; `is` compares by text anyway
+        return str(value)
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _storable(item) for name, item in value.items()}
     return value
 
 

@@ -43,7 +43,7 @@ ONLY_IN = {
     "aiokafka": {"runtime", "app", "demo"},
     "noida_db": {"demo"},
     "yaml": {"config"},
-    "pydantic": {"config"},
+    "pydantic": {"config", "cli"},
     "pydantic_settings": {"config"},
     "structlog": {"telemetry"},
     "typer": {"cli"},

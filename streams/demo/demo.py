@@ -20,6 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, for_code
 from rich.console import Console
 
+from streams.config.triggers import load_triggers
 from streams.core.model import SECOND, Topic
 from streams.demo.broker import TOPIC_CONFIG, BrokerFailed, EmbeddedBroker
 from streams.demo.desk import Desk
@@ -71,10 +72,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 class DemoFailed(Exception):
     """The demo can't go on; the text is all that its user is shown."""
 
+    exit_code = 1
+
 
 def run_demo(options: Options, console: Console) -> None:
     """Run until the time is over or Ctrl-C, and print a summary. Raises DemoFailed."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it comes as an error of ours
+    if errors := load_triggers(options.triggers).errors:
+        raise DemoFailed("\n  ".join(["these triggers can't be used:", *map(str, errors)]))
     try:
         asyncio.run(_run(options, console))
     except (BrokerFailed, WorkerFailed, RuntimeStop) as error:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streams.config.triggers import parse_triggers
 from streams.core.cycle import Rules
@@ -106,7 +107,7 @@ async def read_all(config: RuntimeConfig, topic: str, isolation: str = "read_com
         await consumer._client._wait_on_metadata(topic)
         tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic))]
         consumer.assign(tps)
-        ends = await consumer.end_offsets(tps)
+        ends = await _settled_ends(config, consumer, tps)
         found: dict[TopicPartition, list[ConsumerRecord]] = {tp: [] for tp in tps}
         deadline = time.monotonic() + 15
         while any([await consumer.position(tp) < ends[tp] for tp in tps]):
@@ -116,6 +117,21 @@ async def read_all(config: RuntimeConfig, topic: str, isolation: str = "read_com
         return [record for tp in tps for record in found[tp]]
     finally:
         await consumer.stop()
+
+
+async def _settled_ends(config: RuntimeConfig, consumer: Any, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+    """The ends, once transactions that were just committed have their markers: a commit returns before that."""
+    bare = AIOKafkaConsumer(bootstrap_servers=list(config.brokers))
+    await bare.start()
+    try:
+        for _ in range(100):
+            ends: dict[TopicPartition, int] = await consumer.end_offsets(tps)
+            if ends == await bare.end_offsets(tps):
+                break
+            await asyncio.sleep(0.02)
+        return ends
+    finally:
+        await bare.stop()
 
 
 async def committed_offsets(config: RuntimeConfig) -> dict[TopicPartition, Any]:
@@ -225,6 +241,22 @@ def open_inbox(app: App, topic: str, partition: int, offset: int = 0, limit: int
     app.inboxes[inbox.tp] = inbox
     app.consumer.read_from(inbox)
     return inbox
+
+
+async def make_topic(config: RuntimeConfig, name: str, partitions: int, **settings: str) -> None:
+    """Make one topic as somebody else would have; `settings` with underscores for dots."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=list(config.brokers))
+    await admin.start()
+    try:
+        configs = {key.replace("_", "."): value for key, value in settings.items()}
+        await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=configs)])
+        for _ in range(100):
+            if (await admin.describe_topics([name]))[0]["error_code"] == 0:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"{name} was not made")
+    finally:
+        await admin.close()
 
 
 async def topics(config: RuntimeConfig, partitions: int = 1, **settings: str) -> RuntimeConfig:

@@ -177,7 +177,7 @@ class Broker:
         os.kill(self.pid, number)
 
     def _choose_ports(self) -> None:
-        self.port, self._controller_port = _free_port(), _free_port()
+        self.port, self._controller_port = free_port(), free_port()
 
     def _format(self) -> None:
         data = self._dir / "data"
@@ -215,7 +215,7 @@ class Broker:
                 # Ctrl-C in a terminal goes to the whole group; the broker is ended by us, after its clients.
                 start_new_session=True,
                 # The signal comes when the starting *thread* ends; one system call is safe between fork and exec.
-                preexec_fn=_die_with_parent if _in_main_thread() else None,  # noqa: PLW1509
+                preexec_fn=die_with_parent if _in_main_thread() else None,  # noqa: PLW1509
             )
 
     def _wait_until_ready(self, within: float) -> None:
@@ -247,7 +247,8 @@ class Broker:
         ]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nobody listens on and no outgoing connection will be given."""
     # Below the range of outgoing connections: a client that keeps knocking at a stopped broker's port would
     # otherwise sooner or later be given that very port as its own, connect to itself, and keep the broker from it.
     while True:
@@ -279,7 +280,8 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """For `preexec_fn`: the child gets SIGKILL when the thread that started it ends."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from streams.config.triggers import load_triggers
-from streams.core.engine import Engine, EngineSettings
 from streams.core.cycle import Rules
+from streams.core.engine import Engine, EngineSettings
 from streams.core.model import SECOND
 from streams.core.rounds import RoundPolicy
 from streams.offline.backtest import Outputs, run_backtest

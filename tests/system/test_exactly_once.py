@@ -1,0 +1,111 @@
+"""Two workers, a real broker, and everything goes wrong: what comes out is what the contract says, each once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kafka_kit.broker import Broker
+from tests.kafka_kit.fixtures import require_java
+from tests.kafka_kit.topics import lag
+from tests.system.faults import Scene, schedule
+from tests.system.installation import Installation
+from tests.system.pump import Pump
+from tests.system.traffic import stories
+from tests.system.worker import Supervisor
+
+pytestmark = pytest.mark.system
+
+PARTITIONS = 3
+CAUGHT_UP = 2_000
+"""Records behind at which a fault counts as recovered from."""
+
+
+@pytest.fixture
+def own_broker() -> Iterator[Broker]:
+    """A broker that may be broken."""
+    require_java()
+    with Broker() as broker:
+        yield broker
+
+
+async def _until_caught_up(installation: Installation, within: float) -> float:
+    began, behind = time.monotonic(), -1
+    while time.monotonic() - began < within:
+        behind = await lag(installation.broker.bootstrap, installation.group, installation.inputs, PARTITIONS)
+        if behind < CAUGHT_UP:
+            return time.monotonic() - began
+        await asyncio.sleep(0.3)
+    logs = "\n".join(f"{log.name}:\n{log.read_text(errors='replace')[-3000:]}" for log in installation.logs.iterdir())
+    raise AssertionError(f"Still {behind} records behind {within:.0f} s after the fault.\n{logs}")
+
+
+@pytest.mark.timeout(3600)
+async def test_nothing_is_lost_phantom_or_twice_whatever_breaks(
+    own_broker: Broker, topic_prefix: str, tmp_path: Path, long: bool, capsys: pytest.CaptureFixture[str]
+):
+    seed = int(os.environ.get("LAPSE_TEST_SEED") or random.SystemRandom().randrange(1_000_000))
+    count, number_of_faults = (1_500_000, 60) if long else (200_000, 12)
+    count = int(os.environ.get("LAPSE_TEST_RECORDS") or count)
+    number_of_faults = int(os.environ.get("LAPSE_TEST_FAULTS") or number_of_faults)
+    table = [f"seed {seed} (LAPSE_TEST_SEED={seed} repeats the records and the order of faults)"]
+
+    installation = Installation(own_broker, topic_prefix, PARTITIONS, tmp_path)
+    await installation.create()
+    supervisor = Supervisor([installation.worker("worker-1"), installation.worker("worker-2")])
+    spare = installation.worker("worker-3")
+    scene = Scene(own_broker, supervisor, spare, random.Random(seed))
+    pump = Pump(own_broker.bootstrap, topic_prefix, PARTITIONS, stories(seed), rate=1_200, count=count)
+    pump.more = True
+    tasks = []
+    try:
+        for worker in supervisor.workers:
+            worker.start()
+        tasks = [asyncio.create_task(pump.run()), asyncio.create_task(_tend(supervisor))]
+        await asyncio.sleep(1)
+        await _until_caught_up(installation, 60)
+        for place, fault in enumerate(schedule(seed, number_of_faults) if number_of_faults else (), start=1):
+            await asyncio.sleep(scene.rng.uniform(0.5, 3.0))
+            began = time.monotonic()
+            whom = await fault(scene)
+            lasted = time.monotonic() - began
+            recovered = await _until_caught_up(installation, 120)
+            table.append(
+                f"{place:3} {fault.__name__:24} {whom:10} took {lasted:5.1f} s, caught up {recovered:5.1f} s later"
+            )
+        pump.more = False
+        await asyncio.wait_for(tasks[0], 600)
+        await installation.until_no_lag(120)
+        expected = await installation.expected()
+        outcome = await installation.judge(expected, within=60)
+    finally:
+        for task in tasks:
+            task.cancel()
+        supervisor.close()
+        spare.kill()
+
+    table += [
+        f"    {name} ended by itself with code {code} and was started again" for name, code in supervisor.failures
+    ]
+    table += [
+        f"{pump.sent} records sent, {outcome.records} read by the oracle, {number_of_faults} faults",
+        str(outcome),
+    ]
+    with capsys.disabled():
+        print("\n" + "\n".join(table))
+    assert own_broker.lost_markers == 0, "Kafka dropped the end of a transaction (Broker.lost_markers): no verdict"
+    assert outcome.records == pump.sent
+    assert len(expected.commands) > pump.sent // 20
+    assert outcome.clean, "\n".join(table)
+
+
+async def _tend(supervisor: Supervisor) -> None:
+    while True:
+        supervisor.tend()
+        await asyncio.sleep(0.5)

@@ -1,20 +1,59 @@
-"""Every golden case, in every way of running it; and the same case with a crash at each write."""
+"""Every golden case in every way of running it, and once more with a crash at each write."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from . import harness, ways
+from .expectations import Result
 
 CASES = harness.load_cases()
-RUNS = [pytest.param(way, case, id=f"{case.id} [{way}]") for case in CASES for way in case.ways]
+TO_THE_END = [case for case in CASES if case.runs_to_its_end]
+RULESETS = [case for case in CASES if {"same_ruleset_as", "other_ruleset_than"} & set(case.expect)]
+CRASHES = 8
+"""Crash points that are tried in a case, spread over its writes."""
 
 
-@pytest.mark.parametrize(("way", "case"), RUNS)
+def _named(cases: list[harness.Case]) -> Any:
+    return pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in cases])
+
+
+@pytest.mark.parametrize(
+    ("way", "case"), [pytest.param(way, case, id=f"{case.id} [{way}]") for case in CASES for way in case.ways]
+)
 def test_case(way: str, case: harness.Case, tmp_path: Path) -> None:
-    differences = harness.problems(case, ways.run(way, case, tmp_path))
-    assert not differences, f"\n{case.spec}\n" + (f"ambiguous: {case.ambiguous}\n" if case.ambiguous else "") + "\n".join(
-        differences
-    )
+    found = harness.problems(case, ways.run(way, case, tmp_path))
+    doubt = f"\nambiguous: {case.ambiguous}" if case.ambiguous else ""
+    assert not found, "\n".join(["", case.spec + doubt, *found])
+
+
+@_named(TO_THE_END)
+def test_a_crash_at_any_write_changes_nothing(case: harness.Case) -> None:
+    """Steps of one record each, a crash before every n-th write, and the same outputs as without."""
+    for number in range(len(case.partitions)):
+        calm = ways.drivers(case, max_records=1)[number]
+        ways.finish(case, calm)
+        wanted = (ways.outputs(calm), calm.pending_rounds)
+        for point in range(0, calm.writes, max(1, calm.writes // CRASHES)):
+            driver = ways.drivers(case, max_records=1)[number]
+            driver.crash_after(point)
+            ways.finish(case, driver)
+            assert driver.restarts == 1
+            assert (ways.outputs(driver), driver.pending_rounds) == wanted, f"crash before write {point}"
+
+
+@_named(RULESETS)
+def test_a_ruleset_is_named_by_what_it_means(case: harness.Case, tmp_path: Path) -> None:
+    def digest(trigger_file: str) -> str:
+        result: Result = ways.run("backtest", replace(case, trigger_file=trigger_file), tmp_path)
+        return str(result.commands[0]["ruleset"])
+
+    own = digest(case.trigger_file)
+    for same in case.expect.get("same_ruleset_as", []):
+        assert digest(same) == own, same
+    for other in case.expect.get("other_ruleset_than", []):
+        assert digest(other) != own, other

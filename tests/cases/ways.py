@@ -8,11 +8,13 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from streams.config.durations import parse as parse_duration
+from streams.config.settings import load_settings
 from streams.config.triggers import parse_triggers
 from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
@@ -20,15 +22,17 @@ from streams.core.model import MILLISECOND, Topic
 from streams.core.partition import DeadLetterLimitExceeded, Partition, Step
 from streams.core.rounds import RoundPolicy
 from streams.core.triggers import Ruleset
-from streams.offline.backtest import Outputs, run_backtest
-from streams.offline.captures import Captures
+from streams.offline.command import BacktestError, backtest
 from streams.testing.driver import Driver
 from streams.wire import encode
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows
 
-from .harness import Case, Record, Result, clock_records, millis
+from .expectations import Result
+from .harness import Case, clock_records
+from .notation import millis
+from .records import Record
 
 
 class RefusedError(Exception):
@@ -91,21 +95,36 @@ def write_capture(case: Case, directory: Path) -> Path:
     return capture
 
 
+def environment(case: Case) -> dict[str, str]:
+    """The case's settings as environment variables."""
+    return {f"LAPSE_{name.upper()}": _spelt(value) for name, value in case.settings.items()}
+
+
+def _spelt(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _backtest(case: Case, directory: Path) -> Result:
-    ruleset = ruleset_of(case)
-    commands, transitions = io.BytesIO(), io.BytesIO()
-    with Captures([write_capture(case, directory)]) as captures:
-        report = run_backtest(
-            captures,
-            Engine(Rules(ruleset), settings_of(case)),
-            [trigger.id for trigger in ruleset.triggers],
-            now=millis(case.now) * MILLISECOND,
-            outputs=Outputs("lapse", commands, transitions),
-        )
-        if captures.broken:
-            raise AssertionError(captures.broken)
-    summary = {name: getattr(report, name) for name in report.__struct_fields__}
-    return backtest_result(case, summary, commands.getvalue(), transitions.getvalue())
+    """As `lapse backtest` does it: capture, trigger file and settings are read, JSON and two files are written."""
+    triggers, commands, transitions = (directory / name for name in ("triggers.yaml", "commands", "transitions"))
+    triggers.write_text(case.trigger_file, encoding="utf-8")
+    printed, complaints = io.TextIOWrapper(io.BytesIO()), io.StringIO()
+    try:
+        with redirect_stdout(printed), redirect_stderr(complaints):
+            backtest(
+                events=[write_capture(case, directory)],
+                triggers=triggers,
+                settings=load_settings({}, environment(case), None),
+                now=millis(case.now) * MILLISECOND,
+                commands=commands,
+                transitions=transitions,
+                as_json=True,
+                strict=True,
+            )
+    except BacktestError as error:
+        raise RefusedError(f"{error} {complaints.getvalue()}") from error
+    summary = json.loads(printed.buffer.getvalue())  # type: ignore[attr-defined]
+    return backtest_result(case, summary, commands.read_bytes(), transitions.read_bytes())
 
 
 def backtest_result(case: Case, summary: dict[str, Any], commands: bytes, transitions: bytes) -> Result:
@@ -228,6 +247,11 @@ def finish(case: Case, driver: Driver) -> None:
     end = _end_ms(case)
     if end is not None:
         driver.advance(end)
+
+
+def outputs(driver: Driver) -> dict[str, Any]:
+    """All that readers of the output topics see."""
+    return {topic: driver.read(topic) for topic in driver.broker.outputs}
 
 
 def _driver(case: Case, _: Path) -> Result:

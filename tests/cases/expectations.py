@@ -208,7 +208,10 @@ def _as_received(records: Sequence[Record], got: dict[str, Any], wanted: dict[st
     record = next((one for one in records if (one.topic, one.partition, one.offset) == place), None)
     if record is None:
         return wanted | {"offset": f"one of a record of the case, not {place}"}
-    kept = wanted.get("value", None if wanted["code"] == "too_large" else "received") == "received"
+    value = wanted.get("value", None if wanted["code"] == "too_large" else "received")
+    if value not in (None, "received"):
+        raise CaseError(f"a dead letter's value is `received` or null, not {value!r}")
+    kept = value == "received"
     told = {
         "lapse.error.code": wanted["code"],
         "lapse.source.topic": record.topic,

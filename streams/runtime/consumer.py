@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -60,6 +61,8 @@ class Consumer(faust_consumer.Consumer):
         super().__init__(*args, **kwargs)
         self._kafka: AIOKafkaConsumer | None = None
         self._answered_at: dict[TopicPartition, Micros] = {}
+        self.last_answer: float | None = None
+        """`time.monotonic` at the latest fetch answer."""
         self.generation = -1
         """The group's generation of the present assignment; -1 before the first."""
 
@@ -205,7 +208,7 @@ class Consumer(faust_consumer.Consumer):
             for tp in asked:
                 assignment.state_value(tp).timestamp = None
             has_data = await process(assignment, node_id, request)
-            now = self.app.clock()
+            now, self.last_answer = self.app.clock(), time.monotonic()
             answered = [tp for tp in asked if assignment.state_value(tp).timestamp is not None]
             for tp in answered:
                 self._answered_at[tp] = now

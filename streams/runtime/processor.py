@@ -72,6 +72,8 @@ class PartitionProcessor:
         self._wake = wake
         self._suspended = False
         self._task: asyncio.Task[None] | None = None
+        self.last_progress: float | None = None
+        """`time.monotonic` at the last commit."""
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -149,6 +151,7 @@ class PartitionProcessor:
         await self._producer.commit(writes, self._named_offsets(), step.stream_time, now)
         committed = time.perf_counter()
         self.partition.commit(step)
+        self.last_progress = time.monotonic()
         observer = self._observer
         observer.stepped(self.number, step, committed - began, committed - committing)
         if step.oldest_taken is not None:
@@ -204,14 +207,23 @@ class PartitionProcessor:
         ):
             self._wake.set()
 
+    def position(self, topic: Topic) -> int:
+        """Return the offset of the first record that is not committed as taken."""
+        return self._offsets[topic]
+
+    def lag(self, topic: Topic) -> int | None:
+        """Return how many records of an input follow `position`; None before the first fetch answer."""
+        inbox = self.inboxes[topic]
+        if self._source.at_end_since(inbox.tp) is not None and inbox.complete and not self.waiting(topic):
+            return 0  # offsets between may belong to transaction markers, which no one reads
+        end = self._source.stable_end(inbox.tp)
+        return None if end is None else max(0, end - self._offsets[topic])
+
     def report(self) -> None:
         """Tell the observer how far behind this partition is and how large its tables are."""
-        for topic, inbox in self.inboxes.items():
-            end = self._source.stable_end(inbox.tp)
-            at_end = self._source.at_end_since(inbox.tp) is not None and inbox.complete and not self.waiting(topic)
-            if at_end:
-                self._observer.lag(topic, self.number, 0)
-            elif end is not None:
-                self._observer.lag(topic, self.number, end - self._offsets[topic])
+        for topic in self.inboxes:
+            lag = self.lag(topic)
+            if lag is not None:
+                self._observer.lag(topic, self.number, lag)
         rows = self.partition.table_rows
         self._observer.table_rows(self.number, rows[TICKETS], rows[SESSIONS])

@@ -69,6 +69,23 @@ class Supervisor:
         app.on_empty_answer = self._on_empty_answer
 
     @property
+    def joined(self) -> bool:
+        """Whether the group has given this worker an assignment, if only an empty one."""
+        return self._generation >= 0
+
+    @property
+    def assigned(self) -> frozenset[int]:
+        """Partitions that this worker holds, restored or not."""
+        return self._assigned
+
+    @property
+    def last_answer(self) -> float | None:
+        """`time.monotonic` when a broker last answered a fetch or took a transaction."""
+        progress = [at for processor in self.processors.values() if (at := processor.last_progress) is not None]
+        answered = self._app.consumer.last_answer
+        return max([*progress, *([] if answered is None else [answered])], default=None)
+
+    @property
     def ready(self) -> bool:
         """Whether the group has assigned something, or nothing, and all of it is restored."""
         return self._generation >= 0 and not self._closing and self._assigned <= self.processors.keys()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +15,7 @@ _quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def canonical_json(value: Any) -> bytes:
-    """Return the canonical JSON of text, numbers, booleans, None, sequences, and mappings with text keys.
+    """Return the canonical JSON of text, numbers, booleans, None, lists, tuples, and mappings with text keys.
 
     Raises:
         ValueError: a number that JSON can't carry exactly (NaN, infinities, integers beyond 2**53 - 1), or half a
@@ -50,7 +50,7 @@ def _write(value: Any, parts: list[str]) -> None:
             parts.append(":")
             _write(value[key], parts)
         parts.append("}" if value else "{}")
-    elif isinstance(value, Sequence):
+    elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             parts.append("," if index else "[")
             _write(item, parts)

@@ -106,13 +106,17 @@ def demands_now(conditions: Iterable[Condition], given: Demands) -> dict[str, De
     return demands
 
 
-def clash(conditions: Iterable[Condition]) -> str | None:
-    """Return, in a sentence, why these conditions can't hold together in any round; None when they may."""
+def clash(conditions: Iterable[Condition], *, status_is_written: bool) -> str | None:
+    """Return, in a sentence, why these conditions can't hold together in any round; None when they may.
+
+    `status_is_written`: whether another trigger may set the status, even to closed, earlier in the round.
+    """
     conditions = list(conditions)
     for name, demand in demands_now(conditions, {}).items():
         if demand.is_impossible:
             return f"the conditions on `{name}` exclude each other"
-        if name in IN_EVERY_ROUND and (demand & IN_EVERY_ROUND[name]).is_impossible:
+        given = ANYTHING if name == "status" and status_is_written else IN_EVERY_ROUND.get(name, ANYTHING)
+        if (demand & given).is_impossible:
             return _ALWAYS[name]
     by_field: dict[str, list[Condition]] = {}
     for condition in conditions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 from streams.config.demands import CHANGED, clash, values_of
 from streams.config.overlaps import Overlap, find_overlaps, written_fields
@@ -12,6 +13,10 @@ from streams.core.triggers import Condition, Operator, Trigger
 
 MAX_OVERLAPS = 100
 """Overlaps listed one by one; a file with more has one habit, not a hundred slips."""
+
+
+Writers: TypeAlias = Mapping[tuple[int, str], set[str]]
+"""By wait and field, the ids of triggers that write it."""
 
 
 def advise(triggers: Sequence[Trigger], places: Mapping[str, Place], file_place: Place, findings: Findings) -> None:
@@ -27,7 +32,7 @@ def advise(triggers: Sequence[Trigger], places: Mapping[str, Place], file_place:
     _advise_overlaps(triggers, places, file_place, findings)
 
 
-def _writers(triggers: Iterable[Trigger]) -> dict[tuple[int, str], set[str]]:
+def _writers(triggers: Iterable[Trigger]) -> Writers:
     """Return which triggers write a field in the rounds of a wait; a set of two says *several*, whoever they are."""
     writers: dict[tuple[int, str], set[str]] = {}
     for trigger in triggers:
@@ -38,27 +43,39 @@ def _writers(triggers: Iterable[Trigger]) -> dict[tuple[int, str], set[str]]:
     return writers
 
 
-def _unreachable(trigger: Trigger, writers: Mapping[tuple[int, str], set[str]]) -> str | None:
+def _unreachable(trigger: Trigger, writers: Writers) -> str | None:
     """Return why a trigger can never fire, None when it may."""
-    why = clash(trigger.all) or next((why for c in trigger.all if (why := _never_changes(c, trigger, writers))), None)
+
+    def why_not(conditions: Iterable[Condition]) -> str | None:
+        for condition in conditions:
+            why = _never_changes(condition, trigger, writers)
+            if why is not None:
+                return why
+        return clash(conditions, status_is_written=_others_write(trigger, "status", writers))
+
+    why = why_not(trigger.all)
     if why is not None or not trigger.any:
         return why
-    reasons = [_never_changes(c, trigger, writers) or clash((*trigger.all, c)) for c in trigger.any]
+    reasons = [why_not((*trigger.all, condition)) for condition in trigger.any]
     if all(reasons):
         return reasons[0] if len(reasons) == 1 else f"none of its `any` conditions can hold; the first: {reasons[0]}"
     return None
 
 
-def _never_changes(condition: Condition, trigger: Trigger, writers: Mapping[tuple[int, str], set[str]]) -> str | None:
+def _never_changes(condition: Condition, trigger: Trigger, writers: Writers) -> str | None:
     """Return why a ticket's field can't have changed: in a round only other triggers' actions change the ticket."""
     if condition.operator not in CHANGED or condition.field in SESSION_FIELDS:
         return None
-    if writers.get((trigger.wait, condition.field), set()) - {trigger.id}:
+    if _others_write(trigger, condition.field, writers):
         return None
     return (
         f"within a round `{condition.field}` changes only by an action of another trigger with the same `wait`, "
         "and none writes it"
     )
+
+
+def _others_write(trigger: Trigger, field: str, writers: Writers) -> bool:
+    return bool(writers.get((trigger.wait, field), set()) - {trigger.id})
 
 
 def _advise_open(triggers: Iterable[Trigger], places: Mapping[str, Place], findings: Findings) -> None:

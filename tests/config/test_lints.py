@@ -1,0 +1,279 @@
+"""Advice: said where it helps, never of what is right."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.config.demands import values_of
+from streams.config.lints import advise
+from streams.config.overlaps import find_overlaps
+from streams.config.problems import Findings
+from streams.config.triggers import parse_triggers
+from streams.config.yaml_nodes import At
+from streams.core.cycle import Rules
+from streams.core.model import Lapse
+from streams.core.triggers import Action, Condition, Operator, Ruleset, Trigger
+
+LEFT = "{field: messaging_session_state, operator: changed_to, value: inactive}"
+
+
+def rule(name: str, conditions: str, actions: str = "{field: type, value: task}", more: str = "") -> str:
+    return f"  - {{id: {name}, {more} conditions: {{all: [{conditions}]}}, actions: [{actions}]}}\n"
+
+
+def advice(*rules: str) -> list[str]:
+    file = parse_triggers("triggers:\n" + "".join(rules))
+    assert file.errors == []
+    assert file.ruleset is not None
+    return [f"{problem.line} {problem.code}" for problem in file.warnings]
+
+
+def messages(*rules: str) -> str:
+    return "\n".join(problem.message for problem in parse_triggers("triggers:\n" + "".join(rules)).warnings)
+
+
+def test_a_plain_trigger_gets_no_advice():
+    assert advice(rule("a", f"{LEFT}, {{field: priority, value: high}}")) == []
+
+
+def test_a_file_without_an_active_trigger_does_nothing():
+    assert advice(rule("a", LEFT, more="active: false,")) == ["1 no_active_trigger"]
+    assert [problem.code for problem in parse_triggers("triggers: []").problems] == ["no_active_trigger"]
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        "{field: status, value: open}, {field: status, value: solved}",
+        "{field: status, value: [open, new]}, {field: status, operator: greater_than, value: pending}",
+        "{field: status, value: open}, {field: status, operator: is_not, value: open}",
+        "{field: priority, operator: present}, {field: priority, operator: not_present}",
+        "{field: priority, operator: less_than, value: low}",
+        "{field: status, value: closed}",
+        "{field: messaging_session_state, value: active}",
+        "{field: messaging_session_state, operator: changed_to, value: ended}",
+        "{field: messaging_session_state, operator: changed_from, value: inactive}",
+        "{field: messaging_session_state, operator: not_changed}",
+        "{field: messaging_session_state, operator: not_changed_to, value: inactive}",
+        "{field: update_type, value: Create}",
+        "{field: tags, operator: includes, value: a}, {field: tags, operator: not_includes, value: a b}",
+        "{field: priority, operator: changed}",
+        "{field: priority, operator: changed_to, value: low}",
+        "{field: custom_fields_1, operator: changed_from, value: x}",
+    ],
+)
+def test_conditions_that_never_hold_together_are_pointed_out(conditions):
+    assert "2 unreachable" in advice(rule("a", conditions))
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        "{field: status, value: [open, new]}, {field: status, operator: less_than, value: open}",
+        "{field: status, operator: is_not, value: closed}",
+        "{field: messaging_session_state, operator: changed_from, value: active}",
+        "{field: messaging_session_state, operator: not_changed_to, value: ended}",
+        "{field: messaging_session_inactive_reason, operator: changed}",
+        "{field: priority, operator: not_changed}",
+        "{field: tags, operator: includes, value: a c}, {field: tags, operator: not_includes, value: a b}",
+        "{field: custom_fields_1, operator: less_than, value: 5}, {field: custom_fields_1, operator: greater_than, value: 9}",
+    ],
+)
+def test_conditions_that_may_hold_are_left_alone(conditions):
+    assert not [line for line in advice(rule("a", conditions)) if line.endswith("unreachable")]
+
+
+def test_any_conditions_are_unreachable_only_together():
+    file = "triggers:\n- {{id: a, conditions: {{all: [{0}], any: [{1}]}}, actions: [{{field: type, value: task}}]}}"
+    is_new, is_hold = "{field: status, value: new}", "{field: status, value: hold}"
+    never = parse_triggers(file.format("{field: status, value: pending}", f"{is_new}, {is_hold}"))
+    may = parse_triggers(file.format("{field: status, value: new}", f"{is_new}, {is_hold}"))
+    assert [problem.code for problem in never.problems] == ["unreachable"]
+    assert may.problems == []
+
+
+def test_a_field_of_the_ticket_may_change_by_another_trigger_of_the_round():
+    sets_low = rule("a", LEFT, "{field: priority, value: low}")
+    assert advice(sets_low, rule("b", "{field: priority, operator: changed}")) == []
+    assert advice(sets_low, rule("b", "{field: priority, operator: changed}", more="wait: 5s,")) == ["3 unreachable"]
+
+
+def test_a_trigger_below_one_that_closes_may_see_closed():
+    assert advice(rule("a", LEFT, "{field: status, value: closed}"), rule("b", "{field: status, value: closed}")) == []
+
+
+def test_open_without_new_is_pointed_out_once():
+    is_open = rule("a", "{field: status, value: open}"), rule("b", f"{LEFT}, {{field: status, value: Open}}")
+    assert advice(*is_open) == ["2 open_is_not_new"]
+    assert "`value: [new, open]`; so does 1 other" in messages(*is_open)
+    assert advice(rule("a", "{field: status, value: [new, open]}")) == []
+
+
+@pytest.mark.parametrize(
+    ("condition", "code"),
+    [
+        ("{field: status, value: opne}", "unknown_value"),
+        ("{field: type, value: [task, bug]}", "unknown_value"),
+        ("{field: messaging_session_state, operator: changed_from, value: activ}", "unknown_value"),
+        ("{field: messaging_session_inactive_reason, value: user inactive or ofline}", "unknown_value"),
+        ("{field: messaging_session_inactive_reason, value: agent_ended}", None),
+        ("{field: messaging_session_channel, value: carrier_pigeon}", None),
+        ("{field: assignee_id, value: current_user}", "symbolic_id"),
+        ("{field: role, value: agent}", "update_field"),
+        ("{field: subject, operator: includes, value: refund}", "unusual_operator"),
+        ("{field: group_id, operator: less_than, value: 5}", "unusual_operator"),
+        ("{field: custom_fields_1, value: 1.10}", "number_spelling"),
+        ("{field: custom_fields_1, value: '1.10'}", None),
+        ("{field: custom_fields_1, value: 1.5}", None),
+        ("{field: vip_since, value: yes}", None),
+    ],
+)
+def test_doubtful_conditions_are_pointed_out(condition, code):
+    assert advice(rule("a", condition)) == ([f"2 {code}"] if code else [])
+
+
+@pytest.mark.parametrize(
+    ("action", "code"),
+    [
+        ("{field: status, value: new}", "unknown_value"),
+        ("{field: priority, value: higher}", "unknown_value"),
+        ("{field: priority, value: null}", None),
+        ("{field: assignee_id, value: current_user}", "symbolic_id"),
+        ("{field: custom_fields_1, value: 1.10}", "number_spelling"),
+        ("{field: add_tags, value: 1.10}", None),
+    ],
+)
+def test_doubtful_actions_are_pointed_out(action, code):
+    assert advice(rule("a", LEFT, action)) == ([f"2 {code}"] if code else [])
+
+
+def test_tags_keep_the_spelling_of_numbers():
+    file = parse_triggers("triggers:\n" + rule("a", LEFT, "{field: add_tags, value: [1.10, 007]}"))
+    assert file.ruleset is not None
+    assert file.ruleset.triggers[0].actions[0].value == ["1.10", "007"]
+
+
+LOW, HIGH = "{field: priority, value: low}", "{field: priority, value: high}"
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "overlaps"),
+    [
+        ((LEFT, LOW), (LEFT, HIGH), True),
+        ((LEFT, LOW), (LEFT, LOW), False),
+        ((LEFT, LOW), (LEFT, "{field: type, value: task}"), False),
+        (("{field: type, value: task}", LOW), ("{field: type, value: problem}", HIGH), False),
+        (("{field: type, value: [task, problem]}", LOW), ("{field: type, value: problem}", HIGH), True),
+        (("{field: group_id, value: 1}", LOW), ("{field: type, value: problem}", HIGH), True),
+        (("{field: status, value: new}", LOW), ("{field: status, operator: less_than, value: pending}", HIGH), True),
+        (("{field: status, value: new}", LOW), ("{field: status, operator: greater_than, value: new}", HIGH), False),
+        ((LEFT, "{field: add_tags, value: a}"), (LEFT, "{field: add_tags, value: b}"), False),
+        ((LEFT, "{field: add_tags, value: a}"), (LEFT, "{field: remove_tags, value: a b}"), True),
+        ((LEFT, "{field: add_tags, value: a}"), (LEFT, "{field: remove_tags, value: b}"), False),
+        ((LEFT, "{field: add_tags, value: a}"), (LEFT, "{field: set_tags, value: b}"), True),
+        ((LEFT, "{field: custom_fields_1, value: a}"), (LEFT, "{field: custom_fields_1, value: [a]}"), True),
+        ((LEFT, "{field: reply_public, value: a}"), (LEFT, "{field: reply_public, value: b}"), False),
+    ],
+)
+def test_two_triggers_of_one_lapse_that_write_a_field_differently_overlap(first, later, overlaps):
+    found = [line for line in advice(rule("a", *first), rule("b", *later)) if line.endswith("overlap")]
+    assert found == (["3 overlap"] if overlaps else [])
+
+
+def test_triggers_that_wait_differently_or_are_off_do_not_overlap():
+    assert advice(rule("a", LEFT, LOW), rule("b", LEFT, HIGH, "wait: 5s,")) == []
+    assert advice(rule("a", LEFT, LOW), rule("b", LEFT, HIGH, "active: false,")) == []
+
+
+def test_an_overlap_tells_who_wins():
+    assert "`b` comes later and wins" in messages(rule("a", LEFT, LOW), rule("b", LEFT, HIGH))
+    once_high = rule("b", f"{LEFT}, {{field: priority, value: high}}", "{field: priority, value: normal}")
+    assert "`a` comes first, after which `b` no longer matches" in messages(rule("a", LEFT, LOW), once_high)
+    assert "`a` comes later and wins" in messages(rule("a", LEFT, LOW, "position: 9,"), rule("b", LEFT, HIGH))
+
+
+# --- against the engine -----------------------------------------------------------------------------------------------
+
+VALUES = {
+    "status": ["new", "open", "pending", "solved", "closed"],
+    "priority": ["low", "high", None],
+    "current_tags": ["a", "b"],
+    "messaging_session_state": ["active", "inactive", "ended"],
+    "messaging_session_inactive_reason": ["left", "ended", None],
+    "update_type": ["create", "change"],
+}
+
+
+@st.composite
+def conditions(draw: st.DrawFn) -> Condition:
+    field = draw(st.sampled_from(sorted(VALUES)))
+    operators = [operator for operator in Operator if not operator.value.endswith("includes")]
+    if field == "current_tags":
+        operators = [Operator.INCLUDES, Operator.NOT_INCLUDES, Operator.PRESENT, Operator.NOT_PRESENT]
+    elif field == "update_type":
+        operators = [Operator.IS, Operator.IS_NOT]
+    elif field not in ("status", "priority"):
+        operators = [operator for operator in operators if "_than" not in operator.value]
+    operator = draw(st.sampled_from(operators))
+    value: object = draw(st.sampled_from(VALUES[field]))
+    if operator in (Operator.INCLUDES, Operator.NOT_INCLUDES):
+        value = [value]
+    elif "_than" in operator.value:
+        value = draw(st.sampled_from([one for one in VALUES[field] if one is not None]))
+    elif operator in (Operator.IS, Operator.IS_NOT) and draw(st.booleans()):
+        value = draw(st.lists(st.sampled_from(VALUES[field]), min_size=1, max_size=2))
+    return Condition(field, operator, value)
+
+
+ACTIONS = st.one_of(
+    st.builds(Action, st.just("status"), st.sampled_from(VALUES["status"])),
+    st.builds(Action, st.just("priority"), st.sampled_from(VALUES["priority"])),
+    st.builds(Action, st.sampled_from(["add_tags", "remove_tags", "set_tags"]), st.sampled_from([["a"], ["b"]])),
+)
+SOME = st.lists(conditions(), max_size=2)
+BODIES = st.lists(st.tuples(SOME, SOME, st.lists(ACTIONS, min_size=1, max_size=2)), min_size=1, max_size=4)
+ROWS = st.fixed_dictionaries(
+    {
+        "status": st.sampled_from(VALUES["status"][:-1]),
+        "priority": st.sampled_from(VALUES["priority"]),
+        "tags": st.sampled_from([None, ["a"], ["a", "b"]]),
+    }
+)
+LAPSES = st.builds(
+    lambda before, reason: Lapse("e", 0, 0, 1, before, None, None, reason, None),
+    st.sampled_from([None, "active", "paused"]),
+    st.sampled_from(VALUES["messaging_session_inactive_reason"]),
+)
+
+
+@given(BODIES, ROWS, LAPSES)
+def test_what_is_called_unreachable_never_fires(bodies, row, lapse):
+    triggers = tuple(
+        Trigger(id=str(at), title="", position=at, actions=tuple(actions), all=tuple(every), any=tuple(some))
+        for at, (every, some, actions) in enumerate(bodies, 1)
+    )
+    findings = Findings("f")
+    advise(triggers, {trigger.id: At(int(trigger.id), 1) for trigger in triggers}, At(99, 1), findings)
+    unreachable = {str(problem.line) for problem in findings.sorted() if problem.code == "unreachable"}
+    fired, _ = Rules(Ruleset(triggers)).fire(0, lapse, row)
+    assert unreachable & {trigger.id for trigger in fired} == set()
+
+
+@given(BODIES, ROWS, LAPSES)
+def test_triggers_that_both_match_at_the_start_and_write_differently_are_among_the_overlaps(bodies, row, lapse):
+    triggers = tuple(
+        Trigger(id=str(at), title="", position=at, actions=tuple(actions), all=tuple(every), any=tuple(some))
+        for at, (every, some, actions) in enumerate(bodies, 1)
+    )
+    alone = [trigger for trigger in triggers if Rules(Ruleset((trigger,))).fire(0, lapse, row)[0]]
+    writing = [trigger for trigger in alone if {action.field for action in trigger.actions} == {"priority"}]
+    overlapping = {overlap.later.id for overlap in find_overlaps(triggers) if overlap is not None}
+    for at, later in enumerate(writing):
+        if any(first.actions[-1].value != later.actions[-1].value for first in writing[:at]):
+            assert later.id in overlapping
+
+
+def test_values_are_compared_as_text():
+    assert values_of(Condition("x", Operator.IS, [360, "a", None, True])) == {"360", "a", None, "true"}

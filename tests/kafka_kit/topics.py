@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
+
+_PATIENCE = 20.0
 
 
 @asynccontextmanager
@@ -65,9 +68,17 @@ async def read(
 
 
 async def committed_offsets(bootstrap: str, group: str) -> dict[TopicPartition, int]:
-    """What a group has committed."""
-    async with admin(bootstrap) as client:
-        found = await client.list_consumer_group_offsets(group)
+    """What a group has committed; waits a little for a coordinator that is just starting."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            async with admin(bootstrap) as client:
+                found = await client.list_consumer_group_offsets(group)
+            break
+        except KafkaError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.2)
     return {TopicPartition(*tp): at.offset for tp, at in found.items() if at.offset >= 0}
 
 

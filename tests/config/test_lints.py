@@ -78,7 +78,7 @@ def test_conditions_that_never_hold_together_are_pointed_out(conditions):
         "{field: messaging_session_inactive_reason, operator: changed}",
         "{field: priority, operator: not_changed}",
         "{field: tags, operator: includes, value: a c}, {field: tags, operator: not_includes, value: a b}",
-        "{field: custom_fields_1, operator: less_than, value: 5}, {field: custom_fields_1, operator: greater_than, value: 9}",
+        "{field: reopens, operator: less_than, value: 5}, {field: reopens, operator: greater_than, value: 9}",
     ],
 )
 def test_conditions_that_may_hold_are_left_alone(conditions):
@@ -180,6 +180,16 @@ LOW, HIGH = "{field: priority, value: low}", "{field: priority, value: high}"
 def test_two_triggers_of_one_lapse_that_write_a_field_differently_overlap(first, later, overlaps):
     found = [line for line in advice(rule("a", *first), rule("b", *later)) if line.endswith("overlap")]
     assert found == (["3 overlap"] if overlaps else [])
+
+
+def test_an_overlap_is_found_among_triggers_told_apart_by_their_groups():
+    of_group = [rule(f"g{group}", f"{{field: group_id, value: {group}}}", HIGH) for group in range(5)]
+    of_all = rule("all", LEFT, LOW)
+    assert advice(*of_group) == []
+    assert advice(of_all, *of_group) == [f"{line} overlap" for line in range(3, 8)]
+    assert advice(*of_group, of_all) == ["7 overlap"]
+    some = rule("some", "{field: group_id, value: [1, 3]}", LOW)
+    assert advice(some, *of_group) == ["4 overlap", "6 overlap"]
 
 
 def test_triggers_that_wait_differently_or_are_off_do_not_overlap():

@@ -18,6 +18,7 @@ from streams.core.model import SECOND
 from streams.core.partition import Step
 from streams.core.partitioning import partition_of
 from streams.runtime.app import App
+from streams.runtime.brokers import admin_client, patiently
 from streams.runtime.clock import Clock
 from streams.runtime.config import RuntimeConfig
 from streams.runtime.inbox import Inbox
@@ -136,11 +137,13 @@ async def _settled_ends(config: RuntimeConfig, consumer: Any, tps: list[TopicPar
 
 async def committed_offsets(config: RuntimeConfig) -> dict[TopicPartition, Any]:
     """What the group has committed, with metadata."""
-    from streams.runtime.brokers import admin_client
-
     async with admin_client(config) as admin:
-        found: dict[TopicPartition, Any] = await admin.list_consumer_group_offsets(config.group)
-        return found
+
+        async def ask() -> dict[TopicPartition, Any]:
+            found: dict[TopicPartition, Any] = await admin.list_consumer_group_offsets(config.group)
+            return found
+
+        return await patiently("offsets", config, ask)
 
 
 class Notes(Silent):

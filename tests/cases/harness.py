@@ -25,12 +25,20 @@ WAYS = ("backtest", "engine", "driver")
 
 CASE_KEYS = {
     "name", "spec", "ambiguous", "settings", "now", "triggers", "trigger_file", "cycle", "probes", "records", "until",
-    "ways", "why", "expect",
+    "restart", "ways", "why", "expect",
 }  # fmt: skip
 SETTING_KEYS = {"first_inactive", "join_wait", "act_from", "dry_run", "state_ttl", "dead_letter_limit"}
 
 CLOCK_TICKET = "the-clock"
 """The ticket whose empty update ends a capture at `until`: offline, only records move stream time."""
+
+
+@dataclass(frozen=True)
+class Restart:
+    """The worker is started again, with other triggers, before the first record at or after `at_ms`."""
+
+    at_ms: int
+    trigger_file: str
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class Case:
     until_ms: int | None
     ways: tuple[str, ...]
     expect: dict[str, Any]
+    restart: Restart | None = None
 
     @property
     def id(self) -> str:
@@ -58,7 +67,7 @@ class Case:
     @property
     def partitions(self) -> list[int]:
         """The partitions that records of the case lie in."""
-        return sorted({record.partition for record in self.records})
+        return sorted({record.partition for record in self.records}) or [0]
 
     @property
     def runs_to_its_end(self) -> bool:
@@ -119,7 +128,17 @@ def make_case(file: str, section: str, entry: dict[str, Any], named: dict[str, A
         until_ms=until,
         ways=ways,
         expect=complete(expect, len(records)),
+        restart=_restart(entry, ways, named),
     )
+
+
+def _restart(entry: dict[str, Any], ways: tuple[str, ...], named: dict[str, Any]) -> Restart | None:
+    if "restart" not in entry:
+        return None
+    only("restart", entry["restart"], {"at", "triggers"})
+    if ways != ("engine",):
+        raise CaseError("a restart with other triggers needs `ways: [engine]`")
+    return Restart(millis(entry["restart"]["at"]), _trigger_file({"triggers": entry["restart"]["triggers"]}, {}, named))
 
 
 def _trigger_file(entry: dict[str, Any], expect: dict[str, Any], named: dict[str, Any]) -> str:
@@ -159,7 +178,7 @@ def clock_records(case: Case) -> list[Record]:
     if case.until_ms is None:
         return []
     made = []
-    for partition in case.partitions or [0]:
+    for partition in case.partitions:
         last = max((r.offset for r in case.records if r.topic == TICKETS and r.partition == partition), default=-1)
         moment = dt.datetime.fromtimestamp(case.until_ms / 1000, dt.UTC).isoformat()
         value = {"ticket_id": CLOCK_TICKET, "occurred_at": moment, "ticket": {}}

@@ -12,7 +12,7 @@ from . import harness, ways
 from .expectations import Result
 
 CASES = harness.load_cases()
-TO_THE_END = [case for case in CASES if case.runs_to_its_end]
+TO_THE_END = [case for case in CASES if case.runs_to_its_end and case.restart is None]
 RULESETS = [case for case in CASES if {"same_ruleset_as", "other_ruleset_than"} & set(case.expect)]
 CRASHES = 8
 """Crash points that are tried in a case, spread over its writes."""

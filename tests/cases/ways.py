@@ -53,9 +53,9 @@ def _nothing(**why: str) -> Result:
     return Result(commands=[], records=[], counts={}, dead_letter_codes={}, pending=0, **why)
 
 
-def ruleset_of(case: Case) -> Ruleset:
-    """The case's triggers. Raises RefusedError."""
-    found = parse_triggers(case.trigger_file)
+def ruleset_of(trigger_file: str) -> Ruleset:
+    """Read the text of a trigger file. Raises RefusedError."""
+    found = parse_triggers(trigger_file)
     if found.ruleset is None:
         raise RefusedError("; ".join(str(problem) for problem in found.errors))
     return found.ruleset
@@ -75,6 +75,11 @@ def settings_of(case: Case) -> EngineSettings:
     if "state_ttl" in given:
         settings["state_ttl"] = parse_duration(given["state_ttl"])
     return EngineSettings(**settings)
+
+
+def dead_letter_limit_of(case: Case) -> float | None:
+    """The share of bad records at which a worker stops; none where a backtest is to agree, which never stops."""
+    return None if "backtest" in case.ways else float(case.settings.get("dead_letter_limit", 0.5))
 
 
 def _end_ms(case: Case) -> int | None:
@@ -149,37 +154,57 @@ def backtest_result(case: Case, summary: dict[str, Any], commands: bytes, transi
 
 def _engine(case: Case, _: Path) -> Result:
     """The partition's loop over records decoded beforehand, each step one record, nothing encoded but rows."""
-    engine = Engine(Rules(ruleset_of(case)), settings_of(case))
     result = _nothing()
     result.counts = dict.fromkeys(("applied", "stale", "duplicate"), 0)
     result.dead_letters = []
     for number in case.partitions:
-        _engine_partition(case, engine, number, result)
+        _engine_partition(case, number, result)
     result.dead_letter_codes = dict(Counter(letter["code"] for letter in result.dead_letters))
     return result
 
 
-def _engine_partition(case: Case, engine: Engine, number: int, result: Result) -> None:
+def _engine_partition(case: Case, number: int, result: Result) -> None:
     now = millis(case.now) * MILLISECOND
     raw = [(Topic(record.topic), _captured(record)) for record in case.records if record.partition == number]
     decoded = {id(record): decode(topic, number, record, now) for topic, record in raw}
-    limit = case.settings.get("dead_letter_limit", 0.5) if "backtest" not in case.ways else None
-    partition = Partition(
-        engine,
-        number=number,
-        partition_count=None,
-        decode=lambda _topic, _number, record, _now: decoded[id(record)],
-        rows=MsgpackRows(),
-        dead_letter_limit=limit,
-        clock_grace=0,
-    )
-    for topic, record in raw:
-        partition.add(topic, [record], 0)
-    while (step := partition.step(now, dict.fromkeys(Topic, 0), 1)) is not None:
+
+    def opened(trigger_file: str, stream_time: int) -> Partition:
+        return Partition(
+            Engine(Rules(ruleset_of(trigger_file)), settings_of(case)),
+            number=number,
+            partition_count=None,
+            decode=lambda _topic, _number, record, _now: decoded[id(record)],
+            rows=MsgpackRows(),
+            dead_letter_limit=dead_letter_limit_of(case),
+            clock_grace=0,
+            stream_time=stream_time,
+        )
+
+    def feed(partition: Partition, records: list[tuple[Topic, CapturedRecord]]) -> None:
+        for topic, record in records:
+            partition.add(topic, [record], 0)
+        while (step := partition.step(now, dict.fromkeys(Topic, 0), 1)) is not None:
+            settle(partition, step)
+
+    def settle(partition: Partition, step: Step) -> None:
+        for table, rows in (("tickets", step.ticket_rows), ("sessions", step.session_rows)):
+            changelogs[table] += [(key.encode(), row) for key, row in rows.items()]
         _settle(partition, step, result)
+
+    changelogs: dict[str, list[tuple[bytes, bytes | None]]] = {"tickets": [], "sessions": []}
+    partition = opened(case.trigger_file, 0)
+    if case.restart is not None:
+        before = [entry for entry in raw if entry[1].timestamp < case.restart.at_ms]
+        feed(partition, before)
+        partition = opened(case.restart.trigger_file, partition.stream_time)
+        for table, rows in changelogs.items():
+            partition.restore(table, list(rows))
+        partition.start()
+        raw = [entry for entry in raw if entry[1].timestamp >= case.restart.at_ms]
+    feed(partition, raw)
     end = _end_ms(case)
     if end is not None and (step := partition.drain_until(end * MILLISECOND)) is not None:
-        _settle(partition, step, result)
+        settle(partition, step)
     result.pending += partition.pending_rounds
 
 
@@ -215,8 +240,7 @@ def _settle(partition: Partition, step: Step, result: Result) -> None:
 
 def drivers(case: Case, *, max_records: int = 10_000) -> list[Driver]:
     """A worker for every partition of the case, its records piped in and not yet taken."""
-    rules, settings = Rules(ruleset_of(case)), settings_of(case)
-    limit = case.settings.get("dead_letter_limit", 0.5) if "backtest" not in case.ways else None
+    rules, settings = Rules(ruleset_of(case.trigger_file)), settings_of(case)
     made = []
     for number in case.partitions:
         driver = Driver(
@@ -224,7 +248,7 @@ def drivers(case: Case, *, max_records: int = 10_000) -> list[Driver]:
             settings,
             partition=number,
             now_ms=millis(case.now),
-            dead_letter_limit=limit,
+            dead_letter_limit=dead_letter_limit_of(case),
             max_records=max_records,
         )
         for record in case.records:

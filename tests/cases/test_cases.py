@@ -14,6 +14,18 @@ from .expectations import Result
 CASES = harness.load_cases()
 TO_THE_END = [case for case in CASES if case.runs_to_its_end and case.restart is None]
 RULESETS = [case for case in CASES if {"same_ruleset_as", "other_ruleset_than"} & set(case.expect)]
+AT_THE_COMMAND_LINE = {
+    "s2-dead-letters: a record timestamp from the future is bad_timestamp",
+    "s2-state-ends: an ended session is forgotten after state_ttl",
+    "s3-transitions: another session's inactive is only seen when the setting says so",
+    "s4-conditions: is on tags is refused",
+    "s4-from-when: a lapse before act_from is history",
+    "s4-from-when: a dry run does all but the command",
+    "s4-no-ticket-yet: join_wait is a setting",
+    "s4-time-and-merge: the files of a backtest go by partition",
+    "s5-commands: the command of the contract's example",
+}
+"""A process each: one case for every setting and for each kind of ending."""
 CRASHES = 8
 """Crash points that are tried in a case, spread over its writes."""
 
@@ -29,6 +41,16 @@ def test_case(way: str, case: harness.Case, tmp_path: Path) -> None:
     found = harness.problems(case, ways.run(way, case, tmp_path))
     doubt = f"\nambiguous: {case.ambiguous}" if case.ambiguous else ""
     assert not found, "\n".join(["", case.spec + doubt, *found])
+
+
+@_named([case for case in CASES if case.id in AT_THE_COMMAND_LINE])
+def test_the_command_line_says_the_same(case: harness.Case, tmp_path: Path) -> None:
+    found = harness.problems(case, ways.command_line(case, tmp_path))
+    assert not found, "\n".join(["", case.spec, *found])
+
+
+def test_every_case_for_the_command_line_exists() -> None:
+    assert not AT_THE_COMMAND_LINE - {case.id for case in CASES}
 
 
 @_named(TO_THE_END)

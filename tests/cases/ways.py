@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime
@@ -130,6 +132,26 @@ def _backtest(case: Case, directory: Path) -> Result:
         raise RefusedError(f"{error} {complaints.getvalue()}") from error
     summary = json.loads(printed.buffer.getvalue())  # type: ignore[attr-defined]
     return backtest_result(case, summary, commands.read_bytes(), transitions.read_bytes())
+
+
+def command_line(case: Case, directory: Path) -> Result:
+    """As a user calls it: `lapse backtest` in a process of its own, settings as flags."""
+    triggers, commands, transitions = (directory / name for name in ("triggers.yaml", "commands", "transitions"))
+    triggers.write_text(case.trigger_file, encoding="utf-8")
+    call = [sys.executable, "-m", "streams", "backtest", "--json", "--now", case.now]
+    for flag, path in (("events", write_capture(case, directory)), ("triggers", triggers)):
+        call += [f"--{flag}", str(path)]
+    for flag, path in (("commands", commands), ("transitions", transitions)):
+        call += [f"--{flag}", str(path)]
+    for name, value in case.settings.items():
+        flag = name.replace("_", "-")
+        call += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    ran = subprocess.run(call, capture_output=True, timeout=60, check=False)
+    if ran.returncode == 1 and not ran.stdout:
+        return _nothing(refused=ran.stderr.decode())
+    if ran.returncode:
+        raise AssertionError(f"exit code {ran.returncode}: {ran.stderr.decode()}")
+    return backtest_result(case, json.loads(ran.stdout), commands.read_bytes(), transitions.read_bytes())
 
 
 def backtest_result(case: Case, summary: dict[str, Any], commands: bytes, transitions: bytes) -> Result:

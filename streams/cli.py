@@ -276,7 +276,7 @@ def _text(value: Any) -> str:
 
 # --- what verbs share ------------------------------------------------------------------------------------------------
 
-PATIENCE = 10 * SECOND
+PATIENCE = 5 * SECOND
 """How long a verb that somebody waits for tries to reach a broker; a worker has more patience."""
 
 
@@ -312,8 +312,8 @@ class UsageError(Exception):
 
 def main() -> None:
     """Run the command line; what users can mend ends in one message, what they can't in a traceback."""
-    # What matters of the libraries' complaints reaches the user as an error of ours.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # Only `run` has a log. For the other verbs, what matters of it reaches the user as an error of ours.
+    logging.lastResort = logging.NullHandler()  # type: ignore[assignment]
     try:
         app()
     except Exception as error:

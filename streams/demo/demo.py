@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
 import tempfile
@@ -46,7 +45,7 @@ HISTORY = 90.0
 """Seconds of traffic that lie in the topics when the worker starts."""
 
 _RECORDS_A_CONVERSATION = 21.7  # measured over 20,000 conversations of the default profile
-_PATIENCE = 10
+_PATIENCE = 5 * SECOND
 _REFRESH = 0.25
 _SETTLE = 15.0
 _APPLY_AFTER = 0.4
@@ -77,7 +76,6 @@ class DemoFailed(Exception):
 
 def run_demo(options: Options, console: Console) -> None:
     """Run until the time is over or Ctrl-C, and print a summary. Raises DemoFailed."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it comes as an error of ours
     if errors := load_triggers(options.triggers).errors:
         raise DemoFailed("\n  ".join(["these triggers can't be used:", *map(str, errors)]))
     try:
@@ -118,7 +116,7 @@ def _broker(options: Options, stack: contextlib.AsyncExitStack) -> tuple[Runtime
     if options.brokers:
         prefix = f"lapse-demo-{uuid.uuid4().hex[:6]}-"
         config = RuntimeConfig(
-            brokers=options.brokers, topic_prefix=prefix, security=options.security, patience=_PATIENCE * SECOND
+            brokers=options.brokers, topic_prefix=prefix, security=options.security, patience=_PATIENCE
         )
         return config, f"{', '.join(options.brokers)}, topics {prefix}*"
     broker = stack.enter_context(EmbeddedBroker())
@@ -127,7 +125,7 @@ def _broker(options: Options, stack: contextlib.AsyncExitStack) -> tuple[Runtime
 
 @contextlib.asynccontextmanager
 async def _topics(config: RuntimeConfig, *, keep_all: bool) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Make the topics; delete them, and the group, afterwards where they are not thrown away with their broker."""
+    """Make the topics; delete them afterwards where they are not thrown away with their broker."""
     async with admin_client(config) as admin:
         # Not `create_topics` of the runtime: it asks for the topics first, and asking the embedded broker makes them.
         answer = await admin.create_topics(
@@ -153,13 +151,8 @@ async def _topics(config: RuntimeConfig, *, keep_all: bool) -> AsyncIterator[AIO
             yield admin
         finally:
             if not keep_all:
-                await _remove(config, admin)
-
-
-async def _remove(config: RuntimeConfig, admin: AIOKafkaAdminClient) -> None:
-    await admin.delete_topics([topic.name for topic in wanted_topics(config)])
-    with contextlib.suppress(KafkaError):  # a group that is not quite left yet; it expires by itself
-        await admin.delete_consumer_groups([config.group])
+                # The broker forgets the group, too, once the topics of its offsets are gone.
+                await admin.delete_topics([topic.name for topic in wanted_topics(config)])
 
 
 class _Demo:

@@ -76,7 +76,7 @@ class Story:
         self.delays: deque[Seconds] = deque(maxlen=500)
         self.dead_letters: Counter[str] = Counter()
         self._left: dict[str, tuple[Seconds, bool]] = {}
-        self._back: set[str] = set()
+        self._back: dict[str, Seconds] = {}
         self._command_ids: set[str] = set()
 
     def record(self, value: bytes, now: Seconds) -> Happening | None:
@@ -127,7 +127,7 @@ class Story:
             return Happening(at, ticket, "left" if abandoned else "inactive", text)
         left, abandoned = self._left.pop(ticket, (None, False))
         if kind == Kind.RESUMED:
-            self._back.add(ticket)
+            self._back[ticket] = at
             if left is None:
                 return Happening(at, ticket, "back", "inactive → active")
             away = at - left
@@ -148,9 +148,8 @@ class Story:
         ticket = told["ticket_id"]
         if outcome == RoundOutcome.CANCELLED:
             # Of all that a return cancels, one line is enough.
-            told_already = ticket not in self._back
-            self._back.discard(ticket)
-            return None if told_already else Happening(now, ticket, outcome, "what waited for this customer is off")
+            at = self._back.pop(ticket, None)
+            return None if at is None else Happening(at, ticket, outcome, "what waited for this customer is off")
         text = {
             RoundOutcome.UNJOINED: "no ticket came: nothing to act on",
             RoundOutcome.CLOSED: "the ticket is closed: no trigger fires",

@@ -1,0 +1,107 @@
+"""Tests beside the rules: their shape is checked like that of the rules."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.config.inline_tests import Expectation, InlineTest
+from streams.config.triggers import TriggerFile, parse_triggers
+from streams.core.model import SECOND, RoundOutcome
+
+RULES = (
+    "triggers: [{id: a, conditions: {all: [{field: type, value: task}]}, actions: [{field: priority, value: low}]}]\n"
+)
+
+
+def with_tests(tests: str) -> TriggerFile:
+    return parse_triggers(f"{RULES}tests:\n{tests}")
+
+
+def test_a_whole_test_is_read():
+    file = with_tests(
+        """\
+  - name: a task is lowered
+    given:
+      ticket: {status: open, custom_fields: {"1": x}, tags: [vip, 7]}
+      session: {state: active, channel: web}
+    when:
+      session: {state: inactive, reason: User inactive or offline}
+    after: 60s
+    expect:
+      fired: [a]
+      actions: [{field: priority, value: low}]
+      outcome: commanded
+"""
+    )
+    assert file.problems == []
+    assert file.tests == [
+        InlineTest(
+            name="a task is lowered",
+            line=3,
+            column=5,
+            ticket={"status": "open", "custom_fields": {"1": "x"}, "tags": ["vip", 7]},
+            session={"state": "active", "channel": "web"},
+            when={"state": "inactive", "reason": "User inactive or offline"},
+            after=60 * SECOND,
+            expect=Expectation(("a",), ({"field": "priority", "value": "low"},), RoundOutcome.COMMANDED),
+        )
+    ]
+
+
+def test_only_a_name_an_event_and_an_expectation_are_needed():
+    (test,) = with_tests("  - {name: x, when: {session: {state: inactive}}, expect: {outcome: unjoined}}").tests
+    assert (test.ticket, test.session, test.after) == (None, None, 0)
+    assert test.expect == Expectation(None, None, RoundOutcome.UNJOINED)
+
+
+def test_nothing_fired_is_an_expectation_too():
+    (test,) = with_tests("  - {name: x, when: {session: {state: inactive}}, expect: {fired: [], actions: []}}").tests
+    assert test.expect == Expectation((), (), None)
+
+
+WHEN = "when: {session: {state: inactive}}"
+EXPECT = "expect: {outcome: no_match}"
+
+
+@pytest.mark.parametrize(
+    ("written", "codes", "says"),
+    [
+        ("▸{}", "missing_key missing_key missing_key", "lacks `name`"),
+        ("▸5", "wrong_type", "a test is a mapping"),
+        (f"▸{{{WHEN}, {EXPECT}}}", "missing_key", "lacks `name`"),
+        (f"▸{{name: x, {EXPECT}}}", "missing_key", "lacks `when`"),
+        (f"▸{{name: x, {WHEN}}}", "missing_key", "lacks `expect`"),
+        (f"{{▸nmae: x, {WHEN}, {EXPECT}}}", "unknown_key", "did you mean `name`?"),
+        (f"{{name: x, when: ▸inactive, {EXPECT}}}", "wrong_type", "`when` is a mapping"),
+        (f"{{name: x, when: ▸{{}}, {EXPECT}}}", "missing_key", "lacks its `session`"),
+        (f"{{name: x, when: {{session: ▸{{reason: x}}}}, {EXPECT}}}", "missing_key", "lacks a `state`"),
+        (f"{{name: x, when: {{session: {{state: a, ▸reson: x}}}}, {EXPECT}}}", "unknown_key", "did you mean `reason`?"),
+        (f"{{name: x, when: {{session: {{state: ▸[a]}}}}, {EXPECT}}}", "wrong_type", "this is a list"),
+        (f"{{name: x, when: {{session: {{state: a, reason: ▸[b]}}}}, {EXPECT}}}", "wrong_type", "this is a list"),
+        (f"{{name: x, when: {{session: {{state: a}}, ▸ticket: {{}}}}, {EXPECT}}}", "unknown_key", "`session`"),
+        (f"{{name: x, given: ▸open, {WHEN}, {EXPECT}}}", "wrong_type", "`given` is a mapping"),
+        (f"{{name: x, given: {{ticket: ▸open}}, {WHEN}, {EXPECT}}}", "wrong_type", "such as `status`"),
+        (f"{{name: x, given: {{session: ▸{{}}}}, {WHEN}, {EXPECT}}}", "missing_key", "lacks a `state`"),
+        (f"{{name: x, {WHEN}, after: ▸60, {EXPECT}}}", "bad_duration", "did you mean `60s`?"),
+        (f"{{name: x, {WHEN}, expect: ▸{{}}}}", "empty_value", "says nothing"),
+        (f"{{name: x, {WHEN}, expect: {{▸fird: [a]}}}}", "unknown_key", "did you mean `fired`?"),
+        (f"{{name: x, {WHEN}, expect: {{fired: ▸a}}}}", "wrong_type", "is a list"),
+        (f"{{name: x, {WHEN}, expect: {{fired: [a, ▸b]}}}}", "unknown_trigger", "no trigger `b`"),
+        (f"{{name: x, {WHEN}, expect: {{actions: [▸{{value: x}}]}}}}", "missing_key", "names no `field`"),
+        (f"{{name: x, {WHEN}, expect: {{actions: [{{field: ▸stats}}]}}}}", "unknown_action", "`stats`"),
+        (f"{{name: x, {WHEN}, expect: {{outcome: ▸commandd}}}}", "unknown_outcome", "did you mean `commanded`?"),
+        (f"{{name: x, {WHEN}, expect: {{outcome: ▸nothing}}}}", "unknown_outcome", "outcomes are `commanded`"),
+    ],
+)
+def test_a_test_that_cannot_be_one_is_refused_at_its_place(written, codes, says):
+    file = with_tests(f"  - {written.replace('▸', '')}\n")
+    assert [problem.code for problem in file.errors] == codes.split()
+    assert {(problem.line, problem.column) for problem in file.errors} == {(3, 5 + written.index("▸"))}
+    assert says in file.errors[0].message
+    assert file.ruleset is None
+
+
+def test_two_tests_of_one_name_are_refused():
+    one = f"  - {{name: x, {WHEN}, {EXPECT}}}\n"
+    (problem,) = with_tests(one + one).problems
+    assert (problem.line, problem.code) == (4, "duplicate_id")

@@ -293,6 +293,16 @@ def _invariants(result: Result) -> Iterator[str]:
         yield from _summary_invariants(result, evaluations)
 
 
+def rounds_unaccounted(waits: set[int], result: Result) -> list[str]:
+    """SPEC 4: a lapse starts one round for each wait in use, and every round emits one evaluation or is pending."""
+    lapses = [(one["ticket_id"], one["event_id"]) for one in result.records if one.get("kind") == "lapsed"]
+    started = [(*lapse, wait) for lapse in lapses for wait in waits]
+    ended = [(one["ticket_id"], one["event_id"], one["wait_ms"]) for one in result.records if "outcome" in one]
+    if set(ended) <= set(started) and len(set(ended)) == len(ended) == len(started) - result.pending:
+        return []
+    return [f"rounds started: {started}; ended: {ended}; pending: {result.pending}"]
+
+
 def _command_invariants(command: dict[str, Any], by_id: dict[str, dict[str, Any]]) -> Iterator[str]:
     if set(command) != WIRE_COMMAND:
         yield f"members of a command: {sorted(set(command) ^ WIRE_COMMAND)} missing or unknown"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .expectations import Result, complete, differences
-from .notation import CaseError, millis, only, read, rfc3339, trigger_yaml
+from .expectations import Result, complete, differences, rounds_unaccounted
+from .notation import CaseError, millis, only, read, rfc3339, trigger_yaml, waits_in_use
 from .records import TICKETS, Record, expand_records
 
 HERE = Path(__file__).parent
@@ -190,4 +190,7 @@ def clock_records(case: Case) -> list[Record]:
 
 def problems(case: Case, result: Result) -> list[str]:
     """Every difference between what the case expects and what a run gave, as texts; empty when they agree."""
-    return differences(case.expect, case.records, result)
+    found = differences(case.expect, case.records, result)
+    if case.runs_to_its_end and case.restart is None:
+        found += rounds_unaccounted(waits_in_use(case.trigger_file), result)
+    return found

@@ -172,3 +172,9 @@ def trigger_yaml(triggers: list[dict[str, Any]], cycle: str | None = None) -> st
     body: dict[str, Any] = {} if cycle is None else {"cycle": cycle}
     body["triggers"] = [trigger(one) for one in triggers]
     return yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def waits_in_use(trigger_file: str) -> set[int]:
+    """The waits of the active triggers of a trigger file, in milliseconds."""
+    triggers = yaml.load(trigger_file, Loader=_Loader)["triggers"]
+    return {duration_ms(str(one.get("wait", "0s"))) for one in triggers if one.get("active", True)}

@@ -15,7 +15,7 @@ TOPICS = {"tickets": TICKETS, "sessions": SESSIONS}
 RECORD_KEYS = {
     "at", "ticket", "session", "tombstone", "raw", "raw_hex", "value", "topic", "ticket_id", "key", "event_id",
     "occurred_at", "sequence", "command_id", "reason", "session_id", "channel", "more", "omit", "pad", "timestamp",
-    "offset", "partition", "headers", "repeat",
+    "offset", "partition", "headers", "repeat", "key_hex",
 }  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def _record(entry: dict[str, Any], offsets: dict[tuple[str, int], int]) -> Recor
         partition=partition,
         offset=entry.get("offset", offsets.get((topic, partition), 0)),
         timestamp=millis(entry.get("timestamp", entry["at"])),
-        key=None if key is None else key.encode(),
+        key=bytes.fromhex(entry["key_hex"]) if "key_hex" in entry else None if key is None else key.encode(),
         value=value,
         headers=tuple((name, text.encode()) for name, text in entry.get("headers", {}).items()),
     )

@@ -23,7 +23,7 @@ BEGINNING: Micros = -(2**63)
 
 LONGEST_TOPIC = 249
 _KAFKA_NAME = re.compile(r"[A-Za-z0-9._-]+")
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _BROKER = re.compile(
     r"(?:(?P<scheme>[A-Za-z_]+)://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]+))?"
 )
@@ -195,11 +195,22 @@ def port(value: Any) -> Any:
 
 
 def host(value: Any) -> Any:
-    """Return an address or host name to listen on."""
+    """Return an address or host name to listen on.
+
+    >>> host("[::1]"), host("localhost")
+    ('::1', 'localhost')
+    """
     value = text(value)
-    if isinstance(value, str) and _HOST.fullmatch(value) is None:
+    if isinstance(value, str) and _HOST.fullmatch(value) is None and not _is_ipv6(value):
         raise ValueError(f"`{value}` is not an address: write one such as `127.0.0.1` or `0.0.0.0`, without port")
-    return value
+    return value.strip("[]") if isinstance(value, str) else value
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).version == 6
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

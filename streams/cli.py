@@ -125,7 +125,7 @@ def instant(text: str) -> Micros:
 def demo(
     brokers: Annotated[str | None, typer.Option(help="Brokers to use.", show_default="an embedded one")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="End after so long.", show_default="Ctrl-C")] = None,
-    rate: Annotated[float, typer.Option(min=0.1, max=20_000, help="Records a second.")] = 30.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=20_000, help="Records a second.")] = 60.0,
     triggers: Annotated[
         Path | None, typer.Option(help="Trigger file.", show_default="the demo's own", exists=True, dir_okay=False)
     ] = None,
@@ -313,7 +313,7 @@ class UsageError(Exception):
 def main() -> None:
     """Run the command line; what users can mend ends in one message, what they can't in a traceback."""
     # Only `run` has a log. For the other verbs, what matters of it reaches the user as an error of ours.
-    logging.lastResort = logging.NullHandler()  # type: ignore[assignment]
+    logging.lastResort = logging.NullHandler()
     try:
         app()
     except Exception as error:

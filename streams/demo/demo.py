@@ -57,7 +57,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     brokers: tuple[str, ...] = ()
     """Empty: the embedded one."""
     seconds: float | None = None
-    rate: float = 30.0
+    rate: float = 60.0
     triggers: Path = TRIGGERS
     seed: int = 1
     web_port: int | None = None
@@ -254,7 +254,10 @@ class _Demo:
         while True:
             batches = await consumer.getmany(timeout_ms=500)
             now = time.time()
-            for record in sorted((r for batch in batches.values() for r in batch), key=lambda r: r.timestamp):
+            for record in sorted(
+                (r for batch in batches.values() for r in batch),
+                key=lambda r: (r.timestamp, r.topic.endswith(COMMANDS)),
+            ):
                 if (happening := self._take(record, now, producer)) is not None:
                     self._screen.tell(happening)
 
@@ -319,6 +322,7 @@ class _Demo:
 def _free_port(preferred: int) -> int:
     for port in (preferred, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will: what just closed is free
             probe.bind(("127.0.0.1", port))
             return int(probe.getsockname()[1])
     raise DemoFailed("no free port on the loopback interface for the live page")

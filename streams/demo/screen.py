@@ -16,13 +16,9 @@ from streams.core.model import RoundOutcome
 from streams.demo.story import Happening, Story, duration
 
 _WORDS = {
-    "opened": ("opened", "dim"),
     "left": ("left", "yellow"),
-    "inactive": ("inactive", "dim"),
     "back": ("came back", "green"),
-    "ended": ("ended", "dim"),
     "command": ("command", "bold cyan"),
-    "applied": ("applied", "cyan"),
     RoundOutcome.CANCELLED: ("cancelled", "magenta"),
     RoundOutcome.UNJOINED: ("unjoined", "dim"),
     RoundOutcome.CLOSED: ("closed", "dim"),
@@ -30,7 +26,7 @@ _WORDS = {
 """What a happening is called, and its colour."""
 
 _FIGURES_EVERY = 5.0
-_HEADER_LINES = 11
+_HEAD_LINES = 9  # seven figures and the frame
 
 
 class Screen(Protocol):
@@ -120,14 +116,14 @@ class LiveScreen:
         for name in ("time", "ticket", "what"):
             lines.add_column(name, no_wrap=True)
         lines.add_column("text", ratio=1, no_wrap=True, overflow="ellipsis")
-        for happening in list(self._last)[-max(3, self._console.height - _HEADER_LINES) :]:
+        height = max(5, self._console.height - _HEAD_LINES)
+        for happening in list(self._last)[2 - height :]:
             word, style = _WORDS[happening.what]
             text = Text(happening.text, style=style)
             lines.add_row(Text(_clock(happening.at), "dim"), happening.ticket, Text(word, style), text)
         running = duration(now - story.started)
         head = Panel(_head(story, now), title=self._title, title_align="left", subtitle=running, subtitle_align="right")
-        height = self._console.height - _HEADER_LINES + 2
-        body = Panel(lines, title="what happens", title_align="left", subtitle=self._note, height=max(5, height))
+        body = Panel(lines, title="what happens", title_align="left", subtitle=self._note, height=height)
         return Group(head, body)
 
 
@@ -151,11 +147,11 @@ def summary(story: Story, now: float) -> RenderableType:
 
 
 def _head(story: Story, now: float) -> RenderableType:
-    grid = Table.grid(padding=(0, 3))
-    grid.add_column(style="bold")
-    grid.add_column(justify="right")
-    grid.add_column(justify="right", style="green")
-    grid.add_column(style="dim")
+    grid = Table.grid(padding=(0, 3), expand=True)
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(justify="right", style="green", no_wrap=True)
+    grid.add_column(style="dim", ratio=1, no_wrap=True, overflow="ellipsis")
     notes = ["", _counts(story.kinds), _counts(story.outcomes), _counts(story.actions)]
     for (name, total, rate), note in zip(_rates(story, now), notes, strict=True):
         grid.add_row(name, f"{total:,}", f"{rate:.1f}/s", note)

@@ -1,4 +1,4 @@
-"""What the output topics tell, as a person would say it: figures so far, and the last things that happened.
+"""What the output topics tell, as a person would say it: figures of everything, and the happenings worth a line.
 
 Fed with the values of `session-transitions` and `action-commands` in the order read; knows neither Kafka nor a screen.
 """
@@ -122,9 +122,10 @@ class Story:
                 self.abandonments += 1
                 self.abandoned_sessions.add(session)
             self._left[ticket] = (at, abandoned)
+            if not abandoned:
+                return None
             times = "" if told["episode"] == 1 else f", time {told['episode']}"
-            text = f"{told['from'] or 'nothing'} → inactive, {_words(reason)}{times}"
-            return Happening(at, ticket, "left" if abandoned else "inactive", text)
+            return Happening(at, ticket, "left", f"{told['from'] or 'nothing'} → inactive, {_words(reason)}{times}")
         left, abandoned = self._left.pop(ticket, (None, False))
         if kind == Kind.RESUMED:
             self._back[ticket] = at
@@ -135,10 +136,6 @@ class Story:
             self.false_abandonments += false
             note = ", so that was a false abandonment" if false else ""
             return Happening(at, ticket, "back", f"inactive → active after {duration(away)}{note}")
-        if kind == Kind.OPENED:
-            return Happening(at, ticket, "opened", f"a conversation on {told['channel'] or 'an unknown channel'}")
-        if kind == Kind.ENDED:
-            return Happening(at, ticket, "ended", f"{told['from'] or 'nothing'} → ended, {_words(told['reason'])}")
         return None
 
     def _evaluation(self, told: dict[str, Any], now: Seconds) -> Happening | None:

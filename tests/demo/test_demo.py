@@ -86,7 +86,7 @@ def test_it_ends_by_itself_with_a_summary_and_leaves_nothing(home):
     assert (done.returncode, done.stderr) == (0, "")
     assert_a_good_run(done.stdout)
     assert "live page: http://127.0.0.1:" in done.stdout
-    for what in ("opened", "left", "came back", "command", "cancelled"):
+    for what in ("left", "came back", "command", "cancelled"):
         assert f"  {what} " in done.stdout
     assert time.monotonic() - began < 30
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
+import faust
 from aiokafka.helpers import create_ssl_context
 from msgspec import structs
 
 from streams.config.engine import make_engine
-from streams.config.settings import Settings
+from streams.config.settings import Settings, SettingsError, load_settings
 from streams.config.triggers import load_triggers
 from streams.core.model import Micros
 from streams.core.triggers import Ruleset
+from streams.runtime.app import App
+from streams.runtime.clock import Clock
 from streams.runtime.config import RuntimeConfig
 from streams.runtime.errors import Refused, RuntimeStop
 from streams.runtime.service import Worker, run_until_stopped
@@ -142,3 +146,31 @@ def _security(settings: Settings) -> Mapping[str, Any]:
 
 def _path(path: object) -> str | None:
     return None if path is None else str(path)
+
+
+# --- faust -A streams worker -----------------------------------------------------------------------------------------
+
+
+def faust_app() -> faust.App:
+    """Return the app that `faust -A streams` looks for; its worker runs just what `lapse run` does.
+
+    The settings are those of the environment and of `lapse.yaml`. Ends the process when they will not do.
+    """
+    try:
+        settings = load_settings({}, os.environ)
+        config = runtime_config(settings)
+    except (SettingsError, RuntimeStop) as error:
+        sys.exit(_refused(error))
+
+    class FaustWorker(faust.Worker):
+        """What `faust worker` starts: our event loop, signals, messages and exit codes instead of Faust's."""
+
+        def execute_from_commandline(self) -> NoReturn:
+            sys.exit(run_worker(settings))
+
+    return App(config, Clock(), Worker=FaustWorker)
+
+
+def _refused(error: Exception) -> int:
+    print(f"lapse: {error}", file=sys.stderr)
+    return 2

@@ -208,8 +208,10 @@ class Consumer(faust_consumer.Consumer):
             for tp in asked:
                 assignment.state_value(tp).timestamp = None
             has_data = await process(assignment, node_id, request)
-            now, self.last_answer = self.app.clock(), time.monotonic()
+            now = self.app.clock()
             answered = [tp for tp in asked if assignment.state_value(tp).timestamp is not None]
+            if answered:
+                self.last_answer = time.monotonic()
             for tp in answered:
                 self._answered_at[tp] = now
             self.app.on_empty_answer([tp for tp in answered if tp not in fetcher._records])

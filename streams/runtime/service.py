@@ -64,15 +64,16 @@ class Worker:
 
     async def run(self) -> None:
         """Work until `stop`. Raises `RuntimeStop`, or whatever else went wrong, after everything was closed."""
-        if not await self._unless_stopped(self._check()):
-            return
         app = App(self.config, Clock())
         app.failure = asyncio.get_running_loop().create_future()
         supervisor = Supervisor(app, self._engine, decode=self._decode, rows=self._rows, observer=self._observer)
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(_running(app, supervisor))
+            # First, so that probes are answered while a broker is waited for.
             for beside in self._beside:
                 await stack.enter_async_context(beside(supervisor))
+            if not await self._unless_stopped(self._check()):
+                return
+            await stack.enter_async_context(_running(app, supervisor))
             await self._until_the_end(app)
 
     async def _check(self) -> None:
@@ -130,8 +131,12 @@ def run_until_stopped(worker: Callable[[], Worker]) -> int:
 
 
 async def _run(make: Callable[[], Worker]) -> int:
-    worker = make()
     loop = asyncio.get_running_loop()
+    try:
+        worker = make()
+    except RuntimeStop as error:
+        _say(str(error))
+        return error.exit_code
     hard_stop = worker.config.stop_grace / SECOND + _HARD_STOP_AFTER
 
     def on_signal(number: int) -> None:

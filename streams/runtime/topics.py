@@ -23,7 +23,6 @@ RECORD_BYTES = 1024 * _KIB + 64 * _KIB
 ROW_BYTES = 320 * _KIB
 """`max.message.bytes` of changelogs: the largest row, and a margin."""
 
-_UNKNOWN_TOPIC = 3
 _METADATA_SECONDS = 10.0
 
 
@@ -172,14 +171,16 @@ def _topic_problems(wanted: Wanted, topic: Existing) -> Iterable[str]:
 async def _find(config: RuntimeConfig, admin: AIOKafkaAdminClient, *, with_configs: bool = True) -> dict[str, Existing]:
     """Return those of our topics that exist, by name."""
     names = [topic.name for topic in wanted_topics(config)]
-    described = await patiently("Can't ask for the topics", config, lambda: admin.describe_topics(names))
+    # All topics are asked for: asked by name, a broker that makes topics by itself would make those that are missing.
+    described = await patiently("Can't ask for the topics", config, admin.describe_topics)
     counts: dict[str, int] = {}
     for topic in described:
         code = topic["error_code"]
-        if code == 0:
-            counts[topic["topic"]] = len(topic["partitions"])
-        elif code != _UNKNOWN_TOPIC:
+        if topic["topic"] not in names:
+            continue
+        if code != 0:
             raise Failed(f"Can't read what {topic['topic']} is like: {for_code(code).__name__}")
+        counts[topic["topic"]] = len(topic["partitions"])
     configs = await _configs(config, admin, list(counts)) if with_configs and counts else {}
     return {
         name: Existing(

@@ -24,6 +24,7 @@ from streams.runtime.config import RuntimeConfig
 from streams.runtime.inbox import Inbox
 from streams.runtime.observer import Silent
 from streams.runtime.service import Worker
+from streams.runtime.status import WorkerStatus
 from streams.runtime.supervisor import Supervisor
 from streams.runtime.topics import create_topics
 from streams.testing.traffic import Record
@@ -179,7 +180,7 @@ class Running:
 
     def __init__(self, config: RuntimeConfig) -> None:
         self.notes = Notes()
-        self.supervisor: Supervisor | None = None
+        self.status: WorkerStatus | None = None
         self.worker = Worker(
             config, engine(), decode=decode, rows=MsgpackRows(), observer=self.notes, beside=(self._remember,)
         )
@@ -187,12 +188,13 @@ class Running:
 
     @contextlib.asynccontextmanager
     async def _remember(self, supervisor: Supervisor) -> AsyncIterator[None]:
-        self.supervisor = supervisor
+        self.status = WorkerStatus(supervisor)
         yield
 
     @property
     def held(self) -> set[int]:
-        return set() if self.supervisor is None else set(self.supervisor.processors)
+        partitions = [] if self.status is None else self.status.partitions()
+        return {held.partition for held in partitions if held.state == "ready"}
 
     def start(self) -> Running:
         self.task = asyncio.create_task(self.worker.run())

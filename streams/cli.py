@@ -87,14 +87,15 @@ def _flag(name: str, default: str | None) -> tuple[Any, Any]:
     """Return the type and the option of a setting's flag. The value stays text: it is read like that of a file."""
     field = Settings.model_fields[name]
     panel = "Connection" if name in BROKER else "Settings"
-    shown = default or _default_text(field)
+    shown = default or default_text(field)
     if isinstance(field.default, bool):
         return bool | None, typer.Option(help=field.description, show_default=shown, rich_help_panel=panel)
     option = typer.Option(help=field.description, show_default=shown or False, metavar="TEXT", rich_help_panel=panel)
     return str | None, option
 
 
-def _default_text(field: FieldInfo) -> str:
+def default_text(field: FieldInfo) -> str:
+    """Return a setting's default as it would be written; empty when there is none."""
     default = field.default
     if any(getattr(reader, "func", None) in {duration, positive_duration} for reader in field.metadata):
         return render(default)

@@ -36,11 +36,10 @@ from streams.core.partitioning import partition_of
 ROW_LIMIT = 256 * 1024
 """Bytes an encoded row may have (SPEC section 2); an event that would make it larger is a dead letter."""
 
-SMALL_RECORD = 2 * 1024
-SMALL_ROW = 64 * 1024
-FEW_FIELDS = 40
-"""A small record cannot take a row past its limit when the row was small before the step and has gained few fields in
-it: a field is at most a small record's name and 1 KiB of value, so 64 KiB + 40 × 3 KiB + one more record < 256 KiB."""
+SMALL_RECORD = 16 * 1024
+LARGE_ROW = ROW_LIMIT - 4 * SMALL_RECORD
+"""A row grows by at most four times the bytes of a record (custom fields get their prefix), so a small record cannot
+take one past its limit that is not large."""
 
 STEP_BYTES = 16 * 1024 * 1024
 """Bytes of input values a step takes at most, so that a transaction of large records stays bounded."""
@@ -153,23 +152,18 @@ class _Input:
         "counts",
         "head",
         "index",
-        "large",
         "last_bad",
         "next_offset",
         "queued",
         "records",
         "seen",
-        "table",
         "topic",
     )
 
-    def __init__(self, topic: Topic, table: dict[str, bytes]) -> None:
+    def __init__(self, topic: Topic) -> None:
         self.topic = topic
-        self.table = table
         self.counts: dict[str, int] = {}
         """Records of this step by result; plain strings, because hashing an enumeration is slow."""
-        self.large: set[str] = set()
-        """Tickets whose row must be measured at every record of this step."""
         self.chunks: deque[tuple[Micros, Sequence[RawRecord]]] = deque()
         self.records: Sequence[RawRecord] = ()
         self.index = 0
@@ -212,47 +206,68 @@ class _Input:
 
 
 class _View:
-    """The tables as a step sees them: encoded rows underneath, rows of this step on top."""
+    """The tables as a step sees them: committed rows underneath, rows of this step on top; all of them encoded.
+
+    A row is encoded as soon as it has changed. Keeping it decoded until the end of the step would save encoding the
+    few that change again, and cost more: objects of thousands of rows do not fit the processor's caches.
+    """
 
     def __init__(self, codec: RowCodec) -> None:
-        self.codec = codec
+        self._codec = codec
         self.tickets: dict[str, bytes] = {}
         self.sessions: dict[str, bytes] = {}
-        self.new_tickets: dict[str, TicketRow | None] = {}
-        self.new_sessions: dict[str, SessionRow | None] = {}
-        self._known_sessions: dict[str, SessionRow] = {}
+        self.new_tickets: dict[str, bytes | None] = {}
+        self.new_sessions: dict[str, bytes | None] = {}
+        self.large: set[str] = set()
+        """Tickets that have, or once had, a row above `LARGE_ROW`."""
 
     def ticket(self, ticket_id: str) -> TicketRow | None:
-        if ticket_id in self.new_tickets:
-            return self.new_tickets[ticket_id]
-        data = self.tickets.get(ticket_id)
-        return None if data is None else self.codec.decode_ticket(data)
+        data = self.new_tickets.get(ticket_id)
+        if data is None:
+            if ticket_id in self.new_tickets or (data := self.tickets.get(ticket_id)) is None:
+                return None
+        return self._codec.decode_ticket(data)
 
     def session(self, ticket_id: str) -> SessionRow | None:
-        if ticket_id in self.new_sessions:
-            return self.new_sessions[ticket_id]
-        row = self._known_sessions.get(ticket_id)
-        if row is None:
-            data = self.sessions.get(ticket_id)
-            if data is None:
+        data = self.new_sessions.get(ticket_id)
+        if data is None:
+            if ticket_id in self.new_sessions or (data := self.sessions.get(ticket_id)) is None:
                 return None
-            row = self._known_sessions[ticket_id] = self.codec.decode_session(data)
-        return row
+        return self._codec.decode_session(data)
 
-    def encoded(self) -> tuple[dict[str, bytes | None], dict[str, bytes | None]]:
-        """Encode what the step changed, once per row however often it changed."""
-        encode_ticket, encode_session = self.codec.encode_ticket, self.codec.encode_session
-        tickets = {key: None if row is None else encode_ticket(row) for key, row in self.new_tickets.items()}
-        sessions = {key: None if row is None else encode_session(row) for key, row in self.new_sessions.items()}
-        return tickets, sessions
+    def take(self, ticket_id: str, outcome: Outcome) -> None:
+        """Put the new rows of an outcome on top."""
+        if outcome.ticket is not None:
+            self.new_tickets[ticket_id] = data = self._codec.encode_ticket(outcome.ticket)
+            if len(data) > LARGE_ROW:
+                self.large.add(ticket_id)
+        if outcome.session is not None:
+            self.new_sessions[ticket_id] = data = self._codec.encode_session(outcome.session)
+            if len(data) > LARGE_ROW:
+                self.large.add(ticket_id)
 
-    def settle(self, step: Step) -> None:
+    def restore(self, table: dict[str, bytes], ticket_id: str, row: bytes | None) -> None:
+        """Take one changelog record."""
+        if row is None:
+            table.pop(ticket_id, None)
+        else:
+            table[ticket_id] = row
+            if len(row) > LARGE_ROW:
+                self.large.add(ticket_id)
+
+    def would_pass_limit(self, outcome: Outcome) -> bool:
+        """Whether a row of this outcome is over `ROW_LIMIT`."""
+        ticket, session = outcome.ticket, outcome.session
+        return (ticket is not None and len(self._codec.encode_ticket(ticket)) > ROW_LIMIT) or (
+            session is not None and len(self._codec.encode_session(session)) > ROW_LIMIT
+        )
+
+    def settle(self) -> None:
         """Make the rows of a committed step the ones underneath."""
-        _overlay(self.tickets, step.ticket_rows)
-        _overlay(self.sessions, step.session_rows)
+        _overlay(self.tickets, self.new_tickets)
+        _overlay(self.sessions, self.new_sessions)
         self.new_tickets = {}
         self.new_sessions = {}
-        self._known_sessions = {}
 
 
 class Partition:
@@ -283,8 +298,8 @@ class Partition:
         self._limit = dead_letter_limit
         self._grace = clock_grace
         self._view = _View(rows)
-        self._tickets = _Input(Topic.TICKETS, self._view.tickets)
-        self._sessions = _Input(Topic.SESSIONS, self._view.sessions)
+        self._tickets = _Input(Topic.TICKETS)
+        self._sessions = _Input(Topic.SESSIONS)
         self._timers: list[tuple[Micros, Micros, str]] = []
         self._pending_rounds = 0
         self._records_left = 0
@@ -294,35 +309,33 @@ class Partition:
 
     def restore(self, table: str, rows: Iterable[tuple[bytes, bytes | None]]) -> int:
         """Take changelog records, oldest first, into the table (`tickets` or `sessions`); return how many."""
-        target = {TICKETS: self._view.tickets, SESSIONS: self._view.sessions}[table]
+        view = self._view
+        target = {TICKETS: view.tickets, SESSIONS: view.sessions}[table]
         count = 0
         for key, value in rows:
             count += 1
-            if value is None:
-                target.pop(key.decode(), None)
-            else:
-                target[key.decode()] = value
+            view.restore(target, key.decode(), value)
         return count
 
     def start(self) -> None:
         """Rebuild the timers from the restored rows; call once, before the first step."""
         view, engine, timers = self._view, self._engine, self._timers
         ending: set[str] = set()
-        for ticket_id, data in view.sessions.items():
-            session = view.codec.decode_session(data)
+        for ticket_id in view.sessions:
+            session = view.session(ticket_id)
+            assert session is not None  # noqa: S101 -- it is in the table
             self._pending_rounds += len(session.pending)
             timers.extend((entry.next_at, entry.wait, ticket_id) for entry in session.pending)
             if engine.end_of_state(None, session) is not None:
                 ending.add(ticket_id)
-        for ticket_id, data in view.tickets.items():
-            if engine.end_of_state(view.codec.decode_ticket(data), None) is not None:
+        for ticket_id in view.tickets:
+            if engine.end_of_state(view.ticket(ticket_id), None) is not None:
                 ending.add(ticket_id)
         for ticket_id in ending:
             at = engine.end_of_state(view.ticket(ticket_id), view.session(ticket_id))
             if at is not None:
                 timers.append((at, END_OF_STATE, ticket_id))
         heapq.heapify(timers)
-        view.settle(Step({}))
 
     # --- feeding -----------------------------------------------------------------------------------------------------
 
@@ -373,7 +386,6 @@ class Partition:
         tickets, sessions = self._tickets, self._sessions
         tickets_end, sessions_end = ends.get(Topic.TICKETS), ends.get(Topic.SESSIONS)
         view, engine_step = self._view, self._engine.step
-        new_tickets, new_sessions = view.new_tickets, view.new_sessions
         number, partition_count = self.number, self._partition_count
         timers = self._timers
         self._records_left, self._bytes_left = max_records, STEP_BYTES
@@ -384,11 +396,11 @@ class Partition:
             if ticket is not None and (session is None or ticket.timestamp <= session.timestamp):
                 if session is None and (sessions_end is None or sessions_end < tickets.arrived):
                     break
-                source, update, stored = tickets, ticket, view.tickets.get(ticket.ticket_id)
+                source, update = tickets, ticket
             elif session is not None:
                 if ticket is None and (tickets_end is None or tickets_end < sessions.arrived):
                     break
-                source, update, stored = sessions, session, view.sessions.get(session.ticket_id)
+                source, update = sessions, session
             else:
                 if tickets_end is not None and sessions_end is not None:
                     # Both inputs at their end: stream time follows the clock, as far as both were seen there.
@@ -398,12 +410,7 @@ class Partition:
             ticket_id, timestamp = update.ticket_id, update.timestamp
             self._records_left -= 1
             self._bytes_left -= update.size
-            if (
-                update.size > SMALL_RECORD
-                or (stored is not None and len(stored) > SMALL_ROW)
-                or (ticket_id in new_tickets and self._gained_fields(ticket_id))
-                or ticket_id in source.large
-            ) and self._too_large(source, update):
+            if (update.size > SMALL_RECORD or ticket_id in view.large) and self._too_large(update):
                 message = f"the row of ticket {ticket_id} would pass {ROW_LIMIT} bytes"
                 self._reject(source, Rejection("too_large", "$", message), step)
             else:
@@ -419,10 +426,7 @@ class Partition:
                     step.misrouted[source.topic] += 1
                 outcome = engine_step(view, update, self.stream_time)
                 source.counts[outcome.result] = source.counts.get(outcome.result, 0) + 1
-                if outcome.ticket is not None:
-                    new_tickets[ticket_id] = outcome.ticket
-                if outcome.session is not None:
-                    new_sessions[ticket_id] = outcome.session
+                view.take(ticket_id, outcome)
                 if outcome.told:
                     self._note(ticket_id, outcome, step)
                 if source.seen == DEAD_LETTER_JUDGED_FROM:
@@ -477,18 +481,10 @@ class Partition:
         if bad > self._limit * judged:
             raise DeadLetterLimitExceeded(self.number, letter, bad=bad, judged=judged, limit=self._limit)
 
-    def _gained_fields(self, ticket_id: str) -> bool:
-        row = self._view.new_tickets[ticket_id]
-        return row is not None and row.fields is not None and len(row.fields) > FEW_FIELDS
-
-    def _too_large(self, source: _Input, update: Update) -> bool:
-        """Whether the row would pass its limit: tried out, since only a record that is used moves stream time on."""
-        source.large.add(update.ticket_id)
-        outcome = self._engine.step(self._view, update, max(self.stream_time, update.timestamp))
-        codec = self._view.codec
-        return (outcome.ticket is not None and len(codec.encode_ticket(outcome.ticket)) > ROW_LIMIT) or (
-            outcome.session is not None and len(codec.encode_session(outcome.session)) > ROW_LIMIT
-        )
+    def _too_large(self, update: Update) -> bool:
+        """Whether a row would pass its limit: tried out, since only a record that is used moves stream time on."""
+        clock = max(self.stream_time, update.timestamp)
+        return self._view.would_pass_limit(self._engine.step(self._view, update, clock))
 
     def _advance(self, to: Micros, step: Step) -> None:
         """Move stream time on, running what falls due on the way in the order (due, wait, ticket id)."""
@@ -497,8 +493,7 @@ class Partition:
             at, wait, ticket_id = heapq.heappop(timers)
             self.stream_time = max(self.stream_time, at)
             outcome = self._engine.step(self._view, Due(at, wait, ticket_id), self.stream_time)
-            if outcome.session is not None:
-                self._view.new_sessions[ticket_id] = outcome.session
+            self._view.take(ticket_id, outcome)
             if outcome.told:
                 self._note(ticket_id, outcome, step)
         self.stream_time = max(self.stream_time, to)
@@ -521,7 +516,7 @@ class Partition:
         view = self._view
         if not step.taken and not view.new_tickets and not view.new_sessions and not step.records:
             return None
-        step.ticket_rows, step.session_rows = view.encoded()
+        step.ticket_rows, step.session_rows = view.new_tickets, view.new_sessions
         for source in (self._tickets, self._sessions):
             if source.next_offset is not None:
                 step.next_offsets[source.topic] = source.next_offset
@@ -533,10 +528,9 @@ class Partition:
 
     def commit(self, step: Step) -> None:
         """Settle a step whose transaction committed."""
-        self._view.settle(step)
+        self._view.settle()
         for source in (self._tickets, self._sessions):
             source.counts = {}
-            source.large = set()
 
 
 def _overlay(table: dict[str, bytes], rows: Mapping[str, bytes | None]) -> None:

@@ -6,7 +6,7 @@ Nothing raises here, whatever the bytes: a bad record is a `Rejection` with one 
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, TypeAlias
 
@@ -117,6 +117,8 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Tick
     if type(event_id) is not str or event_id in normal.NO_VALUES:
         event_id = _id(event_id) or _header_event_id(record) or f"{topic}/{partition}/{record.offset}"
     occurred_at = instants.micros(decoded.occurred_at)
+    if (decoded.occurred_at.tzinfo is not UTC or b'0000"' in value) and _ZONE_WITHOUT_COLON.search(value):
+        return Rejection(Code.INVALID, "$.occurred_at", "the offset of `occurred_at` lacks its colon: RFC 3339")
     if occurred_at < instants.EARLIEST:
         return Rejection(Code.INVALID, "$.occurred_at", "`occurred_at` lies before the year 1")
     timestamp = record.timestamp * MILLISECOND
@@ -179,6 +181,9 @@ def _tombstone(
 
 
 # --- members ---------------------------------------------------------------------------------------------------------
+
+_ZONE_WITHOUT_COLON = re.compile(rb'"occurred_at"\s*:\s*"[^"]*[+-]\d{4}"')
+"""msgspec reads such offsets, which are ISO 8601 and not RFC 3339."""
 
 _STRINGS_OR_NONE = frozenset({str, type(None), bool, float})
 _STRINGS = frozenset({str})

@@ -133,9 +133,11 @@ ALL: tuple[Fault, ...] = (
 OFTEN: tuple[Fault, ...] = (kill_one, kill_one, terminate_one, freeze_beyond_session, freeze_within_session, kill_both)
 
 
-def schedule(seed: int, count: int) -> list[Fault]:
-    """`count` faults: every kind at least once, in an order of the seed's choosing."""
+def schedule(seed: int, count: int, only: str | None = None) -> list[Fault]:
+    """`count` faults: every kind at least once, in an order of the seed's choosing; or always the one called `only`."""
     rng = random.Random(seed)
+    if only:
+        return [next(fault for fault in ALL if fault.__name__ == only)] * count
     chosen = [*ALL, *(rng.choice(OFTEN) for _ in range(count - len(ALL)))]
     rng.shuffle(chosen)
-    return chosen
+    return chosen[:count]

@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -50,11 +51,12 @@ async def _until_caught_up(installation: Installation, within: float) -> float:
 async def test_nothing_is_lost_phantom_or_twice_whatever_breaks(
     own_broker: Broker, topic_prefix: str, tmp_path: Path, long: bool, capsys: pytest.CaptureFixture[str]
 ):
-    seed = int(os.environ.get("LAPSE_TEST_SEED") or random.SystemRandom().randrange(1_000_000))
+    seed = int(os.environ.get("SYSTEM_SEED") or random.SystemRandom().randrange(1_000_000))
     count, number_of_faults = (1_500_000, 60) if long else (200_000, 12)
-    count = int(os.environ.get("LAPSE_TEST_RECORDS") or count)
-    number_of_faults = int(os.environ.get("LAPSE_TEST_FAULTS") or number_of_faults)
-    table = [f"seed {seed} (LAPSE_TEST_SEED={seed} repeats the records and the order of faults)"]
+    count = int(os.environ.get("SYSTEM_RECORDS") or count)
+    number_of_faults = int(os.environ.get("SYSTEM_FAULTS") or number_of_faults)
+    faults = schedule(seed, number_of_faults, os.environ.get("SYSTEM_ONLY"))
+    table = [f"seed {seed} (SYSTEM_SEED={seed} repeats the records and the order of faults)"]
 
     installation = Installation(own_broker, topic_prefix, PARTITIONS, tmp_path)
     await installation.create()
@@ -70,14 +72,14 @@ async def test_nothing_is_lost_phantom_or_twice_whatever_breaks(
         tasks = [asyncio.create_task(pump.run()), asyncio.create_task(_tend(supervisor))]
         await asyncio.sleep(1)
         await _until_caught_up(installation, 60)
-        for place, fault in enumerate(schedule(seed, number_of_faults) if number_of_faults else (), start=1):
+        for place, fault in enumerate(faults, start=1):
             await asyncio.sleep(scene.rng.uniform(0.5, 3.0))
-            began = time.monotonic()
+            began, clock = time.monotonic(), f"{datetime.now(UTC):%H:%M:%S}"
             whom = await fault(scene)
             lasted = time.monotonic() - began
             recovered = await _until_caught_up(installation, 120)
             table.append(
-                f"{place:3} {fault.__name__:24} {whom:10} took {lasted:5.1f} s, caught up {recovered:5.1f} s later"
+                f"{place:3} {clock} {fault.__name__:22} {whom:8} took {lasted:4.1f} s, caught up in {recovered:4.1f} s"
             )
         pump.more = False
         await asyncio.wait_for(tasks[0], 600)

@@ -94,6 +94,11 @@ class ConditionReader:
         if message is not None:
             self._findings.add(node, "unknown_field", message)
             return None
+        similar = nearest(_spelt(name), _KNOWN_NAMES) if name not in UPDATE_ONLY_FIELDS else None
+        if similar is not None:
+            self._findings.add(
+                node, "similar_field", f"`{name}` is taken for a member of tickets; if `{similar}` is meant, write that"
+            )
         if name in UPDATE_ONLY_FIELDS:
             self._findings.add(
                 node,
@@ -239,11 +244,17 @@ def _misspelt(name: str) -> str | None:
     """Return what is wrong with the name of a field that is not in the table; None when it can be a ticket's member."""
     if looks_like_custom_field(name):
         return f"`{name[:60]}` is not a custom field; write `custom_fields_<id>`, as in `custom_fields_360001`"
-    spelt = name.strip().lower().replace(" ", "_").replace("-", "_")
-    candidates = [*CONDITION_FIELDS, *CONDITION_FIELD_ALIASES]
     if name.startswith(SESSION_PREFIX):
         session = [field for field in CONDITION_FIELDS if field.startswith(SESSION_PREFIX)]
-        advice = did_you_mean(spelt, session, 4) or f"; there are {listed(session)}"
+        advice = did_you_mean(_spelt(name), session, 4) or f"; there are {listed(session)}"
         return f"there is no field `{name[:60]}`{advice}"
-    suggestion = None if name in UPDATE_ONLY_FIELDS else nearest(spelt, candidates)
+    # One slip is taken for one. Two make many names that tickets may well have: `state`, `created_by`, `group_ids`.
+    suggestion = None if name in UPDATE_ONLY_FIELDS else nearest(_spelt(name), _KNOWN_NAMES, 1)
     return f"there is no field `{name[:60]}`; did you mean `{suggestion}`?" if suggestion else None
+
+
+def _spelt(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+_KNOWN_NAMES = (*CONDITION_FIELDS, *CONDITION_FIELD_ALIASES)

@@ -50,6 +50,7 @@ CODES: dict[str, Code] = {
     "no_condition": Code("error", "a trigger without any condition"),
     "no_action": Code("error", "a trigger without any action"),
     "unknown_field": Code("error", "a condition field that looks misspelt"),
+    "similar_field": Code("warning", "a member of tickets whose name is much like a known field's"),
     "unknown_operator": Code("error", "an operator that does not exist"),
     "unsuitable_operator": Code("error", "an operator that makes no sense on its field"),
     "missing_value": Code("error", "an operator or an action lacks its value"),

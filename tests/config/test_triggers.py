@@ -545,3 +545,11 @@ def test_seven_thousand_triggers_are_checked_in_seconds():
     assert file.errors == []
     assert sum(problem.code == "overlap" for problem in file.problems) == 100
     assert sum(problem.code == "unlisted_overlaps" for problem in file.problems) == 1
+
+
+@pytest.mark.parametrize("member", ["state", "created_by", "updated_by"])
+def test_a_member_two_slips_from_a_known_field_is_taken_with_a_warning(member):
+    found = parse_triggers(SPEC_EXAMPLE.replace("field: status, operator", f"field: {member}, operator"))
+    assert found.ruleset is not None
+    assert found.ruleset.triggers[0].all[0].field == member
+    assert [(problem.code, problem.severity) for problem in found.problems] == [("similar_field", "warning")]

@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from streams.config.triggers import parse_triggers
 from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
-from streams.core.model import SECOND
+from streams.core.model import SECOND, Topic
 from streams.core.partition import Step
 from streams.core.partitioning import partition_of
 from streams.runtime.app import App
@@ -85,18 +85,24 @@ async def producing(config: RuntimeConfig, **arguments: Any) -> AsyncIterator[AI
 
 
 async def send(config: RuntimeConfig, records: Iterable[Record], partitions: int) -> None:
-    """Write records as their producers would, each to the partition of its key."""
+    """Write records, each to the partition of its key; those of tickets are there before any of sessions.
+
+    A worker that runs meanwhile is past the time of these records: a lapse that comes before its ticket is too late.
+    """
+    by_topic: dict[Topic, list[Record]] = {topic: [] for topic in Topic}
+    for record in records:
+        by_topic[record.topic].append(record)
     async with producing(config) as producer:
-        for record in records:
-            partition = 0 if record.key is None else partition_of(record.key, partitions)
-            await producer.send(
-                config.topic(record.topic.value),
-                key=record.key,
-                value=record.value,
-                partition=partition,
-                timestamp_ms=record.timestamp,
-            )
-        await producer.flush()
+        for topic, of_topic in by_topic.items():
+            for record in of_topic:
+                await producer.send(
+                    config.topic(topic.value),
+                    key=record.key,
+                    value=record.value,
+                    partition=0 if record.key is None else partition_of(record.key, partitions),
+                    timestamp_ms=record.timestamp,
+                )
+            await producer.flush()
 
 
 async def read_all(config: RuntimeConfig, topic: str, isolation: str = "read_committed") -> list[ConsumerRecord]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.runtime.kit import TRIGGERS, config_for, send, topics
-from tests.runtime.test_service import begun, ended
+from tests.runtime.test_service import all_commanded, begun, ended
 from tests.runtime.test_worker import commanded, lapses, once
 
 FAUST = (sys.executable, "-m", "faust", "-A", "streams", "worker", "--loglevel", "info")
@@ -44,9 +44,7 @@ async def test_faust_finds_the_app_and_runs_the_worker(kafka: Any, topic_prefix:
     )
     await begun(config)
     await send(config, lapses(0, 20), 2)
-    async with asyncio.timeout(20):
-        while sum((await commanded(config)).values()) < 20:  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
+    await all_commanded(config, 20)
     process.send_signal(signal.SIGTERM)
     code, errors = await ended(process)
     assert code == 0, errors

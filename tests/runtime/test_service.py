@@ -35,6 +35,12 @@ async def begun(config: RuntimeConfig) -> None:
             await asyncio.sleep(0.1)
 
 
+async def all_commanded(config: RuntimeConfig, count: int) -> None:
+    async with asyncio.timeout(40):
+        while sum((await commanded(config)).values()) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
 async def test_sigterm_commits_what_is_in_flight_and_ends_with_0(kafka: Any, topic_prefix: str) -> None:
     config = await topics(config_for(kafka, topic_prefix), 2)
     process = await start(config, act_from_is_set=1)
@@ -44,7 +50,7 @@ async def test_sigterm_commits_what_is_in_flight_and_ends_with_0(kafka: Any, top
     code, errors = await ended(process)
     assert (code, errors) == (0, "")
     process = await start(config)
-    await asyncio.sleep(3)
+    await all_commanded(config, 200)
     process.send_signal(signal.SIGTERM)
     assert (await ended(process))[0] == 0
     assert await commanded(config) == once(0, 200)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 
 from tests.kafka_kit import topics
 from tests.kafka_kit.broker import Broker
@@ -80,6 +81,21 @@ class Installation:
     async def until_no_lag(self, within: float) -> None:
         """Wait until the group has committed everything."""
         await topics.until_no_lag(self.broker.bootstrap, self.group, self.inputs, self.partitions, within=within)
+
+    async def until_caught_up(self, within: float) -> float:
+        """Wait until the group has committed all that is there now, partition by partition; returns the seconds."""
+        began, left = time.monotonic(), {}
+        for topic in self.inputs:
+            for partition, end in (await topics.ends(self.broker.bootstrap, topic, self.partitions)).items():
+                left[TopicPartition(topic, partition)] = end
+        while time.monotonic() - began < within:
+            done = await topics.committed_offsets(self.broker.bootstrap, self.group)
+            left = {tp: end for tp, end in left.items() if done.get(tp, 0) < end}
+            if not left:
+                return time.monotonic() - began
+            await asyncio.sleep(0.2)
+        logs = "\n".join(f"{log.name}:\n{log.read_text(errors='replace')[-3000:]}" for log in self.logs.glob("*.log"))
+        raise AssertionError(f"After {within:.0f} s not yet past {left}.\n{logs}")
 
     async def expected(self) -> Expected:
         """What the oracle makes of the inputs as they are, once every round that waits is over."""

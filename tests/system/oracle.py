@@ -518,6 +518,9 @@ def _bad(record: Record) -> str | None:
     ticket_id = body.get("ticket_id")
     if isinstance(ticket_id, bool) or not isinstance(ticket_id, str | int):
         return "invalid"
+    event_id = body.get("event_id")
+    if isinstance(event_id, bool) or not isinstance(event_id, str | int | None):
+        return "invalid"
     try:
         occurred_at = _instant(body["occurred_at"])
     except (KeyError, TypeError, ValueError):
@@ -589,8 +592,8 @@ def _merge(row: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _event_id(body: dict[str, Any], record: Record) -> str:
-    if body.get("event_id") is not None:
-        return body["event_id"]
+    if (event_id := _id(body.get("event_id"))) is not None:
+        return event_id
     for name, value in record.headers:
         if name == "ce_id":
             return value.decode()

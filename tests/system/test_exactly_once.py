@@ -14,7 +14,6 @@ import pytest
 
 from tests.kafka_kit.broker import Broker
 from tests.kafka_kit.fixtures import require_java
-from tests.kafka_kit.topics import lag
 from tests.system.faults import Scene, schedule
 from tests.system.installation import Installation
 from tests.system.pump import Pump
@@ -24,8 +23,6 @@ from tests.system.worker import Supervisor
 pytestmark = pytest.mark.system
 
 PARTITIONS = 3
-CAUGHT_UP = 2_000
-"""Records behind at which a fault counts as recovered from."""
 
 
 @pytest.fixture
@@ -34,17 +31,6 @@ def own_broker() -> Iterator[Broker]:
     require_java()
     with Broker() as broker:
         yield broker
-
-
-async def _until_caught_up(installation: Installation, within: float) -> float:
-    began, behind = time.monotonic(), -1
-    while time.monotonic() - began < within:
-        behind = await lag(installation.broker.bootstrap, installation.group, installation.inputs, PARTITIONS)
-        if behind < CAUGHT_UP:
-            return time.monotonic() - began
-        await asyncio.sleep(0.3)
-    logs = "\n".join(f"{log.name}:\n{log.read_text(errors='replace')[-3000:]}" for log in installation.logs.iterdir())
-    raise AssertionError(f"Still {behind} records behind {within:.0f} s after the fault.\n{logs}")
 
 
 @pytest.mark.timeout(3600)
@@ -71,13 +57,13 @@ async def test_nothing_is_lost_phantom_or_twice_whatever_breaks(
             worker.start()
         tasks = [asyncio.create_task(pump.run()), asyncio.create_task(_tend(supervisor))]
         await asyncio.sleep(1)
-        await _until_caught_up(installation, 60)
+        await installation.until_caught_up(60)
         for place, fault in enumerate(faults, start=1):
             await asyncio.sleep(scene.rng.uniform(0.5, 3.0))
             began, clock = time.monotonic(), f"{datetime.now(UTC):%H:%M:%S}"
             whom = await fault(scene)
             lasted = time.monotonic() - began
-            recovered = await _until_caught_up(installation, 120)
+            recovered = await installation.until_caught_up(120)
             table.append(
                 f"{place:3} {clock} {fault.__name__:22} {whom:8} took {lasted:4.1f} s, caught up in {recovered:4.1f} s"
             )

@@ -366,13 +366,15 @@ class Engine:
 
 def _merge(old: Mapping[str, Value] | None, changes: Mapping[str, Value]) -> dict[str, Value]:
     """Members present replace, members absent stay, None clears."""
-    fields = dict(old) if old else {}
-    if "custom_fields" in changes:
-        for field in [field for field in fields if field.startswith(CUSTOM_FIELD_PREFIX)]:
-            del fields[field]
-    fields.update(changes)
+    fields = {**old, **changes} if old else {**changes}
     if None in changes.values():
-        return {field: value for field, value in fields.items() if value is not None}
+        if "custom_fields" in changes:
+            for field in old or ():
+                if field.startswith(CUSTOM_FIELD_PREFIX) and field not in changes:
+                    del fields[field]
+        for field, value in changes.items():
+            if value is None:
+                del fields[field]
     return fields
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from streams.core.model import MILLISECOND, SECOND, Micros
 
@@ -24,5 +25,10 @@ def text(instant: Micros) -> str:
     ('1970-01-01T00:00:00Z', '2026-03-01T10:05:00.120Z')
     """
     millis = instant // MILLISECOND % 1000
-    whole = (EPOCH + timedelta(seconds=instant // SECOND)).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{whole.rjust(19, '0')}.{millis:03}Z" if millis else f"{whole.rjust(19, '0')}Z"
+    whole = _whole_seconds(instant // SECOND)
+    return f"{whole}.{millis:03}Z" if millis else f"{whole}Z"
+
+
+@lru_cache(maxsize=4096)  # events come in order: the same seconds again and again
+def _whole_seconds(seconds: int) -> str:
+    return (EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()

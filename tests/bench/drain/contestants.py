@@ -82,6 +82,7 @@ async def _watch(ground: Ground, worker: Worker, within: float = 900) -> Run:
     admin = AIOKafkaAdminClient(bootstrap_servers=ground.broker.bootstrap)
     await admin.start()
     try:
+        await topics.committed_offsets(ground.broker.bootstrap, group)  # waits for the coordinator to be there
         coordinator = await admin.find_coordinator(group)
         while time.perf_counter() < deadline:
             if worker.exit_code is not None:

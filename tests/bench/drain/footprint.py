@@ -22,8 +22,7 @@ def measure(ground: Ground, tickets: int, empty: Ground) -> str:
         worker = lapse_worker(ground, "footprint", Path(logs))
         nothing = lapse_worker(empty, "footprint-empty", Path(logs))
         try:
-            nothing.start()
-            _until_ready(nothing)
+            start = _start(nothing)
             time.sleep(2)
             base = nothing.resident_bytes()
             nothing.stop()
@@ -38,36 +37,33 @@ def measure(ground: Ground, tickets: int, empty: Ground) -> str:
             rows = _metric(worker, "lapse_table_rows")
             worker.stop()
 
-            began = time.perf_counter()
-            worker.start()
-            _until_ready(worker)
-            ready = time.perf_counter() - began
-            restored, seconds = (
-                _metric(worker, "lapse_restore_rows_total"),
-                _metric(worker, "lapse_restore_seconds_sum"),
-            )
+            seconds = _start(worker) - start
+            restored = _metric(worker, "lapse_restore_rows_total")
             time.sleep(2)
             after_restore = worker.resident_bytes()
         finally:
             worker.kill()
             nothing.kill()
     return (
-        f"restore: {restored:,.0f} changelog records in {seconds:.2f} s, summed over {ground.partitions} partitions: "
-        f"{restored / seconds if seconds else 0:,.0f}/s; process start to ready {ready:.1f} s\n"
+        f"restore: {restored:,.0f} changelog records of {ground.partitions} partitions in {seconds:.2f} s beyond the "
+        f"{start:.1f} s that an empty worker needs to be ready: {restored / seconds:,.0f}/s\n"
         f"memory: {rows:,.0f} rows of {tickets:,} tickets; an empty worker holds {base / 2**20:.0f} MiB; "
         f"{(after_drain - base) / tickets:.0f} bytes a ticket after draining, "
         f"{(after_restore - base) / tickets:.0f} after a restart"
     )
 
 
-def _until_ready(worker: Worker) -> None:
+def _start(worker: Worker) -> float:
+    """Start a worker, wait until it is ready, and return the seconds that took."""
+    began = time.perf_counter()
+    worker.start()
     deadline = time.monotonic() + _WITHIN
     while time.monotonic() < deadline:
         if worker.exit_code is not None:
             break
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{worker.web_port}/readyz", timeout=1):
-                return
+                return time.perf_counter() - began
         except OSError:
             time.sleep(0.02)
     raise RuntimeError(f"The worker is not ready:\n{worker.tail()}")

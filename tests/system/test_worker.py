@@ -8,6 +8,7 @@ import re
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,37 @@ async def test_aborted_records_of_others_never_become_commands_and_open_ones_hol
     assert command["transition"]["event_id"] == "s2"
     kinds = [json.loads(r.value)["event_id"] for r in await installation.read("session-transitions")]
     assert "s1" not in kinds
+
+
+async def test_a_return_while_the_worker_was_frozen_for_a_moment_cancels_the_round(installation, start, producer):
+    # The answer to a fetch that was under way lies in the socket: read after the freeze, it is old news, and must not
+    # pass for proof that nothing has come until now.
+    worker = start()
+
+    async def say(topic: str, ticket_id: int, **members: Any) -> None:
+        body = {"ticket_id": ticket_id, "occurred_at": datetime.now(UTC).isoformat(), **members}
+        await producer.send(topic, json.dumps(body).encode(), b"%d" % ticket_id)
+
+    tickets, sessions = installation.inputs
+    for ticket_id in range(30):
+        await say(tickets, ticket_id, ticket={"status": "pending"})
+        await say(sessions, ticket_id, state="active")
+    await producer.flush()
+    await installation.until_no_lag(40)
+    for ticket_id in range(30):
+        await say(sessions, ticket_id, state="inactive", reason="connection_lost")
+    await producer.flush()
+    await asyncio.sleep(0.7)
+    worker.freeze()
+    await asyncio.sleep(0.3)
+    for ticket_id in range(30):
+        await say(sessions, ticket_id, state="active")
+    await producer.flush()
+    await asyncio.sleep(3)
+    worker.wake()
+    outcome = await installation.judge(await installation.expected(), within=20)
+    assert outcome.clean, str(outcome)
+    assert await installation.read("action-commands") == []
 
 
 async def test_records_that_retention_took_before_they_were_read_stop_the_worker(installation, start, producer):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import TopicPartition
-
 if TYPE_CHECKING:
     from streams.runtime.app import App
 
@@ -25,9 +23,9 @@ def declare_agents(app: App) -> None:
 def _deliver(app: App) -> Any:
     async def deliver(stream: Any) -> None:
         async for event in stream.events():
-            message = event.message
-            inbox = app.inboxes.get(TopicPartition(message.topic, message.partition))
-            if inbox is not None:
-                inbox.put(message.value)
+            for fetch in event.value:
+                inbox = app.inboxes.get(fetch.tp)
+                if inbox is not None:
+                    inbox.put(fetch)
 
     return deliver

@@ -18,6 +18,7 @@ SESSIONS_TABLE = "sessions"
 
 _LEAST_INBOX = 500
 _MOST_INBOX = 20_000
+_LONGEST_PAUSE: Micros = SECOND // 2
 
 
 class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,9 +56,8 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     fetch_max_wait: Micros = 25 * MILLISECOND
     """How long the broker holds a fetch that finds nothing, and so how late an idle topic is known to be at its end."""
     fetch_pause: Micros = 5 * MILLISECOND
-    """Pause between fetches: larger batches for each transaction, at the price of that much delay."""
-    fetch_pause_per_partition: Micros = 500
-    """What each partition beyond the first adds to the pause, so that transactions per second stay bounded."""
+    """Pause after a fetch for every partition that it brought records of: each of them is a transaction to come, and
+    what arrives meanwhile goes with the next one. It bounds transactions per second, at the price of that delay."""
     max_partition_fetch_bytes: int = 1 << 20
     fetch_max_bytes: int = 8 << 20
     inbox_records: int = 100_000
@@ -96,5 +96,5 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
         return min(_MOST_INBOX, max(_LEAST_INBOX, self.inbox_records // max(1, 2 * partitions)))
 
     def pause(self, partitions: int) -> float:
-        """Return the pause between fetches with that many partitions held, in seconds."""
-        return (self.fetch_pause + self.fetch_pause_per_partition * max(0, partitions - 1)) / SECOND
+        """Return the pause after a fetch that brought records of that many partitions, in seconds."""
+        return min(_LONGEST_PAUSE, self.fetch_pause * partitions) / SECOND

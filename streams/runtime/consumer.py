@@ -1,4 +1,4 @@
-"""The Faust consumer whose event is a fetch: one message per topic-partition and fetch, its value all the records.
+"""The Faust consumer whose event is a fetch: one message for each topic and fetch, its value all the records.
 
 Faust's own delivers record by record, in a second thread, keeps books on every offset and commits them. Here aiokafka
 runs in the worker's loop, nothing is acknowledged or committed (offsets travel in the transactions of the processors),
@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -152,16 +153,21 @@ class Consumer(faust_consumer.Consumer):
         if not fetched:
             return
         generation = self.kafka._coordinator.generation
+        # All of it before anything is awaited: by then the next answer may be there.
+        inboxes, by_topic = [], defaultdict[str, list[Fetch]](list)
         for tp, records in fetched.items():
             inbox = self.app.inboxes.get(tp)
-            if inbox is None or inbox.generation != generation:
-                continue
-            inbox.expect()
-            fetch = Fetch(records, self._answered_at.get(tp, 0), generation)
-            await self.callback(_to_message(tp, fetch))
+            if inbox is not None and inbox.generation == generation:
+                inbox.expect()
+                inboxes.append(inbox)
+                fetch = Fetch(tp, records, self._answered_at.get(tp, 0), generation, self.at_end(tp))
+                by_topic[tp.topic].append(fetch)
+        for fetches in by_topic.values():
+            await self.callback(_to_message(fetches))
+        for inbox in inboxes:
             if inbox.full:
                 self.pause(inbox)
-        await asyncio.sleep(self.app.runtime.pause(max(1, len(self.app.inboxes) // 2)))
+        await asyncio.sleep(self.app.runtime.pause(len({tp.partition for tp in fetched})))
 
     def pause(self, inbox: Inbox) -> None:
         """Fetch no more for this inbox until `resume`; an answer that is under way is thrown away by aiokafka."""
@@ -214,17 +220,18 @@ class Consumer(faust_consumer.Consumer):
                 self.last_answer = time.monotonic()
             for tp in answered:
                 self._answered_at[tp] = now
+                inbox = self.app.inboxes.get(tp)
+                if inbox is not None and tp not in fetcher._records and self.at_end(tp):
+                    inbox.note_end(now)
             self.app.on_empty_answer([tp for tp in answered if tp not in fetcher._records])
             return has_data
 
         fetcher._proc_fetch_request = process_and_note
 
-    def at_end_since(self, tp: TopicPartition) -> Micros | None:
-        """Return the clock at the latest fetch answer, if all that it showed as stable was handed over, else None."""
+    def at_end(self, tp: TopicPartition) -> bool:
+        """Return whether all that the latest fetch answer showed as stable has been taken out of it."""
         state = self._state(tp)
-        if state is None or state.lso is None or not state.has_valid_position or state.position < state.lso:
-            return None
-        return self._answered_at.get(tp)
+        return state is not None and state.lso is not None and state.has_valid_position and state.position >= state.lso
 
     def stable_end(self, tp: TopicPartition) -> int | None:
         """Return the last stable offset of the latest fetch answer."""
@@ -348,7 +355,7 @@ class Consumer(faust_consumer.Consumer):
         return {}
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        return _to_message(TopicPartition(*tp), record)
+        return _to_message(record)
 
     def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> int | None:
         """Return the given partition; nothing of ours is sent through Faust."""
@@ -358,22 +365,27 @@ class Consumer(faust_consumer.Consumer):
         """Create nothing: topics are made by `lapse topics create`."""
 
 
-def _to_message(tp: TopicPartition, fetch: Fetch) -> ConsumerMessage:
-    last = fetch.records[-1]
+def _to_message(fetches: Sequence[Fetch]) -> ConsumerMessage:
+    """Make one message of all that a fetch brought for a topic, in the name of one of its partitions.
+
+    One for each partition would do as well, but each takes an agent several rounds of the event loop.
+    """
+    first = fetches[0]
+    last_record = first.records[-1]
     return ConsumerMessage(
-        tp.topic,
-        tp.partition,
-        last.offset,
-        fetch.arrived / SECOND,
-        last.timestamp_type,
+        first.tp.topic,
+        first.tp.partition,
+        last_record.offset,
+        first.arrived / SECOND,
+        last_record.timestamp_type,
         None,
         None,
-        cast(Any, fetch),
+        cast(Any, fetches),
         None,
         0,
         0,
-        TP(tp.topic, tp.partition),
-        generation_id=fetch.generation,
+        TP(first.tp.topic, first.tp.partition),
+        generation_id=first.generation,
     )
 
 

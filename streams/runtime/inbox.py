@@ -12,27 +12,33 @@ from streams.core.model import Micros
 
 
 class Fetch(NamedTuple):
-    """What one fetch brought for one topic-partition: the value of a Faust event."""
+    """What one fetch brought for one topic-partition. A Faust event has those of a topic as its value."""
 
+    tp: TopicPartition
     records: Sequence[ConsumerRecord]
     """In offset order, never empty."""
     arrived: Micros
     """The clock when the broker's answer was there."""
     generation: int
     """The consumer group's generation at that moment."""
+    to_the_end: bool
+    """Whether the answer showed nothing beyond these records that may be read."""
 
 
 class Inbox:
     """Takes fetches in offset order, without gap or repeat; what does not fit is dropped, since it will be read again.
 
     The consumer counts a fetch in with `expect` when it hands it to Faust, the agent brings it with `put`. Between the
-    two it is under way: as long as anything is, nobody may believe that the topic is at its end.
+    two it is under way, and an end that lies behind it is not reached yet.
     """
 
     __slots__ = (
+        "_ends",
         "_fetches",
-        "_under_way",
+        "_handed",
+        "_received",
         "_wake",
+        "at_end_since",
         "generation",
         "held",
         "limit",
@@ -58,14 +64,18 @@ class Inbox:
         """Records that were taken out and still wait, held back for the other topic."""
         self.paused = False
         """Whether the consumer was told to fetch no more of this topic-partition for now."""
+        self.at_end_since: Micros | None = None
+        """The clock at the latest fetch answer up to whose end everything has come; None before the first."""
         self._fetches: deque[tuple[Sequence[ConsumerRecord], Micros]] = deque()
-        self._under_way = 0
+        self._handed = 0
+        self._received = 0
+        self._ends: deque[tuple[int, Micros]] = deque()
         self._wake = wake
 
     @property
     def complete(self) -> bool:
         """Whether everything that the consumer handed over has come."""
-        return self._under_way == 0
+        return self._handed == self._received
 
     @property
     def full(self) -> bool:
@@ -79,13 +89,24 @@ class Inbox:
 
     def expect(self) -> None:
         """Note that a fetch of this generation is on its way through Faust."""
-        self._under_way += 1
+        self._handed += 1
+
+    def note_end(self, answered: Micros) -> None:
+        """Note that an answer showed nothing beyond what was handed over so far, under way or not."""
+        if self.complete:
+            self.at_end_since = answered
+        else:
+            self._ends.append((self._handed, answered))
 
     def put(self, fetch: Fetch) -> None:
         """Take a fetch; drop it when it is of another generation, and drop records that were received before."""
         if fetch.generation != self.generation:
             return
-        self._under_way -= 1
+        self._received += 1
+        if fetch.to_the_end:
+            self.at_end_since = fetch.arrived
+        while self._ends and self._ends[0][0] <= self._received:
+            self.at_end_since = self._ends.popleft()[1]
         records = fetch.records
         if records[0].offset < self.next_offset:
             records = [record for record in records if record.offset >= self.next_offset]
@@ -106,5 +127,7 @@ class Inbox:
         """Go on in another generation: what is still under way belongs to the old one and will be read again."""
         self.generation = generation
         self.limit = limit
-        self._under_way = 0
+        self._handed = self._received = 0
+        self._ends.clear()
+        self.at_end_since = None
         self.paused = False

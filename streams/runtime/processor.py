@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 class Source(Protocol):
     """What a processor asks of the consumer."""
 
-    def at_end_since(self, tp: TopicPartition) -> Micros | None:
-        """Return the clock at the latest fetch answer, if all that it showed was handed over, else None."""
+    def at_end(self, tp: TopicPartition) -> bool:
+        """Return whether all that the latest fetch answer showed was handed over."""
 
     def stable_end(self, tp: TopicPartition) -> int | None:
         """Return the end of what may be read, as of the latest fetch answer."""
@@ -138,11 +138,8 @@ class PartitionProcessor:
                     self.partition.add(topic, records, arrived)
 
     def _ends(self) -> dict[Topic, Micros | None]:
-        """Tell for each input since when it is known that there is nothing beyond what the partition has."""
-        return {
-            topic: self._source.at_end_since(inbox.tp) if inbox.complete and not inbox.queued else None
-            for topic, inbox in self.inboxes.items()
-        }
+        """Tell for each input when it was last known to have nothing beyond what the partition has got."""
+        return {topic: inbox.at_end_since for topic, inbox in self.inboxes.items()}
 
     async def _commit(self, step: Step, now: Micros, began: float) -> None:
         writes = self._writes(step)
@@ -157,6 +154,13 @@ class PartitionProcessor:
         if step.oldest_taken is not None:
             observer.event_age((self._clock() - step.oldest_taken) / SECOND)
         observer.pending_rounds(self.number, step.pending_rounds)
+        for topic, count in step.misrouted.items():
+            logger.warning(
+                "partition %d: %d records of %s belong elsewhere by murmur2 over their keys; is the other topic keyed "
+                "by the same partitioner? If not, the join finds nothing",
+                *(self.number, count, self.inboxes[topic].tp.topic),
+                extra={"limit": f"misrouted {topic}"},
+            )
 
     async def commit_start(self, stream_time: Micros) -> None:
         """Commit the offsets from which a group that never read this partition begins."""
@@ -214,7 +218,7 @@ class PartitionProcessor:
     def lag(self, topic: Topic) -> int | None:
         """Return how many records of an input follow `position`; None before the first fetch answer."""
         inbox = self.inboxes[topic]
-        if self._source.at_end_since(inbox.tp) is not None and inbox.complete and not self.waiting(topic):
+        if self._source.at_end(inbox.tp) and inbox.complete and not self.waiting(topic):
             return 0  # offsets between may belong to transaction markers, which no one reads
         end = self._source.stable_end(inbox.tp)
         return None if end is None else max(0, end - self._offsets[topic])

@@ -32,6 +32,9 @@ T = TypeVar("T")
 _QUICK_BACKOFF = 0.005
 """aiokafka's own, 100 ms, lands in every commit: brokers answer *not yet* while they verify or end a transaction."""
 
+_AGAIN_SOON = 0.001
+"""While the transaction before is being ended, which takes the broker a millisecond or two."""
+
 _SLOW_BACKOFF = 0.2
 _SLOW_AFTER = 0.5
 """A transaction that takes longer than this waits for a broker that is away; asking 200 times a second won't help."""
@@ -75,7 +78,7 @@ class _PromptAddPartitions(AddPartitionsToTxnHandler):  # type: ignore[misc]
 
     def handle_response(self, resp: Any) -> float | None:
         backoff: float | None = super().handle_response(resp)
-        return None if backoff is None else min(backoff, self._default_backoff)
+        return None if backoff is None else min(backoff, _AGAIN_SOON)
 
 
 class PartitionProducer:

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 _HARD_STOP_AFTER = 10.0
 """Seconds beyond `stop_grace` after which a stop that hangs is ended by force: what is not committed comes again."""
 
+_LEAVE_SECONDS = 8.0
+
 Beside = Callable[[Supervisor], AbstractAsyncContextManager[object]]
 """Something that runs as long as the worker does, such as its web server."""
 
@@ -71,14 +73,14 @@ class Worker:
             # First, so that probes are answered while a broker is waited for.
             for beside in self._beside:
                 await stack.enter_async_context(beside(supervisor))
-            if not await self._unless_stopped(self._check()):
+            if not await self._unless_stopped(self._check(supervisor)):
                 return
             await stack.enter_async_context(_running(app, supervisor))
             await self._until_the_end(app)
 
-    async def _check(self) -> None:
-        partitions = await require_topics(self.config)
-        await require_act_from(self.config, partitions)
+    async def _check(self, supervisor: Supervisor) -> None:
+        supervisor.partition_count = await require_topics(self.config)
+        await require_act_from(self.config, supervisor.partition_count)
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
         """Do the work; return False when a stop was asked for before it ended."""
@@ -117,7 +119,12 @@ async def _running(app: App, supervisor: Supervisor) -> AsyncIterator[None]:
         yield
     finally:
         await supervisor.close()
-        await app.stop()
+        # Leaving the group takes an answer; a broker that hangs would be waited for until the request times out.
+        leaving = asyncio.ensure_future(cast(Awaitable[None], app.stop()))
+        done, _ = await asyncio.wait({leaving}, timeout=_LEAVE_SECONDS)
+        if not done:
+            leaving.cancel()
+            logger.warning("left without a goodbye: the broker did not answer; the group will notice by itself")
 
 
 def run_until_stopped(worker: Callable[[], Worker]) -> int:

@@ -51,6 +51,8 @@ class Supervisor:
         """Serve `app`, whose signals it connects to; `engine` decides for all partitions."""
         self.processors: dict[int, PartitionProcessor] = {}
         """Open partitions by number."""
+        self.partition_count = 0
+        """Partitions of every topic, as checked before the start."""
         self._app = app
         self._config: RuntimeConfig = app.runtime
         self._engine = engine
@@ -152,6 +154,12 @@ class Supervisor:
                 f"of {name_of_sessions}; the two topics of a partition belong together. Do all members of the group "
                 f"{self._config.group} run the same version of Lapse, and have both topics as many partitions?"
             )
+        if any(number >= self.partition_count for number in tickets):
+            raise Failed(
+                f"The topics had {self.partition_count} partitions when this worker started, now they have more. With "
+                "more partitions, tickets go elsewhere than where their rows are. Make all seven topics anew with the "
+                "new number, or start over with another app_id."
+            )
         return frozenset(tickets)
 
     def _go_on(self, processor: PartitionProcessor, generation: int) -> None:
@@ -195,7 +203,7 @@ class Supervisor:
             partition = Partition(
                 self._engine,
                 number=number,
-                partition_count=self._partition_count(),
+                partition_count=self.partition_count,
                 decode=self._decode,
                 rows=self._rows,
                 dead_letter_limit=config.dead_letter_limit,
@@ -258,12 +266,6 @@ class Supervisor:
     async def _committed(self, tps: list[TopicPartition]) -> dict[TopicPartition, tuple[int, str]]:
         found = await self._app.consumer.kafka._coordinator.fetch_committed_offsets(tps)
         return {tp: (at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
-
-    def _partition_count(self) -> int:
-        count = self._app.consumer.topic_partitions(self._config.topic(Topic.TICKETS.value))
-        if count is None:
-            raise Failed(f"Topic {self._config.topic(Topic.TICKETS.value)} is gone.")
-        return count
 
     # --- failures ----------------------------------------------------------------------------------------------------
 

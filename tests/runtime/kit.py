@@ -195,6 +195,7 @@ class Running:
     @contextlib.asynccontextmanager
     async def _remember(self, supervisor: Supervisor) -> AsyncIterator[None]:
         self.status = WorkerStatus(supervisor)
+        self.app = supervisor._app
         yield
 
     @property

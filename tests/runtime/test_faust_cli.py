@@ -42,11 +42,15 @@ async def test_faust_finds_the_app_and_runs_the_worker(kafka: Any, topic_prefix:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    await begun(config)
-    await send(config, lapses(0, 20), 2)
-    await all_commanded(config, 20)
-    process.send_signal(signal.SIGTERM)
-    code, errors = await ended(process)
+    try:
+        await begun(config)
+        await send(config, lapses(0, 20), 2)
+        await all_commanded(config, 20)
+        process.send_signal(signal.SIGTERM)
+        code, errors = await ended(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
     assert code == 0, errors
     assert await commanded(config) == once(0, 20)
     assert os.listdir(tmp_path) == ["triggers.yaml"]

@@ -12,9 +12,9 @@ from streams.runtime.config import RuntimeConfig
 from streams.runtime.inbox import Fetch, Inbox
 
 
-def fetch(*offsets: int, generation: int = 3, arrived: int = 100) -> Fetch:
+def fetch(*offsets: int, generation: int = 3, arrived: int = 100, to_the_end: bool = False) -> Fetch:
     records: Any = [SimpleNamespace(offset=offset) for offset in offsets]
-    return Fetch(records, arrived, generation)
+    return Fetch(TopicPartition("t", 0), records, arrived, generation, to_the_end)
 
 
 def inbox(next_offset: int = 0, limit: int = 10) -> Inbox:
@@ -59,12 +59,41 @@ def test_it_is_complete_only_when_nothing_is_under_way() -> None:
     assert box.complete
 
 
+def test_an_end_is_reached_when_all_that_lies_before_it_has_come() -> None:
+    """Under load something is always under way; what was at its end a moment ago must not count for nothing."""
+    box = inbox()
+    box.expect()
+    box.note_end(7)
+    box.expect()
+    box.note_end(9)
+    assert box.at_end_since is None
+    box.put(fetch(0))
+    assert box.at_end_since is None
+    box.put(fetch(1))
+    assert box.at_end_since == 7
+    box.put(fetch(2, arrived=8))
+    assert box.at_end_since == 9
+    box.note_end(11)
+    assert box.at_end_since == 11
+
+
+def test_a_fetch_that_goes_to_the_end_says_so_itself() -> None:
+    box = inbox()
+    box.put(fetch(0, arrived=5))
+    assert box.at_end_since is None
+    box.expect()
+    box.put(fetch(1, arrived=6, to_the_end=True))
+    assert box.at_end_since == 6
+
+
 def test_in_a_new_generation_what_was_under_way_is_forgotten_and_what_came_is_kept() -> None:
     box = inbox()
     box.put(fetch(0))
     box.expect()
+    box.note_end(5)
     box.enter(4, 20)
     assert box.complete
+    assert box.at_end_since is None
     box.put(fetch(1))
     assert offsets(box) == [0]
     assert box.next_offset == 1
@@ -96,7 +125,9 @@ def test_the_prefix_goes_with_nothing_between_before_every_name() -> None:
     assert list(config.inputs) == ["eu.ticket-updates", "eu.session-states"]
 
 
-def test_the_pause_grows_and_inboxes_shrink_with_the_partitions_held() -> None:
+def test_the_pause_grows_with_the_transactions_to_come_and_inboxes_shrink_with_the_partitions_held() -> None:
     config = RuntimeConfig()
-    assert 0.004 < config.pause(1) < config.pause(16) < config.pause(64) < 0.1
+    assert config.pause(1) == 0.005
+    assert config.pause(16) == 16 * config.pause(1)
+    assert config.pause(1000) == 0.5
     assert config.inbox_limit(1) > config.inbox_limit(64) >= 500

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+
+import pytest
 
 from streams.core.model import SECOND
 from streams.runtime.config import RuntimeConfig
@@ -13,14 +16,29 @@ from streams.testing.builders import session_state
 from tests.runtime.kit import committed_offsets, config_for, send, topics
 from tests.runtime.test_worker import commanded, lapses, once
 
+Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
 
-async def start(config: RuntimeConfig, **changes: int) -> asyncio.subprocess.Process:
-    arguments = [f"{name}={value}" for name, value in changes.items()]
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.runtime.worker_process", config.brokers[0], config.topic_prefix, *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Start workers as processes; none outlives its test."""
+    processes: list[asyncio.subprocess.Process] = []
+
+    async def start(config: RuntimeConfig, **changes: int) -> asyncio.subprocess.Process:
+        arguments = [f"{name}={value}" for name, value in changes.items()]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.runtime.worker_process", config.brokers[0], config.topic_prefix, *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
@@ -41,7 +59,7 @@ async def all_commanded(config: RuntimeConfig, count: int) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_sigterm_commits_what_is_in_flight_and_ends_with_0(kafka: Any, topic_prefix: str) -> None:
+async def test_sigterm_commits_what_is_in_flight_and_ends_with_0(kafka: Any, topic_prefix: str, start: Start) -> None:
     config = await topics(config_for(kafka, topic_prefix), 2)
     process = await start(config, act_from_is_set=1)
     await begun(config)
@@ -56,7 +74,9 @@ async def test_sigterm_commits_what_is_in_flight_and_ends_with_0(kafka: Any, top
     assert await commanded(config) == once(0, 200)
 
 
-async def test_topics_that_will_not_do_end_it_with_2_and_one_message(kafka: Any, topic_prefix: str) -> None:
+async def test_topics_that_will_not_do_end_it_with_2_and_one_message(
+    kafka: Any, topic_prefix: str, start: Start
+) -> None:
     code, errors = await ended(await start(config_for(kafka, topic_prefix)))
     assert code == 2
     assert errors.startswith(f"lapse: The topics at {kafka.bootstrap} will not do:")
@@ -64,7 +84,9 @@ async def test_topics_that_will_not_do_end_it_with_2_and_one_message(kafka: Any,
     assert "Traceback" not in errors
 
 
-async def test_a_first_start_that_could_act_on_old_lapses_ends_with_2(kafka: Any, topic_prefix: str) -> None:
+async def test_a_first_start_that_could_act_on_old_lapses_ends_with_2(
+    kafka: Any, topic_prefix: str, start: Start
+) -> None:
     config = await topics(config_for(kafka, topic_prefix))
     await send(config, [session_state()], 1)
     code, errors = await ended(await start(config))
@@ -72,7 +94,7 @@ async def test_a_first_start_that_could_act_on_old_lapses_ends_with_2(kafka: Any
     assert "Set act_from" in errors
 
 
-async def test_no_broker_ends_it_with_1_and_the_reason(topic_prefix: str) -> None:
+async def test_no_broker_ends_it_with_1_and_the_reason(topic_prefix: str, start: Start) -> None:
     config = RuntimeConfig(brokers=("127.0.0.1:1",), topic_prefix=topic_prefix)
     code, errors = await ended(await start(config, patience=SECOND))
     assert code == 1
@@ -81,7 +103,7 @@ async def test_no_broker_ends_it_with_1_and_the_reason(topic_prefix: str) -> Non
     assert "Traceback" not in errors
 
 
-async def test_a_stop_while_no_broker_answers_is_prompt(topic_prefix: str) -> None:
+async def test_a_stop_while_no_broker_answers_is_prompt(topic_prefix: str, start: Start) -> None:
     config = RuntimeConfig(brokers=("127.0.0.1:1",), topic_prefix=topic_prefix)
     process = await start(config)
     await asyncio.sleep(2)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
+from aiokafka.admin import NewPartitions, RecordsToDelete
 
 from streams.core.model import SECOND, Evaluation, Topic
 from streams.core.partition import DeadLetterLimitExceeded
@@ -262,3 +262,18 @@ async def test_lag_is_nought_at_the_end_and_grows_with_what_waits(kafka: Any, to
         await worker.until(lambda: worker.notes.taken == 15)
         await worker.until(lambda: set(worker.notes.lags.values()) == {0}, 10)
         assert set(worker.notes.lags) == {("ticket-updates", 0), ("session-states", 0)}
+
+
+@pytest.mark.parametrize(("grown", "message"), [(1, "belong together"), (2, "now they have more")])
+async def test_partitions_that_are_added_while_it_runs_stop_the_worker(
+    grown: int, message: str, kafka: Any, topic_prefix: str
+) -> None:
+    config = await topics(config_for(kafka, topic_prefix), 2)
+    worker = Running(config).start()
+    await worker.until(lambda: worker.held == {0, 1})
+    async with admin_client(config) as admin:
+        await admin.create_partitions({name: NewPartitions(3) for name in list(config.inputs)[:grown]})
+    # Otherwise it would be seen when the metadata is five minutes old.
+    await worker.app.consumer.kafka._client.force_metadata_update()
+    with pytest.raises(Failed, match=message):
+        await asyncio.wait_for(worker.task, 30)

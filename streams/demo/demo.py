@@ -107,7 +107,7 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
         stop.set()
         loop.remove_signal_handler(number)  # a second one ends the demo at once
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last: the terminal was closed
         loop.add_signal_handler(number, on_signal, number)
 
 

@@ -100,11 +100,17 @@ def test_ctrl_c_ends_it_with_a_summary_too(home, number):
     assert figures(rest)["commands"] > 0
 
 
-def test_it_plays_on_a_terminal_and_gives_the_terminal_back(home):
+def on_a_terminal(home: dict[str, str], *arguments: str) -> tuple[int, int]:
+    """Start a demo on a terminal of its own; return its process id and our end of the terminal."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(home["TMPDIR"])
-        os.execve(sys.executable, [*COMMAND, "--seconds", "3"], {**home, "TERM": "xterm-256color", "LINES": "30"})
+        os.execve(sys.executable, [*COMMAND, *arguments], {**home, "TERM": "xterm-256color", "LINES": "30"})
+    return pid, terminal
+
+
+def read_terminal(terminal: int, until: bytes | None = None) -> bytes:
+    """Return what is shown up to `until`, or to the end."""
     shown = b""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and select.select([terminal], [], [], 30)[0]:
@@ -112,12 +118,31 @@ def test_it_plays_on_a_terminal_and_gives_the_terminal_back(home):
             shown += os.read(terminal, 65_536)
         except OSError:  # the terminal is closed once its last user has gone
             break
+        if until is not None and until in shown:
+            break
+    return shown
+
+
+def test_it_plays_on_a_terminal_and_gives_the_terminal_back(home):
+    pid, terminal = on_a_terminal(home, "--seconds", "3")
+    shown = read_terminal(terminal)
     _, status = os.waitpid(pid, 0)
+    os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 0
     entered, left = shown.index(b"\x1b[?1049h"), shown.index(b"\x1b[?1049l")
     assert b"what happens" in shown[entered:left]
     plain = re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", shown[left:]).decode().replace("\r", "")
     assert_a_good_run(plain)
+
+
+def test_a_closed_terminal_ends_it_and_nothing_is_left(home):
+    pid, terminal = on_a_terminal(home)
+    assert b"command" in read_terminal(terminal, b"command")
+    os.close(terminal)
+    deadline = time.monotonic() + 40
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
+        assert time.monotonic() < deadline, "the demo goes on without its terminal"
+        time.sleep(0.05)
 
 
 def test_a_worker_that_dies_ends_the_demo_with_the_end_of_its_log(home):

@@ -28,6 +28,7 @@ from streams.runtime.brokers import client_arguments, patiently
 from streams.runtime.config import RuntimeConfig
 from streams.runtime.errors import Failed
 from streams.runtime.inbox import Fetch, Inbox
+from streams.runtime.records import unwrap_fetched_records
 
 if TYPE_CHECKING:
     from streams.runtime.app import App
@@ -61,7 +62,7 @@ class Consumer(faust_consumer.Consumer):
         """Take what Faust passes to a consumer."""
         super().__init__(*args, **kwargs)
         self._kafka: AIOKafkaConsumer | None = None
-        self._answered_at: dict[TopicPartition, Micros] = {}
+        self._answers: dict[TopicPartition, tuple[Micros, Micros]] = {}
         self.last_answer: float | None = None
         """`time.monotonic` at the latest fetch answer."""
         self.generation = -1
@@ -71,6 +72,8 @@ class Consumer(faust_consumer.Consumer):
 
     async def on_start(self) -> None:
         """Connect; joining the group begins when Faust subscribes."""
+
+        unwrap_fetched_records()
 
         async def start() -> AIOKafkaConsumer:
             kafka = self._create()
@@ -160,7 +163,8 @@ class Consumer(faust_consumer.Consumer):
             if inbox is not None and inbox.generation == generation:
                 inbox.expect()
                 inboxes.append(inbox)
-                fetch = Fetch(tp, records, self._answered_at.get(tp, 0), generation, self.at_end(tp))
+                asked, arrived = self._answers.get(tp, (0, 0))
+                fetch = Fetch(tp, records, asked, arrived, generation, self.at_end(tp))
                 by_topic[tp.topic].append(fetch)
         for fetches in by_topic.values():
             await self.callback(_to_message(fetches))
@@ -205,7 +209,14 @@ class Consumer(faust_consumer.Consumer):
     # --- what a fetch answer says ------------------------------------------------------------------------------------
 
     def _note_answers(self, kafka: AIOKafkaConsumer) -> None:
-        """Note the clock at every fetch answer, empty ones too; aiokafka's own time stamp is the clock that jumps."""
+        """Note the clock for every fetch answer, empty ones too; aiokafka's own time stamp is the clock that jumps.
+
+        What an answer shows held when it was asked for, at the earliest: it may have lain in the socket while this
+        process was frozen. So an end counts from the asking. Records count from the asking too, as long as the same
+        broker answers for the other topic of their partition: it is asked one thing at a time, so of two answers the
+        one asked for later is the later one. Of two brokers that says nothing; there records count from the answer, and
+        the other topic's end must have been asked for after that.
+        """
         fetcher = kafka._fetcher
         process: Callable[[Any, Any, Any], Awaitable[bool]] = fetcher._proc_fetch_request
 
@@ -213,20 +224,26 @@ class Consumer(faust_consumer.Consumer):
             asked = [TopicPartition(topic, ask[0]) for topic, asks in request.topics for ask in asks]
             for tp in asked:
                 assignment.state_value(tp).timestamp = None
+            asked_at = self.app.clock()
             has_data = await process(assignment, node_id, request)
-            now = self.app.clock()
+            answered_at = self.app.clock()
             answered = [tp for tp in asked if assignment.state_value(tp).timestamp is not None]
             if answered:
                 self.last_answer = time.monotonic()
             for tp in answered:
-                self._answered_at[tp] = now
+                alone = self._leader_of_other_topic(tp) != node_id
+                self._answers[tp] = (asked_at, answered_at if alone else asked_at)
                 inbox = self.app.inboxes.get(tp)
                 if inbox is not None and tp not in fetcher._records and self.at_end(tp):
-                    inbox.note_end(now)
+                    inbox.note_end(asked_at)
             self.app.on_empty_answer([tp for tp in answered if tp not in fetcher._records])
             return has_data
 
         fetcher._proc_fetch_request = process_and_note
+
+    def _leader_of_other_topic(self, tp: TopicPartition) -> int | None:
+        other = next(name for name in self.app.runtime.inputs if name != tp.topic)
+        return cast("int | None", self.kafka._client.cluster.leader_for_partition(TopicPartition(other, tp.partition)))
 
     def at_end(self, tp: TopicPartition) -> bool:
         """Return whether all that the latest fetch answer showed as stable has been taken out of it."""
@@ -249,7 +266,7 @@ class Consumer(faust_consumer.Consumer):
     def begin_generation(self, assigned: Iterable[TopicPartition]) -> int:
         """Hold back everything that was just assigned until its processor says from where to read."""
         kafka = self.kafka
-        self._answered_at.clear()
+        self._answers.clear()
         for tp in assigned:
             kafka.pause(tp)
             # A position, any, keeps aiokafka from looking for a committed one and failing where there is none.
@@ -260,7 +277,7 @@ class Consumer(faust_consumer.Consumer):
 
     def read_from(self, inbox: Inbox) -> None:
         """Begin to fetch for this inbox at the offset that it expects."""
-        self._answered_at.pop(inbox.tp, None)
+        self._answers.pop(inbox.tp, None)
         self.kafka.seek(inbox.tp, inbox.next_offset)
         self.kafka.resume(inbox.tp)
 

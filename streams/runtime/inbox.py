@@ -17,8 +17,10 @@ class Fetch(NamedTuple):
     tp: TopicPartition
     records: Sequence[ConsumerRecord]
     """In offset order, never empty."""
+    asked: Micros
+    """The clock when the broker was asked: what `to_the_end` says held then, at the earliest."""
     arrived: Micros
-    """The clock when the broker's answer was there."""
+    """The clock at which these records count as there; an end of the other topic from then on lets them go."""
     generation: int
     """The consumer group's generation at that moment."""
     to_the_end: bool
@@ -65,7 +67,7 @@ class Inbox:
         self.paused = False
         """Whether the consumer was told to fetch no more of this topic-partition for now."""
         self.at_end_since: Micros | None = None
-        """The clock at the latest fetch answer up to whose end everything has come; None before the first."""
+        """The clock when the latest answer was asked for up to whose end everything has come; None before the first."""
         self._fetches: deque[tuple[Sequence[ConsumerRecord], Micros]] = deque()
         self._handed = 0
         self._received = 0
@@ -91,12 +93,12 @@ class Inbox:
         """Note that a fetch of this generation is on its way through Faust."""
         self._handed += 1
 
-    def note_end(self, answered: Micros) -> None:
-        """Note that an answer showed nothing beyond what was handed over so far, under way or not."""
+    def note_end(self, asked: Micros) -> None:
+        """Note that an answer, asked for then, showed nothing beyond what was handed over so far, under way or not."""
         if self.complete:
-            self.at_end_since = answered
+            self.at_end_since = asked
         else:
-            self._ends.append((self._handed, answered))
+            self._ends.append((self._handed, asked))
 
     def put(self, fetch: Fetch) -> None:
         """Take a fetch; drop it when it is of another generation, and drop records that were received before."""
@@ -104,7 +106,7 @@ class Inbox:
             return
         self._received += 1
         if fetch.to_the_end:
-            self.at_end_since = fetch.arrived
+            self.at_end_since = fetch.asked
         while self._ends and self._ends[0][0] <= self._received:
             self.at_end_since = self._ends.popleft()[1]
         records = fetch.records

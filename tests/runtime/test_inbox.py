@@ -14,7 +14,7 @@ from streams.runtime.inbox import Fetch, Inbox
 
 def fetch(*offsets: int, generation: int = 3, arrived: int = 100, to_the_end: bool = False) -> Fetch:
     records: Any = [SimpleNamespace(offset=offset) for offset in offsets]
-    return Fetch(TopicPartition("t", 0), records, arrived, generation, to_the_end)
+    return Fetch(TopicPartition("t", 0), records, arrived, arrived, generation, to_the_end)
 
 
 def inbox(next_offset: int = 0, limit: int = 10) -> Inbox:

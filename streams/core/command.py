@@ -9,6 +9,8 @@ from streams.core.actions import WorkingCopy
 from streams.core.model import MILLISECOND, Command, FieldValue, Lapse, Micros
 from streams.core.triggers import Trigger
 
+_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
 
 def command_id(ticket_id: str, event_id: str, episode: int, wait: Micros) -> str:
     """Name the command of one round; the same lapse and wait give the same name, whatever crashed.
@@ -16,10 +18,7 @@ def command_id(ticket_id: str, event_id: str, episode: int, wait: Micros) -> str
     >>> command_id("5158", "s-9", 1, 0)
     '4934461d-9fc5-5a15-afa4-3de792f40688'
     """
-    name = json.dumps(
-        ["lapse", ticket_id, event_id, episode, wait // MILLISECOND], separators=(",", ":"), ensure_ascii=False
-    )
-    return str(uuid5(NAMESPACE_URL, name))
+    return str(uuid5(NAMESPACE_URL, _compact(["lapse", ticket_id, event_id, episode, wait // MILLISECOND])))
 
 
 def command(

@@ -41,6 +41,9 @@ LARGE_ROW = ROW_LIMIT - 4 * SMALL_RECORD
 """A row grows by at most four times the bytes of a record (custom fields get their prefix), so a small record cannot
 take one past its limit that is not large."""
 
+KEYS_KEPT = 1 << 16
+"""Tickets of which a partition remembers whether their keys are where the default partitioner puts them."""
+
 STEP_BYTES = 16 * 1024 * 1024
 """Bytes of input values a step takes at most, so that a transaction of large records stays bounded."""
 
@@ -302,6 +305,7 @@ class Partition:
         self._sessions = _Input(Topic.SESSIONS)
         self._timers: list[tuple[Micros, Micros, str]] = []
         self._pending_rounds = 0
+        self._strays: dict[str, bool] = {}
         self._records_left = 0
         self._bytes_left = 0
 
@@ -386,7 +390,7 @@ class Partition:
         tickets, sessions = self._tickets, self._sessions
         tickets_end, sessions_end = ends.get(Topic.TICKETS), ends.get(Topic.SESSIONS)
         view, engine_step = self._view, self._engine.step
-        number, partition_count = self.number, self._partition_count
+        partition_count, strays = self._partition_count, self._strays
         timers = self._timers
         self._records_left, self._bytes_left = max_records, STEP_BYTES
         ticket, session = self._head(tickets, now, step), self._head(sessions, now, step)
@@ -422,8 +426,12 @@ class Partition:
                 step.taken += 1
                 if step.oldest_taken is None or timestamp < step.oldest_taken:
                     step.oldest_taken = timestamp
-                if partition_count is not None and partition_of(record.key or b"", partition_count) != number:
-                    step.misrouted[source.topic] += 1
+                if partition_count is not None:
+                    stray = strays.get(ticket_id)
+                    if stray is None:
+                        stray = self._is_stray(ticket_id, record)
+                    if stray:
+                        step.misrouted[source.topic] += 1
                 outcome = engine_step(view, update, self.stream_time)
                 source.counts[outcome.result] = source.counts.get(outcome.result, 0) + 1
                 view.take(ticket_id, outcome)
@@ -480,6 +488,15 @@ class Partition:
             return
         if bad > self._limit * judged:
             raise DeadLetterLimitExceeded(self.number, letter, bad=bad, judged=judged, limit=self._limit)
+
+    def _is_stray(self, ticket_id: str, record: RawRecord) -> bool:
+        """Whether the default partitioner would have put this ticket's key elsewhere; remembered, within bounds."""
+        assert self._partition_count is not None  # noqa: S101 -- asked only where it is known
+        if len(self._strays) >= KEYS_KEPT:
+            self._strays.clear()
+        stray = partition_of(record.key or b"", self._partition_count) != self.number
+        self._strays[ticket_id] = stray
+        return stray
 
     def _too_large(self, update: Update) -> bool:
         """Whether a row would pass its limit: tried out, since only a record that is used moves stream time on."""

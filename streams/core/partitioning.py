@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 
-KEYS_KEPT = 1 << 17
-
-
-@lru_cache(maxsize=KEYS_KEPT)
 def murmur2(key: bytes) -> int:
     """Hash a key as `org.apache.kafka.common.utils.Utils.murmur2` does, as an unsigned 32-bit number.
 

@@ -85,50 +85,41 @@ _encode = msgspec.json.Encoder().encode
 def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> TicketUpdate | SessionUpdate | Rejection:
     """Decode, validate and normalise one record of an input; `now` is the wall clock, for `bad_timestamp`."""
     value, key = record.value, record.key
-    if value is not None:
-        if len(value) > MAX_BYTES:
-            message = f"the value has {len(value)} bytes, more than {MAX_BYTES}"
-            return Rejection(Code.TOO_LARGE, "$", message, keep_value=False)
-        # Fewer brackets than levels allowed: no need to look closer. Nearly every record ends here.
-        if value.count(b"{") + value.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-            message = f"the value is nested deeper than {MAX_DEPTH} levels"
-            return Rejection(Code.TOO_LARGE, "$", message, keep_value=False)
-    if not key:
-        return Rejection(Code.MISSING_KEY, "$key", "the record has no key; it must be the ticket id")
-    try:
-        ticket_id = key.decode()
-    except UnicodeDecodeError:
-        ticket_id = None
-    if value is None:
-        return _tombstone(topic, partition, record, ticket_id, now)
+    # Fewer brackets than levels allowed: no need to look closer. Nearly every record gets past here at once.
+    if value is None or not key or len(value) > MAX_BYTES or value.count(b"{") + value.count(b"[") > MAX_DEPTH:
+        unusual = _unusual(topic, partition, record, now)
+        if unusual is not None:
+            return unusual
+        assert value is not None and key  # noqa: S101 -- or it would have been unusual
     try:
         if not value.isascii():
             value.decode()  # members we skip are not looked into, but their bytes must be text all the same
-        decoded = _decode_ticket(value) if topic is _TICKETS else _decode_session(value)
+        decoded: TicketRecord | SessionRecord = _decode_ticket(value) if topic is _TICKETS else _decode_session(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return _undecodable(value, error)
 
-    named = decoded.ticket_id
-    if type(named) is not str:
-        named = str(named)
-    elif named in normal.NO_VALUES:
+    ticket_id = decoded.ticket_id
+    if type(ticket_id) is not str:
+        ticket_id = str(ticket_id)
+    elif ticket_id in normal.NO_VALUES:
         return Rejection(Code.INVALID, "$.ticket_id", "`ticket_id` has no value")
     event_id = decoded.event_id
     if type(event_id) is not str or event_id in normal.NO_VALUES:
         event_id = _id(event_id) or _header_event_id(record) or f"{topic}/{partition}/{record.offset}"
-    occurred_at = instants.micros(decoded.occurred_at)
     if (decoded.occurred_at.tzinfo is not UTC or b'0000"' in value) and _ZONE_WITHOUT_COLON.search(value):
         return Rejection(Code.INVALID, "$.occurred_at", "the offset of `occurred_at` lacks its colon: RFC 3339")
+    since = decoded.occurred_at - instants.EPOCH  # `instants.micros`, which is a call too much here
+    occurred_at = (since.days * 86_400 + since.seconds) * SECOND + since.microseconds
     if occurred_at < instants.EARLIEST:
         return Rejection(Code.INVALID, "$.occurred_at", "`occurred_at` lies before the year 1")
     timestamp = record.timestamp * MILLISECOND
     update: TicketUpdate | SessionUpdate
-    if isinstance(decoded, TicketRecord):
+    if type(decoded) is TicketRecord:
         normalised = _ticket_changes(decoded.ticket, small=len(value) <= MAX_MEMBER_BYTES)
         if isinstance(normalised, Rejection):
             return normalised
         update = TicketUpdate(
-            named,
+            ticket_id,
             event_id,
             occurred_at,
             timestamp,
@@ -139,11 +130,12 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Tick
             len(value),
         )
     else:
+        assert type(decoded) is SessionRecord  # noqa: S101 -- narrows the type
         state = _name(decoded.state)
         if state is None:
             return Rejection(Code.INVALID, "$.state", f"`state` has no value: {decoded.state!r}")
         update = SessionUpdate(
-            named,
+            ticket_id,
             event_id,
             occurred_at,
             timestamp,
@@ -154,9 +146,9 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Tick
             decoded.sequence,
             len(value),
         )
-    if named != ticket_id:
+    if ticket_id.encode() != key:
         return Rejection(
-            Code.KEY_MISMATCH, "$.ticket_id", f"the key is {_shown(key)}, but `ticket_id` is {_shown(named.encode())}"
+            Code.KEY_MISMATCH, "$.ticket_id", f"the key is {_shown(key)}, but `ticket_id` is {ticket_id!r:.80}"
         )
     latest = now + MAX_AHEAD
     if occurred_at > latest:
@@ -166,11 +158,31 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Tick
     return update
 
 
+def _unusual(
+    topic: Topic, partition: int, record: RawRecord, now: Micros
+) -> TicketUpdate | SessionUpdate | Rejection | None:
+    """Deal with a tombstone, a missing key, and sizes; None when there is nothing wrong with them."""
+    value, key = record.value, record.key
+    if value is not None:
+        if len(value) > MAX_BYTES:
+            message = f"the value has {len(value)} bytes, more than {MAX_BYTES}"
+            return Rejection(Code.TOO_LARGE, "$", message, keep_value=False)
+        if _depth(value) > MAX_DEPTH:
+            message = f"the value is nested deeper than {MAX_DEPTH} levels"
+            return Rejection(Code.TOO_LARGE, "$", message, keep_value=False)
+    if not key:
+        return Rejection(Code.MISSING_KEY, "$key", "the record has no key; it must be the ticket id")
+    if value is not None:
+        return None
+    try:
+        return _tombstone(topic, partition, record, key.decode(), now)
+    except UnicodeDecodeError:
+        return Rejection(Code.KEY_MISMATCH, "$key", f"the key is not UTF-8 text: {_shown(key)}")
+
+
 def _tombstone(
-    topic: Topic, partition: int, record: RawRecord, ticket_id: str | None, now: Micros
+    topic: Topic, partition: int, record: RawRecord, ticket_id: str, now: Micros
 ) -> TicketUpdate | SessionUpdate | Rejection:
-    if ticket_id is None:
-        return Rejection(Code.KEY_MISMATCH, "$key", f"the key is not UTF-8 text: {_shown(record.key or b'')}")
     timestamp = record.timestamp * MILLISECOND
     if timestamp > now + MAX_AHEAD:
         return _ahead("$timestamp", "the record's timestamp", timestamp, now)

@@ -131,8 +131,8 @@ def triggers(ruleset: Ruleset, fired: Mapping[str, int]) -> TriggersView:
 def evaluations(metrics: Metrics) -> EvaluationsView:
     """Return the evaluations and transitions that were committed last."""
     return EvaluationsView(
-        [encode.record_json(record) for record in metrics.recent_evaluations()],
-        [encode.record_json(record) for record in metrics.recent_transitions()],
+        [msgspec.to_builtins(encode.told_record(record)) for record in metrics.recent_evaluations()],
+        [msgspec.to_builtins(encode.told_record(record)) for record in metrics.recent_transitions()],
     )
 
 

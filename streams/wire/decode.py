@@ -6,9 +6,9 @@ Nothing raises here, whatever the bytes: a bad record is a `Rejection` with one 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC
 from enum import StrEnum
-from typing import Annotated, Any, TypeAlias
+from typing import Any
 
 import msgspec
 
@@ -25,6 +25,7 @@ from streams.core.model import (
 )
 from streams.core.partition import RawRecord
 from streams.wire import instants
+from streams.wire.shapes import SessionRecord, TicketRecord
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
@@ -46,35 +47,6 @@ class Code(StrEnum):
 
 _TICKETS = Topic.TICKETS
 _ABSENT: Any = object()
-
-_Id: TypeAlias = str | int
-_Sequence: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-_Instant: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
-
-
-class TicketRecord(msgspec.Struct):
-    """A ticket update as it stands in the record's value."""
-
-    ticket_id: _Id
-    occurred_at: _Instant
-    ticket: dict[str, Any]
-    event_id: _Id | None = None
-    sequence: _Sequence | None = None
-    command_id: _Id | None = None
-
-
-class SessionRecord(msgspec.Struct):
-    """A session state as it stands in the record's value."""
-
-    ticket_id: _Id
-    occurred_at: _Instant
-    state: str
-    reason: str | None = None
-    session_id: _Id | None = None
-    channel: str | None = None
-    event_id: _Id | None = None
-    sequence: _Sequence | None = None
-
 
 _decode_ticket = msgspec.json.Decoder(TicketRecord).decode
 _decode_session = msgspec.json.Decoder(SessionRecord).decode

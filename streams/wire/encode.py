@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from streams.core.model import MILLISECOND, Command, Evaluation, Micros, Transition
 from streams.core.partition import DeadLetter
 from streams.wire import instants
+from streams.wire.shapes import (
+    ActionOfCommand,
+    CommandRecord,
+    EvaluationRecord,
+    FiredTrigger,
+    TransitionOfCommand,
+    TransitionRecord,
+)
 
 COMMAND_TYPE = "lapse.action-command.v1"
 
@@ -25,64 +33,60 @@ class Encoded(NamedTuple):
 _encode = msgspec.json.Encoder().encode
 
 
-def command_json(command: Command) -> dict[str, Any]:
-    """Return a command as the object that SPEC section 5 shows."""
+def command_record(command: Command) -> CommandRecord:
+    """Return a command in the shape that SPEC section 5 shows."""
     lapse = command.lapse
-    return {
-        "command_id": command.command_id,
-        "type": "ticket.update",
-        "ticket_id": command.ticket_id,
-        "issued_at": instants.text(command.issued_at),
-        "transition": {
-            "episode": lapse.episode,
-            "from": lapse.before_state,
-            "to": "inactive",
-            "reason": lapse.reason,
-            "occurred_at": instants.text(lapse.occurred_at),
-            "event_id": lapse.event_id,
-        },
-        "wait_ms": _millis(command.wait),
-        "triggers": [{"id": trigger, "title": title} for trigger, title in command.triggers],
-        "actions": [{"field": action.field, "value": action.value} for action in command.actions],
-        "expected": command.expected,
-        "ruleset": command.ruleset,
-    }
+    return CommandRecord(
+        command_id=command.command_id,
+        ticket_id=command.ticket_id,
+        issued_at=instants.text(command.issued_at),
+        transition=TransitionOfCommand(
+            episode=lapse.episode,
+            before=lapse.before_state,
+            reason=lapse.reason,
+            occurred_at=instants.text(lapse.occurred_at),
+            event_id=lapse.event_id,
+        ),
+        wait_ms=_millis(command.wait),
+        triggers=[FiredTrigger(trigger, title) for trigger, title in command.triggers],
+        actions=[ActionOfCommand(action.field, action.value) for action in command.actions],
+        expected=dict(command.expected),
+        ruleset=command.ruleset,
+    )
 
 
-def record_json(record: Transition | Evaluation) -> dict[str, Any]:
-    """Return a transition or evaluation record as the object that SPEC sections 3 and 4 show."""
+def told_record(record: Transition | Evaluation) -> TransitionRecord | EvaluationRecord:
+    """Return a transition or an evaluation in the shape that SPEC sections 3 and 4 show."""
     if isinstance(record, Transition):
-        return {
-            "type": "transition",
-            "ticket_id": record.ticket_id,
-            "event_id": record.event_id,
-            "occurred_at": instants.text(record.occurred_at),
-            "session_id": record.session_id,
-            "kind": record.kind.value,
-            "from": record.before,
-            "to": record.after,
-            "reason": record.reason,
-            "episode": record.episode,
-            "channel": record.channel,
-        }
-    return {
-        "type": "evaluation",
-        "ticket_id": record.ticket_id,
-        "event_id": record.event_id,
-        "occurred_at": instants.text(record.occurred_at),
-        "episode": record.episode,
-        "wait_ms": _millis(record.wait),
-        "outcome": record.outcome.value,
-        "triggers": list(record.triggers),
-        "command_id": record.command_id,
-    }
+        return TransitionRecord(
+            ticket_id=record.ticket_id,
+            event_id=record.event_id,
+            occurred_at=instants.text(record.occurred_at),
+            session_id=record.session_id,
+            kind=record.kind.value,
+            before=record.before,
+            after=record.after,
+            reason=record.reason,
+            episode=record.episode,
+            channel=record.channel,
+        )
+    return EvaluationRecord(
+        ticket_id=record.ticket_id,
+        event_id=record.event_id,
+        occurred_at=instants.text(record.occurred_at),
+        episode=record.episode,
+        wait_ms=_millis(record.wait),
+        outcome=record.outcome.value,
+        triggers=list(record.triggers),
+        command_id=record.command_id,
+    )
 
 
 def command(command: Command, source: str) -> Encoded:
     """Encode a command in CloudEvents binary mode; `source` is the app id."""
     return Encoded(
         command.ticket_id.encode(),
-        _encode(command_json(command)),
+        _encode(command_record(command)),
         [
             ("ce_specversion", b"1.0"),
             ("ce_id", command.command_id.encode()),
@@ -97,7 +101,7 @@ def command(command: Command, source: str) -> Encoded:
 
 def record(record: Transition | Evaluation) -> Encoded:
     """Encode a record for `session-transitions`."""
-    return Encoded(record.ticket_id.encode(), _encode(record_json(record)), [])
+    return Encoded(record.ticket_id.encode(), _encode(told_record(record)), [])
 
 
 def dead_letter(letter: DeadLetter, partition: int, prefix: str = "") -> Encoded:

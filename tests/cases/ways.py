@@ -15,6 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from streams.config.durations import parse as parse_duration
 from streams.config.settings import load_settings
 from streams.config.triggers import parse_triggers
@@ -235,8 +237,8 @@ def _captured(record: Record) -> CapturedRecord:
 
 
 def _settle(partition: Partition, step: Step, result: Result) -> None:
-    result.commands += [json.loads(json.dumps(encode.command_json(command))) for command in step.commands]
-    result.records += [json.loads(json.dumps(encode.record_json(record))) for record in step.records]
+    result.commands += [msgspec.to_builtins(encode.command_record(command)) for command in step.commands]
+    result.records += [msgspec.to_builtins(encode.told_record(record)) for record in step.records]
     for (_, name), count in step.counts.items():
         if name != "dead_letter":
             result.counts[name] += count

@@ -1,0 +1,65 @@
+"""JSON Schemas of every record, made from `shapes`: `python -m streams.wire.contracts` writes them to `schemas/`.
+
+With `--check` nothing is written; the exit code is 1 when a file there is not what would be written.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from streams.wire import shapes
+
+FOLDER = Path("schemas")
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+RECORDS: dict[str, type] = {
+    "ticket-update": shapes.TicketRecord,
+    "session-state": shapes.SessionRecord,
+    "action-command": shapes.CommandRecord,
+    "transition": shapes.TransitionRecord,
+    "evaluation": shapes.EvaluationRecord,
+    "capture-line": shapes.CaptureRecord,
+    "dead-letter-headers": shapes.DeadLetterHeaders,
+}
+"""Every record by the name of its schema file."""
+
+
+def schema(name: str) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of one record."""
+    made = msgspec.json.schema(RECORDS[name], ref_template="#/$defs/{name}")
+    definitions: dict[str, Any] = made["$defs"]
+    own = definitions.pop(made["$ref"].removeprefix("#/$defs/"))
+    own["title"] = name
+    for definition in (own, *definitions.values()):
+        if definition.get("additionalProperties") is False:  # an output: all its members are always there
+            definition["required"] = list(definition["properties"])
+    rest = {"$defs": definitions} if definitions else {}
+    return {"$schema": DIALECT, "$id": f"urn:lapse:{name}:v1", **own, **rest}
+
+
+def rendered(name: str) -> str:
+    """Return the text of one schema file."""
+    return json.dumps(schema(name), indent=2, ensure_ascii=False) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Write all schema files, or compare them; return the exit code."""
+    stale = []
+    for name in RECORDS:
+        path = FOLDER / f"{name}.schema.json"
+        if "--check" not in arguments:
+            path.write_text(rendered(name))
+        elif not path.exists() or path.read_text() != rendered(name):
+            stale.append(str(path))
+    if stale:
+        print(f"not as made from the types: {', '.join(stale)}; run python -m streams.wire.contracts", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -73,8 +73,6 @@ class Consumer(faust_consumer.Consumer):
     async def on_start(self) -> None:
         """Connect; joining the group begins when Faust subscribes."""
 
-        unwrap_fetched_records()
-
         async def start() -> AIOKafkaConsumer:
             kafka = self._create()
             try:
@@ -85,6 +83,7 @@ class Consumer(faust_consumer.Consumer):
             return kafka
 
         self._kafka = await patiently("Can't start the consumer", self.app.runtime, start)
+        unwrap_fetched_records(self._kafka)
         self._note_answers(self._kafka)
 
     def _create(self) -> AIOKafkaConsumer:

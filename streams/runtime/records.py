@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer.fetcher import FetchResult
 
 
-def unwrap_fetched_records() -> None:
-    """Hand over what the decoder made: it has the offset, timestamp, key, value and headers that we read.
+def unwrap_fetched_records(consumer: AIOKafkaConsumer) -> None:
+    """Have this consumer, which must have been started, hand over records as they were decoded.
 
-    aiokafka copies each record into a dataclass of eleven fields, which costs more than reading it from the wire. The
-    topic and partition, which only the copy has, are known from the fetch. Holds for every consumer of the process.
+    Those have the offset, timestamp, key, value and headers that we read. aiokafka copies each into a dataclass of
+    eleven fields, which costs more than decoding it; the topic and partition, which only the copy has, are known.
     """
-    PartitionRecords._consumer_record = _as_it_is
+    fetcher = consumer._fetcher
+    process: Callable[[Any, Any, Any], Awaitable[bool]] = fetcher._proc_fetch_request
+
+    async def process_and_unwrap(assignment: Any, node_id: Any, request: Any) -> bool:
+        has_data = await process(assignment, node_id, request)
+        for topic, asks in request.topics:
+            for partition, *_ in asks:
+                result = fetcher._records.get(TopicPartition(topic, partition))
+                if isinstance(result, FetchResult) and result.has_more():
+                    result._partition_records._consumer_record = _as_it_is
+        return has_data
+
+    fetcher._proc_fetch_request = process_and_unwrap
 
 
-def _as_it_is(self: Any, tp: Any, record: Any) -> Any:
+def _as_it_is(tp: TopicPartition, record: Any) -> Any:
     return record

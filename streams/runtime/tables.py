@@ -15,6 +15,7 @@ from streams.core.model import SECOND
 from streams.runtime.brokers import is_passing, plain_consumer
 from streams.runtime.config import RuntimeConfig
 from streams.runtime.errors import Failed
+from streams.runtime.records import unwrap_fetched_records
 
 Restore = Callable[[str, Iterable[tuple[bytes, bytes | None]]], int]
 """Takes (table, changelog records as (key, value), oldest first); returns how many it took."""
@@ -48,6 +49,7 @@ async def restore(config: RuntimeConfig, partition: int, take: Restore, write_en
     async with plain_consumer(
         config, max_partition_fetch_bytes=2 << 20, fetch_max_bytes=4 << 20, fetch_max_wait_ms=_ANSWER_MS
     ) as consumer:
+        unwrap_fetched_records(consumer)
         await read_to_ends(config, consumer, list(tables), take_rows, write_end)
     return rows
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
 from streams.core.model import Topic
-from tests.runtime.kit import committed_offsets, config_for, eventually, hosting, open_inbox, producing, topics
+from tests.runtime.kit import (
+    committed_offsets,
+    config_for,
+    eventually,
+    hosting,
+    open_inbox,
+    producing,
+    read_all,
+    topics,
+)
 
 
 async def fill(config: Any, topic: str, count: int, **arguments: Any) -> None:
@@ -30,6 +39,26 @@ async def test_a_fetch_is_one_event_with_all_its_records(kafka: Any, topic_prefi
         assert len(fetches) <= 3
         assert [record.offset for records, _ in fetches for record in records] == list(range(2_000))
         assert [record.value for records, _ in fetches for record in records][:2] == [b"v0", b"v1"]
+
+
+async def test_records_are_the_decoders_own_with_all_that_is_read_of_them(kafka: Any, topic_prefix: str) -> None:
+    """aiokafka's copy of each record costs more than the decoding; other consumers of the process keep theirs."""
+    config = await topics(config_for(kafka, topic_prefix))
+    tickets = config.topic(Topic.TICKETS.value)
+    async with hosting(config) as app, producing(config) as producer:
+        await eventually(lambda: app.consumer.generation > 0)
+        inbox = open_inbox(app, tickets, 0)
+        await producer.send_and_wait(
+            tickets, key=b"k", value=b"v", partition=0, timestamp_ms=1_772_359_200_123, headers=[("ce_id", b"1")]
+        )
+        await eventually(lambda: inbox.queued)
+        ((records, _),) = inbox.take()
+        (record,) = records
+        assert not isinstance(record, ConsumerRecord)
+        assert (record.offset, record.timestamp, record.key, record.value) == (0, 1_772_359_200_123, b"k", b"v")
+        assert list(record.headers) == [("ce_id", b"1")]
+        (other,) = await read_all(config, tickets)
+        assert isinstance(other, ConsumerRecord)
 
 
 async def test_an_older_generation_brings_nothing(kafka: Any, topic_prefix: str) -> None:

@@ -62,8 +62,8 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     fetch_max_bytes: int = 8 << 20
     inbox_records: int = 100_000
     """Records that wait in this worker at most, over all its partitions; a fetch that is under way comes on top."""
-    step_records: int = 5_000
-    """Records that one step, and so one transaction, takes at most."""
+    step_records: int = 10_000
+    """Records that one transaction takes, about, at most."""
     producer_batch_bytes: int = 256 << 10
     """Size of a record batch; a single record may be larger. Below the `max.message.bytes` of the changelogs."""
     opening_at_once: int = 4

@@ -1,4 +1,4 @@
-"""The loop of one partition: everything that lies in its two inboxes, one step, one transaction, and again."""
+"""The loop of one partition: everything that lies in its two inboxes, in steps, in one transaction, and again."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 from streams.core.engine import SESSIONS, TICKETS
 from streams.core.model import SECOND, Micros, Topic
 from streams.core.partition import Partition, Step
+from streams.runtime.batch import absorb, bulk
 from streams.runtime.config import COMMANDS, DEAD_LETTERS, TRANSITIONS, RuntimeConfig
 from streams.runtime.inbox import Inbox
 from streams.runtime.observer import Observer
@@ -21,6 +22,12 @@ from streams.runtime.producer import PartitionProducer, Write
 from streams.wire import encode
 
 logger = logging.getLogger(__name__)
+
+_SLICE = 500
+"""Records taken at once, without giving the event loop a turn: some milliseconds."""
+
+_BATCH_BYTES = 16 << 20
+"""Bytes that one transaction writes at most, about."""
 
 
 class Source(Protocol):
@@ -43,7 +50,7 @@ class PartitionProcessor:
     """Steps one restored partition until it is suspended or fails.
 
     It lives for one producer epoch and outlives rebalances that leave the partition here: `suspend` ends the loop
-    between two steps, `run` begins it again.
+    between two transactions, `run` begins it again.
     """
 
     def __init__(
@@ -72,6 +79,10 @@ class PartitionProcessor:
         self._wake = wake
         self._suspended = False
         self._task: asyncio.Task[None] | None = None
+        self._committing: asyncio.Task[None] | None = None
+        self._batch: Step | None = None
+        self._batch_began = 0.0
+        self._batch_bytes = 0
         self.last_progress: float | None = None
         """`time.monotonic` at the last commit."""
 
@@ -117,19 +128,57 @@ class PartitionProcessor:
     # --- the loop ----------------------------------------------------------------------------------------------------
 
     async def _loop(self) -> None:
+        """Take steps while the transaction before is under way; when it has ended, write all of them in the next one.
+
+        A step changes the tables at once. When its transaction fails, the tables are thrown away with everything else.
+        """
         wake = self._wake
-        while not self._suspended:
-            wake.clear()
-            began = time.perf_counter()
-            self._feed()
-            now = self._clock()
-            step = self.partition.step(now, self._ends(), self._config.step_records)
-            if step is None:
+        try:
+            while True:
+                wake.clear()
+                took_all = self._take()
                 self._ease()
-                await wake.wait()
-                continue
-            await self._commit(step, now, began)
-            self._ease()
+                if self._committing is not None and self._committing.done():
+                    committing, self._committing = self._committing, None
+                    committing.result()
+                if self._committing is None:
+                    if self._batch is not None and (took_all or self._is_full or self._suspended):
+                        batch, self._batch = self._batch, None
+                        self._committing = asyncio.create_task(self._commit(batch, self._batch_began))
+                        self._committing.add_done_callback(lambda _: wake.set())
+                    elif self._batch is None and self._suspended:
+                        return
+                if took_all or self._is_full or self._suspended:
+                    await wake.wait()
+                else:
+                    # Slices, so that the loop gets round to heartbeats, answers and other partitions in between.
+                    await asyncio.sleep(0)
+        finally:
+            if self._committing is not None and not self._committing.done():
+                self._committing.cancel()
+
+    def _take(self) -> bool:
+        """Take the next slice of what has come; return whether that was all that may be taken now."""
+        if self._suspended or self._is_full:
+            return False
+        began = time.perf_counter()
+        self._feed()
+        step = self.partition.step(self._clock(), self._ends(), _SLICE)
+        if step is None:
+            return True
+        self.partition.commit(step)
+        if self._batch is None:
+            self._batch, self._batch_began, self._batch_bytes = step, began, 0
+        else:
+            absorb(self._batch, step)
+        self._batch_bytes += bulk(step)
+        return step.taken < _SLICE
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether what was taken is enough for one transaction."""
+        batch = self._batch
+        return batch is not None and (batch.taken >= self._config.step_records or self._batch_bytes >= _BATCH_BYTES)
 
     def _feed(self) -> None:
         for topic, inbox in self.inboxes.items():
@@ -141,13 +190,12 @@ class PartitionProcessor:
         """Tell for each input when it was last known to have nothing beyond what the partition has got."""
         return {topic: inbox.at_end_since for topic, inbox in self.inboxes.items()}
 
-    async def _commit(self, step: Step, now: Micros, began: float) -> None:
-        writes = self._writes(step)
-        self._offsets.update(step.next_offsets)
+    async def _commit(self, step: Step, began: float) -> None:
         committing = time.perf_counter()
-        await self._producer.commit(writes, self._named_offsets(), step.stream_time, now)
+        offsets = {**self._offsets, **step.next_offsets}
+        await self._producer.commit(self._writes(step), self._named(offsets), step.stream_time, self._clock())
         committed = time.perf_counter()
-        self.partition.commit(step)
+        self._offsets = offsets
         self.last_progress = time.monotonic()
         observer = self._observer
         observer.stepped(self.number, step, committed - began, committed - committing)
@@ -164,10 +212,10 @@ class PartitionProcessor:
 
     async def commit_start(self, stream_time: Micros) -> None:
         """Commit the offsets from which a group that never read this partition begins."""
-        await self._producer.commit({}, self._named_offsets(), stream_time, self._clock())
+        await self._producer.commit({}, self._named(self._offsets), stream_time, self._clock())
 
-    def _named_offsets(self) -> dict[str, int]:
-        return {self.inboxes[topic].tp.topic: offset for topic, offset in self._offsets.items()}
+    def _named(self, offsets: Mapping[Topic, int]) -> dict[str, int]:
+        return {self.inboxes[topic].tp.topic: offset for topic, offset in offsets.items()}
 
     def _writes(self, step: Step) -> dict[str, Iterable[Write]]:
         config = self._config

@@ -13,6 +13,7 @@ from aiokafka.errors import (
     InvalidProducerIdMapping,
     InvalidTxnState,
     KafkaError,
+    NotEnoughReplicasError,
     OutOfOrderSequenceNumber,
     ProducerClosed,
     ProducerFenced,
@@ -218,6 +219,7 @@ class PartitionProducer:
 
 def _tune(kafka: AIOKafkaProducer, config: RuntimeConfig) -> None:
     sender = kafka._sender
+    logging.getLogger("aiokafka.producer.sender").addFilter(_without_verification)
     # A batch without a leader would be given up after the request time-out; how long we wait is for `_within` to say.
     kafka._message_accumulator._batch_ttl = config.patience / SECOND + 60
 
@@ -226,6 +228,14 @@ def _tune(kafka: AIOKafkaProducer, config: RuntimeConfig) -> None:
         return await _PromptAddPartitions(sender, tps).do(node_id)
 
     sender._do_add_partitions_to_txn = add_partitions
+
+
+def _without_verification(entry: logging.LogRecord) -> bool:
+    """Keep out what brokers of version 4 say at every transaction, while they verify a partition of it.
+
+    When it is no passing thing, the transaction takes long, and that is logged.
+    """
+    return not (isinstance(entry.args, tuple) and NotEnoughReplicasError in entry.args)
 
 
 async def _discard(kafka: AIOKafkaProducer) -> None:

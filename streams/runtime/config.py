@@ -56,8 +56,8 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     fetch_max_wait: Micros = 25 * MILLISECOND
     """How long the broker holds a fetch that finds nothing, and so how late an idle topic is known to be at its end."""
     fetch_pause: Micros = 5 * MILLISECOND
-    """Pause after a fetch for every partition that it brought records of: each of them is a transaction to come, and
-    what arrives meanwhile goes with the next one. It bounds transactions per second, at the price of that delay."""
+    """How long the broker holds the next answer for every partition that a fetch brought records of: each of them is
+    a transaction to come. It bounds transactions per second, at the price of that delay."""
     max_partition_fetch_bytes: int = 1 << 20
     fetch_max_bytes: int = 8 << 20
     inbox_records: int = 100_000
@@ -95,6 +95,6 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Return how many records may wait in one inbox with that many partitions held."""
         return min(_MOST_INBOX, max(_LEAST_INBOX, self.inbox_records // max(1, 2 * partitions)))
 
-    def pause(self, partitions: int) -> float:
-        """Return the pause after a fetch that brought records of that many partitions, in seconds."""
-        return min(_LONGEST_PAUSE, self.fetch_pause * partitions) / SECOND
+    def pause(self, partitions: int) -> Micros:
+        """Return how long an answer is held after a fetch that brought records of that many partitions."""
+        return min(_LONGEST_PAUSE, self.fetch_pause * partitions)

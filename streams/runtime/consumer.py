@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 _GETMANY_MS = 1_000
 _RETRY_SECONDS = 0.5
+_ENOUGH_BYTES = 256 << 10
+"""What the broker does not hold back any longer: so much is there at once only when we are behind."""
 
 
 class _RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -154,6 +156,8 @@ class Consumer(faust_consumer.Consumer):
     async def _hand_over(self, fetched: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
         if not fetched:
             return
+        # At once: aiokafka asks for more as soon as it gets a turn.
+        self._hold_next_answer(len({tp.partition for tp in fetched}))
         generation = self.kafka._coordinator.generation
         # All of it before anything is awaited: by then the next answer may be there.
         inboxes, by_topic = [], defaultdict[str, list[Fetch]](list)
@@ -170,7 +174,16 @@ class Consumer(faust_consumer.Consumer):
         for inbox in inboxes:
             if inbox.full:
                 self.pause(inbox)
-        await asyncio.sleep(self.app.runtime.pause(len({tp.partition for tp in fetched})))
+
+    def _hold_next_answer(self, partitions: int) -> None:
+        """Let the broker hold its next answer, so that it brings more at once, in proportion to the partitions.
+
+        Each partition with records is a transaction to come. A pause on our side would be paid twice: aiokafka asks
+        ahead, and what it would have during the pause is the little that came first.
+        """
+        config, fetcher = self.app.runtime, self.kafka._fetcher
+        fetcher._fetch_min_bytes = _ENOUGH_BYTES if partitions else 1
+        fetcher._fetch_max_wait_ms = (config.pause(partitions) if partitions else config.fetch_max_wait) // MILLISECOND
 
     def pause(self, inbox: Inbox) -> None:
         """Fetch no more for this inbox until `resume`; an answer that is under way is thrown away by aiokafka."""
@@ -225,6 +238,8 @@ class Consumer(faust_consumer.Consumer):
                 assignment.state_value(tp).timestamp = None
             asked_at = self.app.clock()
             has_data = await process(assignment, node_id, request)
+            if not has_data:
+                self._hold_next_answer(0)
             answered_at = self.app.clock()
             answered = [tp for tp in asked if assignment.state_value(tp).timestamp is not None]
             if answered:

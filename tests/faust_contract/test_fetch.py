@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from streams.core.model import Topic
+from streams.core.model import SECOND, Topic
 from tests.runtime.kit import (
     committed_offsets,
     config_for,
@@ -215,3 +216,35 @@ async def test_an_offset_that_is_gone_is_told_and_not_skipped(kafka: Any, topic_
         open_inbox(app, tickets, 0, offset=2)
         error = await asyncio.wait_for(app.failure, 10)
         assert "records 2 to 5 were removed before they were read" in str(error)
+
+
+async def test_the_broker_holds_an_answer_after_a_fetch_of_several_partitions_and_not_after_an_empty_one(
+    kafka: Any, topic_prefix: str
+) -> None:
+    """Each partition with records is a transaction to come; the answer that is held brings more for each."""
+    config = await topics(config_for(kafka, topic_prefix, fetch_pause=SECOND // 10), 4)
+    tickets = config.topic(Topic.TICKETS.value)
+    async with hosting(config) as app, producing(config) as producer:
+        await eventually(lambda: app.consumer.generation > 0)
+        inboxes = [open_inbox(app, tickets, number) for number in range(4)]
+        await eventually(lambda: all(inbox.at_end_since for inbox in inboxes))
+
+        async def arrival(partitions: range) -> float:
+            before = sum(inbox.queued for inbox in inboxes)
+            for number in partitions:
+                await producer.send(tickets, key=b"k", value=b"v", partition=number)
+            await producer.flush()
+            began = time.monotonic()
+            await eventually(lambda: sum(inbox.queued for inbox in inboxes) == before + len(partitions))
+            return time.monotonic() - began
+
+        fetcher = app.consumer.kafka._fetcher
+        assert fetcher._fetch_min_bytes == 1
+        await arrival(range(4))
+        held = fetcher._fetch_max_wait_ms
+        assert held >= 200
+        assert await arrival(range(1)) > 0.1
+        # Two empty answers later nothing is held any more.
+        await eventually(lambda: fetcher._fetch_min_bytes == 1)
+        await asyncio.sleep(0.6)
+        assert await arrival(range(1)) < 0.2

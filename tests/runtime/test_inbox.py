@@ -127,7 +127,7 @@ def test_the_prefix_goes_with_nothing_between_before_every_name() -> None:
 
 def test_the_pause_grows_with_the_transactions_to_come_and_inboxes_shrink_with_the_partitions_held() -> None:
     config = RuntimeConfig()
-    assert config.pause(1) == 0.005
+    assert config.pause(1) == 5_000
     assert config.pause(16) == 16 * config.pause(1)
-    assert config.pause(1000) == 0.5
+    assert config.pause(1000) == 500_000
     assert config.inbox_limit(1) > config.inbox_limit(64) >= 500

@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 Id: TypeAlias = str | int
 Sequence: TypeAlias = Annotated[
-    int, Meta(ge=0, le=2**63 - 1, description="Grows with every event of the ticket on this topic.")
+    Annotated[int, Meta(ge=0, le=2**63 - 1)] | None,
+    Meta(description="Grows with every event of the ticket on this topic; decides which of two events is newer."),
 ]
 Instant: TypeAlias = Annotated[datetime, Meta(tz=True, description="RFC 3339, with offset.")]
 UtcText: TypeAlias = Annotated[
@@ -24,8 +25,49 @@ UtcText: TypeAlias = Annotated[
         extra_json_schema={"format": "date-time"},
     ),
 ]
-TicketId: TypeAlias = Annotated[Id, Meta(description="Ticket id; equal to the record's key.")]
-EventId: TypeAlias = Annotated[Id | None, Meta(description="Names the event; without it, the header `ce_id` does.")]
+TicketId: TypeAlias = Annotated[
+    Id,
+    Meta(
+        description="Ticket id; equal to the record's key.",
+        extra_json_schema={"not": {"enum": ["", "__NULL__"]}},
+    ),
+]
+EventId: TypeAlias = Annotated[
+    Id | None,
+    Meta(description="Names the event; without it the header `ce_id` does, else topic, partition and offset."),
+]
+
+_TICKET_MEMBERS: dict[str, Any] = {
+    "tags": {
+        "description": "The list of tags, or the same as text with spaces between; replaces.",
+        "type": ["array", "string", "number", "boolean", "null"],
+        "items": {"type": ["string", "number", "boolean", "null"]},
+    },
+    "custom_fields": {
+        "description": "Values by field id, or a list of {id, value}; merges per id, null clears an id or all.",
+        "type": ["object", "array", "null"],
+        "items": {
+            "type": "object",
+            "properties": {"id": {"type": ["string", "integer"], "minLength": 1}},
+            "required": ["id"],
+        },
+    },
+}
+"""What `decode` looks into, of a ticket's members; all others are taken as they are."""
+
+TicketIdText: TypeAlias = Annotated[str, Meta(description="Ticket id; the record's key.")]
+EventIdText: TypeAlias = Annotated[str, Meta(description="The session event that was the transition.")]
+LapseIdText: TypeAlias = Annotated[str, Meta(description="The session event that was the lapse.")]
+Reason: TypeAlias = Annotated[str | None, Meta(description="The reason that the event gave, as a name; null for none.")]
+CommandId: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+        description="UUID, the same for the same round whatever crashed: the key to apply a command once.",
+    ),
+]
+WaitMillis: TypeAlias = Annotated[int, Meta(ge=0, description="The `wait` of the round's triggers, milliseconds.")]
+Episode: TypeAlias = Annotated[int, Meta(ge=1, description="The ticket's n-th lapse.")]
 
 
 class TicketRecord(msgspec.Struct):
@@ -35,10 +77,13 @@ class TicketRecord(msgspec.Struct):
     occurred_at: Instant
     ticket: Annotated[
         dict[str, Any],
-        Meta(description="Members present replace what is known, members absent stay, null clears."),
+        Meta(
+            description="Members present replace what is known, members absent stay, null clears.",
+            extra_json_schema={"properties": _TICKET_MEMBERS},
+        ),
     ]
     event_id: EventId = None
-    sequence: Sequence | None = None
+    sequence: Sequence = None
     command_id: Annotated[Id | None, Meta(description="The command that caused this update, if one did.")] = None
 
 
@@ -52,45 +97,48 @@ class SessionRecord(msgspec.Struct):
     session_id: Annotated[Id | None, Meta(description="Stays as known when absent.")] = None
     channel: Annotated[str | None, Meta(description="Stays as known when absent.")] = None
     event_id: EventId = None
-    sequence: Sequence | None = None
+    sequence: Sequence = None
 
 
 class TransitionOfCommand(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={"before": "from"}):
     """The lapse that a command answers."""
 
-    episode: Annotated[int, Meta(ge=1, description="The ticket's n-th lapse.")]
+    episode: Episode
     before: Annotated[str | None, Meta(description="State before; null when nothing was known.")]
     to: Literal["inactive"] = "inactive"
-    reason: str | None
+    reason: Reason
     occurred_at: UtcText
-    event_id: str
+    event_id: LapseIdText
 
 
 class FiredTrigger(msgspec.Struct, forbid_unknown_fields=True):
     """A trigger that fired."""
 
-    id: str
-    title: str
+    id: Annotated[str, Meta(description="As in the trigger file.")]
+    title: Annotated[str, Meta(description="As in the trigger file, for people.")]
 
 
 class ActionOfCommand(msgspec.Struct, forbid_unknown_fields=True):
     """One thing to do to the ticket; a value of null clears the field."""
 
-    field: str
-    value: Any
+    field: Annotated[str, Meta(description="Zendesk's name of the action, such as `status` or `add_tags`.")]
+    value: Annotated[Any, Meta(description="Tags are a sorted list; passed-on actions are as in the trigger file.")]
 
 
 class CommandRecord(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """An action command: one update of one ticket, the net effect of all triggers that fired in a round."""
 
-    command_id: Annotated[str, Meta(pattern="^[0-9a-f-]{36}$", description="The same for the same round, always.")]
+    command_id: CommandId
     type: Literal["ticket.update"] = "ticket.update"
-    ticket_id: str
+    ticket_id: TicketIdText
     issued_at: UtcText
     transition: TransitionOfCommand
-    wait_ms: Annotated[int, Meta(ge=0, description="The `wait` of the triggers that fired.")]
+    wait_ms: WaitMillis
     triggers: Annotated[list[FiredTrigger], Meta(min_length=1, description="In firing order.")]
-    actions: Annotated[list[ActionOfCommand], Meta(min_length=1)]
+    actions: Annotated[
+        list[ActionOfCommand],
+        Meta(min_length=1, description="Fields in the order first set, then tags, then passed-on actions."),
+    ]
     expected: Annotated[dict[str, Any], Meta(description="Values to compare before writing: a safe update.")]
     ruleset: Annotated[str, Meta(pattern="^[0-9a-f]{12}$", description="Names exactly this set of triggers.")]
 
@@ -105,39 +153,48 @@ class TransitionRecord(
 ):
     """A session changed its state."""
 
-    ticket_id: str
-    event_id: str
+    ticket_id: TicketIdText
+    event_id: EventIdText
     occurred_at: UtcText
-    session_id: str | None
-    kind: Literal["opened", "lapsed", "first_seen", "reason_changed", "resumed", "ended", "other"]
+    session_id: Annotated[str | None, Meta(description="As known; null when no event of the session named it.")]
+    kind: Annotated[
+        Literal["opened", "lapsed", "first_seen", "reason_changed", "resumed", "ended", "other"],
+        Meta(description="What happened; `lapsed` is the one that starts rounds."),
+    ]
     before: Annotated[str | None, Meta(description="State before; null when nothing was known.")]
-    after: str
-    reason: Annotated[str | None, Meta(description="The event's reason.")]
+    after: Annotated[str, Meta(description="The event's state.")]
+    reason: Reason
     episode: Annotated[int, Meta(ge=0, description="Lapses of the ticket so far.")]
-    channel: str | None
+    channel: Annotated[str | None, Meta(description="As known; null when no event of the session named it.")]
 
 
 class EvaluationRecord(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="evaluation"):
     """A round ended; `event_id` and `occurred_at` are those of its lapse."""
 
-    ticket_id: str
-    event_id: str
+    ticket_id: TicketIdText
+    event_id: LapseIdText
     occurred_at: UtcText
-    episode: Annotated[int, Meta(ge=1)]
-    wait_ms: Annotated[int, Meta(ge=0)]
-    outcome: Literal["commanded", "no_op", "no_match", "unjoined", "cancelled", "closed", "historic", "dry_run"]
-    triggers: Annotated[list[str], Meta(description="Ids of the triggers that fired.")]
-    command_id: str | None
+    episode: Episode
+    wait_ms: WaitMillis
+    outcome: Annotated[
+        Literal["commanded", "no_op", "no_match", "unjoined", "cancelled", "closed", "historic", "dry_run"],
+        Meta(description="How the round ended."),
+    ]
+    triggers: Annotated[list[str], Meta(description="Ids of the triggers that fired, in firing order.")]
+    command_id: Annotated[
+        CommandId | None,
+        Meta(description="The command that the round led to (`dry_run`: would have); null when there is none."),
+    ]
 
 
 class CaptureRecord(msgspec.Struct, kw_only=True):
     """One line of a capture: a record of one of the two inputs."""
 
     topic: Annotated[Literal["ticket-updates", "session-states"], Meta(description="Default name, without prefix.")]
-    partition: Annotated[int, Meta(ge=0)]
-    offset: Annotated[int, Meta(ge=0)]
+    partition: Annotated[int, Meta(ge=0, description="Partition that it was read from.")]
+    offset: Annotated[int, Meta(ge=0, description="Offset in that partition.")]
     timestamp: Annotated[int, Meta(description="The record's timestamp, milliseconds since the epoch.")]
-    key: str | None
+    key: Annotated[str | None, Meta(description="The record's key as text; null when it has none.")]
     value: Annotated[
         dict[str, Any] | str | None,
         Meta(description="The JSON object; null for a tombstone; a string with the bytes of anything else."),
@@ -156,12 +213,15 @@ class DeadLetterHeaders(
 ):
     """The headers that a dead letter has beside the record's own; all are text."""
 
-    error_code: Literal["too_large", "missing_key", "not_json", "invalid", "key_mismatch", "bad_timestamp"]
+    error_code: Annotated[
+        Literal["too_large", "missing_key", "not_json", "invalid", "key_mismatch", "bad_timestamp"],
+        Meta(description="What is wrong, the first of these that applies."),
+    ]
     error_path: Annotated[str, Meta(description="Where in the value; `$key` and `$timestamp` are of the record.")]
-    error_message: str
+    error_message: Annotated[str, Meta(description="The same for people.")]
     source_topic: Annotated[str, Meta(description="As on the broker, with prefix.")]
-    source_partition: Annotated[str, Meta(pattern=r"^\d+$")]
-    source_offset: Annotated[str, Meta(pattern=r"^\d+$")]
+    source_partition: Annotated[str, Meta(pattern=r"^\d+$", description="Partition that the record was read from.")]
+    source_offset: Annotated[str, Meta(pattern=r"^\d+$", description="Offset in that partition.")]
     source_timestamp: Annotated[str, Meta(pattern=r"^-?\d+$", description="Milliseconds since the epoch.")]
-    source_size: SizeText | None = None
-    source_sha256: DigestText | None = None
+    source_size: SizeText | UnsetType = UNSET
+    source_sha256: DigestText | UnsetType = UNSET

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from streams.cli import app, takes_settings
+from streams.cli import app
+from streams.cli.setting_flags import takes_settings
 from streams.config.settings import Settings
 from streams.core.model import Topic
 from streams.core.partitioning import partition_of

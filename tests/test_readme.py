@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.cli import default_text
+from streams.cli.setting_flags import default_text
 from streams.config.settings import Settings
 from tests.kafka_kit.broker import Broker
 

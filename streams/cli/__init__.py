@@ -1,0 +1,14 @@
+"""The command line: each verb hands over to the package that does the work, which is imported only then."""
+
+# `lapse --help` lists the verbs in the order of these imports.
+# isort: off
+from streams.cli import worker as worker
+from streams.cli import topics as topics
+from streams.cli import rules as rules
+from streams.cli import trials as trials
+from streams.cli import records as records
+
+# isort: on
+from streams.cli.root import app, main
+
+__all__ = ["app", "main"]

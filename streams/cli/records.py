@@ -1,0 +1,48 @@
+"""Verbs on the records of a broker."""
+
+# ruff: noqa: PLC0415 - Faust, aiokafka and rich take longer to import than `lapse check` takes to run
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streams.cli.root import app
+from streams.cli.setting_flags import BROKER, takes_settings
+from streams.cli.shared import PATIENCE, counting, opened
+from streams.config.settings import Settings
+
+
+@app.command()
+@takes_settings(*BROKER)
+def capture(
+    settings: Settings,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="File to write; - is standard output.", show_default=False)
+    ],
+) -> None:
+    """Write all records of both inputs to a capture file."""
+    from streams.app import runtime_config
+    from streams.runtime.capture import capture as run_capture
+
+    with opened(output, "wb") as file, counting("captured") as progress:
+        count = asyncio.run(run_capture(runtime_config(settings, patience=PATIENCE), file.write, progress))
+    typer.echo(f"{count} records captured", err=True)
+
+
+@app.command()
+@takes_settings(*BROKER)
+def feed(
+    settings: Settings,
+    file: Annotated[Path, typer.Argument(help="Capture to read; - is standard input.", show_default=False)],
+) -> None:
+    """Write a capture file to the inputs, each record to the partition it came from."""
+    from streams.app import runtime_config
+    from streams.runtime.capture import feed as run_feed
+
+    with opened(file, "rb") as lines, counting("fed") as progress:
+        count = asyncio.run(run_feed(runtime_config(settings, patience=PATIENCE), lines, progress))
+    typer.echo(f"{count} records fed", err=True)

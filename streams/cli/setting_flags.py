@@ -1,0 +1,93 @@
+"""Settings as flags of a verb: over environment, over `lapse.yaml`, over defaults (SPEC section 7)."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic.fields import FieldInfo
+
+from streams.config.durations import render
+from streams.config.setting_values import duration, positive_duration
+from streams.config.settings import Settings, load_settings
+from streams.core.model import Micros
+from streams.wire.instants import micros
+
+Verb = Callable[..., None]
+
+SECURITY = tuple(name for name in Settings.model_fields if name.startswith(("security_", "sasl_", "ssl_")))
+BROKER = ("brokers", "topic_prefix", "app_id", *SECURITY)
+DECISION = (
+    *("dry_run", "first_inactive", "join_wait", "state_ttl"),
+    *("abandonment_reasons", "false_abandonment_window", "app_id"),
+)
+
+
+def takes_settings(*names: str, **defaults: str) -> Callable[[Verb], Verb]:
+    """Give a verb a flag for each of these settings, and `--config`; it is called with `settings=Settings`.
+
+    `defaults` are flags too: what they say when they are not given, over environment and file.
+    """
+
+    def decorate(verb: Verb) -> Verb:
+        own = [p for p in inspect.signature(verb, eval_str=True).parameters.values() if p.name != "settings"]
+        config = _parameter("config", Path | None, typer.Option(help="Settings file.", show_default="lapse.yaml"))
+        flags = [_parameter(name, *_flag(name, defaults.get(name))) for name in [*names, *defaults]]
+
+        def with_settings(config: Path | None, **given: Any) -> None:
+            chosen = {name: given.pop(name) for name in [*names, *defaults]}
+            chosen |= {name: value for name, value in defaults.items() if chosen[name] is None}
+            settings = load_settings(chosen, os.environ, config)
+            for warning in settings.warnings:
+                typer.echo(f"lapse: {warning}", err=True)
+            verb(settings=settings, **given)
+
+        # Typer reads a verb's flags from its signature, so that is where they have to stand.
+        with_settings.__name__, with_settings.__doc__ = verb.__name__, verb.__doc__
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in [*own, config, *flags]]
+        with_settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_settings.__annotations__ = {p.name: p.annotation for p in parameters}
+        return with_settings
+
+    return decorate
+
+
+def _flag(name: str, default: str | None) -> tuple[Any, Any]:
+    """Return the type and the option of a setting's flag. The value stays text: it is read like that of a file."""
+    field = Settings.model_fields[name]
+    panel = "Connection" if name in BROKER else "Settings"
+    shown = default or default_text(field)
+    if isinstance(field.default, bool):
+        return bool | None, typer.Option(help=field.description, show_default=shown, rich_help_panel=panel)
+    option = typer.Option(help=field.description, show_default=shown or False, metavar="TEXT", rich_help_panel=panel)
+    return str | None, option
+
+
+def default_text(field: FieldInfo) -> str:
+    """Return a setting's default as it would be written; empty when there is none."""
+    default = field.default
+    if any(getattr(reader, "func", None) in {duration, positive_duration} for reader in field.metadata):
+        return render(default)
+    if isinstance(default, tuple | frozenset):
+        return ",".join(sorted(default))
+    return str(default).lower() if isinstance(default, bool) else "" if default is None else str(default)
+
+
+def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
+
+
+def instant(text: str) -> Micros:
+    """Read an RFC 3339 time given on the command line."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a time such as 2026-03-01T10:00:00Z") from None
+    if when.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} lacks its offset, such as Z or +01:00")
+    return micros(when)

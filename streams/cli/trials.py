@@ -1,0 +1,46 @@
+"""Verbs that try triggers out on a capture, with the worker's own engine and no broker."""
+
+# ruff: noqa: PLC0415 - Faust, aiokafka and rich take longer to import than `lapse check` takes to run
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streams.cli.root import app
+from streams.cli.setting_flags import DECISION, instant, takes_settings
+from streams.config.settings import Settings
+from streams.core.model import Micros
+
+
+@app.command()
+@takes_settings(*DECISION, act_from="beginning")
+def backtest(
+    *,
+    settings: Settings,
+    events: Annotated[list[Path], typer.Option(help="Captures; - is standard input.", show_default=False)],
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More captures.")] = None,
+    triggers: Annotated[Path, typer.Option(help="Trigger file.", show_default=False)],
+    commands: Annotated[Path | None, typer.Option(help="Write the commands here, one a line.")] = None,
+    transitions: Annotated[Path | None, typer.Option(help="Write transitions and evaluations here.")] = None,
+    now: Annotated[
+        Micros | None, typer.Option(parser=instant, metavar="TIME", show_default="the present", help="The clock.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="A line that holds no record is an error.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Run triggers over captured records with the worker's own engine, and say what they would have done."""
+    from streams.offline.command import backtest as run_backtest
+
+    run_backtest(
+        events=[*events, *(more or [])],  # `--events a b` and `--events a --events b`
+        triggers=triggers,
+        settings=settings,
+        now=now,
+        commands=commands,
+        transitions=transitions,
+        as_json=as_json,
+        strict=strict,
+    )

@@ -1,0 +1,57 @@
+"""`lapse demo` and `lapse run`."""
+
+# ruff: noqa: PLC0415 - Faust, aiokafka and rich take longer to import than `lapse check` takes to run
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from msgspec import structs
+from pydantic import SecretStr
+
+from streams.cli.root import app
+from streams.cli.setting_flags import SECURITY, takes_settings
+from streams.config.settings import Settings, load_settings
+
+
+@app.command()
+def demo(
+    brokers: Annotated[str | None, typer.Option(help="Brokers to use.", show_default="an embedded one")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="End after so long.", show_default="Ctrl-C")] = None,
+    rate: Annotated[float, typer.Option(min=0.1, max=20_000, help="Records a second.")] = 60.0,
+    triggers: Annotated[
+        Path | None, typer.Option(help="Trigger file.", show_default="the demo's own", exists=True, dir_okay=False)
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings file, for --brokers.")] = None,
+) -> None:
+    """Show everything at work: broker, topics, traffic, worker and live page in one go."""
+    from rich.console import Console
+
+    from streams.demo.demo import TRIGGERS, Options, run_demo
+
+    options = Options(seconds=seconds, rate=rate, triggers=triggers or TRIGGERS)
+    if brokers is not None:
+        from streams.app import runtime_config
+
+        settings = load_settings({"brokers": brokers}, os.environ, config)
+        runtime = runtime_config(settings)
+        security = {name: _text(getattr(settings, name)) for name in SECURITY if name in settings.model_fields_set}
+        options = structs.replace(options, brokers=runtime.brokers, security=runtime.security, settings=security)
+    run_demo(options, Console())
+
+
+@app.command()
+@takes_settings(*Settings.model_fields)
+def run(settings: Settings) -> None:
+    """Run the worker until SIGTERM or Ctrl-C."""
+    from streams.app import run_worker
+
+    raise typer.Exit(run_worker(settings))
+
+
+def _text(value: Any) -> str:
+    """Return a setting's value as `lapse.yaml` has it, secrets in the clear."""
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

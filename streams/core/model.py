@@ -203,6 +203,9 @@ class Evaluation(msgspec.Struct, frozen=True, gc=False):
     outcome: RoundOutcome
     triggers: tuple[str, ...] = ()
     command_id: str | None = None
+    lapse: Lapse | None = None
+    ticket: TicketRow | None = None
+    """With `lapse`, what the round looked at, for whoever explains it later; neither is written to a topic."""
 
 
 class FieldValue(msgspec.Struct, frozen=True, gc=False):

@@ -165,6 +165,8 @@ class RoundBook:
                 outcome=outcome,
                 triggers=triggers,
                 command_id=command_id,
+                lapse=self.lapse,
+                ticket=self._ticket,
             )
         )
         self.facts.append(Fact(ROUND, (outcome.value,)))

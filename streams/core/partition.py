@@ -366,6 +366,16 @@ class Partition:
         """Rows held, by table."""
         return {TICKETS: len(self._view.tickets), SESSIONS: len(self._view.sessions)}
 
+    @property
+    def timers(self) -> Sequence[tuple[Micros, Micros, str]]:
+        """The timers as a heap of (at, wait, ticket id); those of rounds that have ended stay until they are due."""
+        return self._timers
+
+    @property
+    def encoded_sessions(self) -> Mapping[str, bytes]:
+        """The session rows as they are kept."""
+        return self._view.sessions
+
     def ticket(self, ticket_id: str) -> TicketRow | None:
         """Return the committed ticket row."""
         return self._view.ticket(ticket_id)

@@ -13,7 +13,7 @@ done, what is worth counting. It changes nothing itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Protocol
 
 import msgspec
@@ -37,7 +37,7 @@ from streams.core.model import (
 )
 from streams.core.normal import CUSTOM_FIELD_PREFIX
 from streams.core.rounds import RoundBook, RoundPolicy
-from streams.core.session import ENDED, Change, change
+from streams.core.session import ACTIVE, ENDED, Change, change
 
 TICKETS, SESSIONS = "tickets", "sessions"
 
@@ -165,6 +165,12 @@ class Engine:
         if verdict is not ordering.APPLIED:
             return _STALE if verdict is ordering.STALE else _DUPLICATE
 
+        if (
+            row is not None
+            and update.state == row.state == ACTIVE
+            and (update.session_id is None or update.session_id == row.session_id)
+        ):
+            return Outcome(ordering.APPLIED, session=_repeated(row, update, clock), told=False)
         done = change(row, update, first_inactive_lapses=self.settings.first_inactive_lapses)
         before = row if row is not None else _empty_row(clock)
         kind = done.kind
@@ -364,9 +370,9 @@ class Engine:
         )
 
 
-def _merge(old: Mapping[str, Value] | None, changes: Mapping[str, Value]) -> dict[str, Value]:
+def _merge(old: dict[str, Value] | None, changes: dict[str, Value]) -> dict[str, Value]:
     """Members present replace, members absent stay, None clears."""
-    fields = {**old, **changes} if old else {**changes}
+    fields = old | changes if old else {**changes}
     if None in changes.values():
         if "custom_fields" in changes:
             for field in old or ():
@@ -376,6 +382,27 @@ def _merge(old: Mapping[str, Value] | None, changes: Mapping[str, Value]) -> dic
             if value is None:
                 del fields[field]
     return fields
+
+
+def _repeated(row: SessionRow, update: SessionUpdate, clock: Micros) -> SessionRow:
+    """Return the row of a session that is told once more to be in the state that it is in: the commonest event."""
+    return SessionRow(
+        row.state,
+        row.reason,
+        row.since,
+        row.session_id,
+        row.channel if update.channel is None else update.channel,
+        row.episode,
+        ordering.advance(row.order, update),
+        clock,
+        row.lapse,
+        row.pending,
+        row.opened_at,
+        row.abandoned,
+        row.session_abandoned,
+        row.ticket_abandoned,
+        row.outstanding,
+    )
 
 
 def _abandonment_facts(done: Change, row: SessionRow, opened_at: Micros | None, occurred_at: Micros) -> Iterator[Fact]:

@@ -45,7 +45,7 @@ class TicketUpdate(msgspec.Struct, frozen=True, gc=False):
     event_id: str
     occurred_at: Micros
     timestamp: Micros
-    changes: Mapping[str, Value] | None
+    changes: dict[str, Value] | None
     sequence: int | None = None
     command_id: str | None = None
     oversized: int = 0
@@ -91,7 +91,7 @@ class OrderKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class TicketRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The ticket side. `fields` is flat as in `TicketUpdate`; None after a tombstone (the order key outlives it)."""
 
-    fields: Mapping[str, Value] | None
+    fields: dict[str, Value] | None
     order: OrderKey | None
     touched: Micros
     """Stream time at which the last event was applied."""

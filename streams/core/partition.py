@@ -401,7 +401,7 @@ class Partition:
         tickets_end, sessions_end = ends.get(Topic.TICKETS), ends.get(Topic.SESSIONS)
         view, engine_step = self._view, self._engine.step
         partition_count, strays = self._partition_count, self._strays
-        timers = self._timers
+        timers, decode, number = self._timers, self._decode, self.number
         self._records_left, self._bytes_left = max_records, STEP_BYTES
         ticket, session = self._head(tickets, now, step), self._head(sessions, now, step)
         while self._records_left > 0 and self._bytes_left > 0:
@@ -449,10 +449,18 @@ class Partition:
                     self._note(ticket_id, outcome, step)
                 if source.seen == DEAD_LETTER_JUDGED_FROM:
                     self._judge_bad_share(source)
+            # `_head`, whose call is worth sparing where the next record is at hand and good.
+            head = None
+            if source.index < len(source.records):
+                decoded = decode(source.topic, number, source.records[source.index], now)
+                if not isinstance(decoded, Rejection):
+                    source.head = head = decoded
+            if head is None:
+                head = self._head(source, now, step)
             if source is tickets:
-                ticket = self._head(tickets, now, step)
+                ticket = head
             else:
-                session = self._head(sessions, now, step)
+                session = head
         return self._finish(step)
 
     def drain_until(self, instant: Micros) -> Step | None:

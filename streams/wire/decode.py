@@ -6,8 +6,10 @@ Nothing raises here, whatever the bytes: a bad record is a `Rejection` with one 
 from __future__ import annotations
 
 import re
-from datetime import UTC
+from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -48,8 +50,26 @@ class Code(StrEnum):
 _TICKETS = Topic.TICKETS
 _ABSENT: Any = object()
 
-_decode_ticket = msgspec.json.Decoder(TicketRecord).decode
-_decode_session = msgspec.json.Decoder(SessionRecord).decode
+
+class _Ticket(TicketRecord):
+    """A ticket update whose `occurred_at` is still to be read: the end of its text tells most offsets apart."""
+
+    occurred_at: msgspec.Raw  # type: ignore[assignment]
+
+
+class _Session(SessionRecord):
+    """A session state whose `occurred_at` is still to be read."""
+
+    occurred_at: msgspec.Raw  # type: ignore[assignment]
+
+
+_decode_ticket = msgspec.json.Decoder(_Ticket).decode
+_decode_session = msgspec.json.Decoder(_Session).decode
+_decode_utc = msgspec.json.Decoder(datetime).decode
+_decode_strictly: dict[Topic, Callable[[bytes], TicketRecord | SessionRecord]] = {
+    Topic.TICKETS: msgspec.json.Decoder(TicketRecord).decode,
+    Topic.SESSIONS: msgspec.json.Decoder(SessionRecord).decode,
+}
 _decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -66,9 +86,18 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Tick
     try:
         if not value.isascii():
             value.decode()  # members we skip are not looked into, but their bytes must be text all the same
-        decoded: TicketRecord | SessionRecord = _decode_ticket(value) if topic is _TICKETS else _decode_session(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return _undecodable(value, error)
+        decoded: _Ticket | _Session = _decode_ticket(value) if topic is _TICKETS else _decode_session(value)
+        text = bytes(decoded.occurred_at)
+        if text.endswith(b'Z"'):
+            since = _decode_utc(text) - instants.EPOCH  # `instants.micros`, which is a call too much here
+            occurred_at = (since.days * 86_400 + since.seconds) * SECOND + since.microseconds
+        else:
+            instant = _offset_instant(topic, value)
+            if isinstance(instant, Rejection):
+                return instant
+            occurred_at = instant
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _undecodable(topic, value)
 
     ticket_id = decoded.ticket_id
     if type(ticket_id) is not str:
@@ -78,15 +107,9 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Tick
     event_id = decoded.event_id
     if type(event_id) is not str or event_id in normal.NO_VALUES:
         event_id = _id(event_id) or _header_event_id(record) or f"{topic}/{partition}/{record.offset}"
-    if (decoded.occurred_at.tzinfo is not UTC or b'0000"' in value) and _ZONE_WITHOUT_COLON.search(value):
-        return Rejection(Code.INVALID, "$.occurred_at", "the offset of `occurred_at` lacks its colon: RFC 3339")
-    since = decoded.occurred_at - instants.EPOCH  # `instants.micros`, which is a call too much here
-    occurred_at = (since.days * 86_400 + since.seconds) * SECOND + since.microseconds
-    if occurred_at < instants.EARLIEST:
-        return Rejection(Code.INVALID, "$.occurred_at", "`occurred_at` lies before the year 1")
     timestamp = record.timestamp * MILLISECOND
     update: TicketUpdate | SessionUpdate
-    if type(decoded) is TicketRecord:
+    if type(decoded) is _Ticket:
         normalised = _ticket_changes(decoded.ticket, small=len(value) <= MAX_MEMBER_BYTES)
         if isinstance(normalised, Rejection):
             return normalised
@@ -102,7 +125,7 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Tick
             len(value),
         )
     else:
-        assert type(decoded) is SessionRecord  # noqa: S101 -- narrows the type
+        assert type(decoded) is _Session  # noqa: S101 -- narrows the type
         state = _name(decoded.state)
         if state is None:
             return Rejection(Code.INVALID, "$.state", f"`state` has no value: {decoded.state!r}")
@@ -164,6 +187,17 @@ def _tombstone(
     return SessionUpdate(ticket_id, event_id, timestamp, timestamp, None)
 
 
+def _offset_instant(topic: Topic, value: bytes) -> Micros | Rejection:
+    """Read an `occurred_at` that does not end in `Z`. Raises what msgspec raises."""
+    instant = _decode_strictly[topic](value).occurred_at
+    if _ZONE_WITHOUT_COLON.search(value):
+        return Rejection(Code.INVALID, "$.occurred_at", "the offset of `occurred_at` lacks its colon: RFC 3339")
+    occurred_at = instants.micros(instant)
+    if occurred_at < instants.EARLIEST:
+        return Rejection(Code.INVALID, "$.occurred_at", "`occurred_at` lies before the year 1")
+    return occurred_at
+
+
 # --- members ---------------------------------------------------------------------------------------------------------
 
 _ZONE_WITHOUT_COLON = re.compile(rb'"occurred_at"\s*:\s*"[^"]*[+-]\d{4}"')
@@ -172,6 +206,13 @@ _ZONE_WITHOUT_COLON = re.compile(rb'"occurred_at"\s*:\s*"[^"]*[+-]\d{4}"')
 _STRINGS_OR_NONE = frozenset({str, type(None), bool, float})
 _STRINGS = frozenset({str})
 _NAMES = tuple(sorted(normal.NAMES))
+_NO_VALUES = normal.NO_VALUES
+_name_of = normal.name
+
+
+@lru_cache(maxsize=4096)  # the same fields again and again; the text comes with its hash
+def _flat(custom_field: str) -> str:
+    return normal.CUSTOM_FIELD_PREFIX + custom_field
 
 
 def _ticket_changes(ticket: dict[str, Any], *, small: bool) -> tuple[dict[str, Value], int] | Rejection:
@@ -184,12 +225,12 @@ def _ticket_changes(ticket: dict[str, Any], *, small: bool) -> tuple[dict[str, V
     changes: dict[str, Value]
     oversized = 0
     values = ticket.values()
-    if small and _STRINGS_OR_NONE.issuperset(map(type, values)) and normal.NO_VALUES.isdisjoint(values):
+    if small and _STRINGS_OR_NONE.issuperset(map(type, values)) and _NO_VALUES.isdisjoint(values):
         changes = ticket
         for member in _NAMES:
-            value = ticket.get(member)
-            if value is not None:
-                changes[member] = normal.name(value) if type(value) is str else normal.member_value(member, value)
+            if member in ticket:
+                value = ticket[member]
+                changes[member] = _name_of(value) if type(value) is str else normal.member_value(member, value)
     else:
         changes = {}
         for member, value in ticket.items():
@@ -197,10 +238,10 @@ def _ticket_changes(ticket: dict[str, Any], *, small: bool) -> tuple[dict[str, V
             oversized += _was_dropped(value, kept)
             changes[member] = normal.member_value(member, kept)
     if tags is not _ABSENT:
-        if tags is not None and not isinstance(tags, str | list):
+        if type(tags) is list and small and _STRINGS.issuperset(map(type, tags)) and "" not in tags:
+            changes["tags"] = (tags if len(tags) == len({*tags}) else list(dict.fromkeys(tags))) or None
+        elif tags is not None and not isinstance(tags, str | list):
             return _ill_typed("$.ticket.tags", "a list of tags or a space-separated string", tags)
-        if isinstance(tags, list) and small and _STRINGS.issuperset(map(type, tags)) and "" not in tags:
-            changes["tags"] = list(dict.fromkeys(tags)) or None
         else:
             if isinstance(tags, list) and any(isinstance(tag, list | dict) for tag in tags):
                 return _ill_typed("$.ticket.tags[...]", "a tag", next(t for t in tags if isinstance(t, list | dict)))
@@ -208,18 +249,18 @@ def _ticket_changes(ticket: dict[str, Any], *, small: bool) -> tuple[dict[str, V
             oversized += _was_dropped(tags, kept)
             changes["tags"] = list(normal.words(None if kept == "__NULL__" else kept)) or None
     if custom_fields is not _ABSENT:
-        entries = _custom_fields(custom_fields)
+        entries = custom_fields if type(custom_fields) is dict else _custom_fields(custom_fields)
         if isinstance(entries, Rejection):
             return entries
         if custom_fields is None:
             changes["custom_fields"] = None
         for field, value in entries.items():
-            if small and type(value) is str and value not in normal.NO_VALUES:
-                changes[normal.CUSTOM_FIELD_PREFIX + field] = value
+            if small and type(value) in _STRINGS_OR_NONE:
+                changes[_flat(field)] = None if value in _NO_VALUES else value
             else:
                 kept = _kept(value)
                 oversized += _was_dropped(value, kept)
-                changes[normal.CUSTOM_FIELD_PREFIX + field] = normal.custom_field_value(kept)
+                changes[_flat(field)] = normal.custom_field_value(kept)
     return changes, oversized
 
 
@@ -229,10 +270,9 @@ def _was_dropped(value: Any, kept: Any) -> bool:
 
 
 def _custom_fields(value: Any) -> dict[str, Any] | Rejection:
+    """Return the entries of custom fields that are no object."""
     if value is None:
         return {}
-    if isinstance(value, dict):
-        return value
     if not isinstance(value, list):
         return _ill_typed("$.ticket.custom_fields", "an object or a list of {id, value}", value)
     entries = {}
@@ -288,8 +328,13 @@ _AT = re.compile(r"^(.*?)(?: - at `(\$.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.+?)`")
 
 
-def _undecodable(value: bytes, error: Exception) -> Rejection:
+def _undecodable(topic: Topic, value: bytes) -> Rejection:
     """Tell text that is no JSON from JSON of the wrong shape: the first broken member hides what comes after it."""
+    error: Exception | None = None
+    try:
+        _decode_strictly[topic](value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as found:
+        error = found
     try:
         _decode_any(value)
         value.decode()
@@ -299,8 +344,8 @@ def _undecodable(value: bytes, error: Exception) -> Rejection:
         return Rejection(Code.TOO_LARGE, "$", f"the value is nested deeper than {MAX_DEPTH} levels", keep_value=False)
     except (msgspec.DecodeError, UnicodeDecodeError) as reason:
         return Rejection(Code.NOT_JSON, "$", f"the value is not JSON: {reason}")
-    found = _AT.match(str(error))
-    text, path = (found[1], found[2] or "$") if found else (str(error), "$")
+    match = _AT.match(str(error))
+    text, path = (match[1], match[2] or "$") if match else (str(error), "$")
     missing = _MISSING.search(text)
     if missing:
         return Rejection(Code.INVALID, f"{path}.{missing[1]}", f"the member `{missing[1]}` is missing")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -33,6 +34,12 @@ class CaptureLine(msgspec.Struct, frozen=True, gc=False):
     topic: Topic
     partition: int
     record: CapturedRecord
+
+
+Entry: TypeAlias = tuple[Topic, int, int, int, int, int]
+"""What a line says without its record, and where in the line the record stands: topic, partition, offset, timestamp,
+where the value begins (it ends one byte before the line), bytes of the key (which ends `KEY_GAP` before the value).
+The value begins at 0 where `parse` has to look: lines not written as `line` writes them, values that are no object."""
 
 
 class CaptureLineError(ValueError):
@@ -74,6 +81,42 @@ def parse(line: bytes) -> CaptureLine:
         raise CaptureLineError("`partition` and `offset` must not be negative")
     headers = tuple((name, text.encode()) for name, text in found.headers.items())
     return CaptureLine(topic, found.partition, CapturedRecord(found.offset, found.timestamp, key, value, headers))
+
+
+_BETWEEN = b'","value":'
+KEY_GAP = len(_BETWEEN)
+
+
+def entry(line: bytes) -> Entry:
+    """Look at one line without taking its record apart: for an index. Raises `CaptureLineError` when it is none.
+
+    `record_at` makes the record of what this returns; both together take a third of the time of two calls of `parse`.
+    """
+    try:
+        found = _decode_line(line)
+        topic, key = _TOPICS[found.topic], found.key
+        if key and found.partition >= 0 and found.offset >= 0 and not found.headers:
+            # Compared with the bytes that were read, so that a cut can't give anything else.
+            value = bytes(found.value)
+            value_at, encoded = len(line) - 1 - len(value), key.encode()
+            if (
+                value[:1] == b"{"
+                and line.endswith(value + b"}")
+                and line.startswith(encoded + _BETWEEN, value_at - KEY_GAP - len(encoded))
+            ):
+                return topic, found.partition, found.offset, found.timestamp, value_at, len(encoded)
+    except (msgspec.DecodeError, UnicodeError, RecursionError, KeyError):
+        pass
+    whole = parse(line)
+    return whole.topic, whole.partition, whole.record.offset, whole.record.timestamp, 0, 0
+
+
+def record_at(line: bytes, offset: int, timestamp: int, value_at: int, key_length: int) -> CapturedRecord:
+    """Make the record of a line that `entry` has looked at."""
+    if not value_at:
+        return parse(line).record
+    key_end = value_at - KEY_GAP
+    return CapturedRecord(offset, timestamp, line[key_end - key_length : key_end], line[value_at:-1])
 
 
 def line(topic: Topic, partition: int, record: RawRecord) -> bytes:

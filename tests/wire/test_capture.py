@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.core.model import Topic
-from streams.wire.capture import CapturedRecord, CaptureLineError, line, parse
+from streams.wire.capture import CapturedRecord, CaptureLineError, entry, line, parse, record_at
 
 
 @given(
@@ -58,3 +58,47 @@ def test_a_line_that_is_none_says_why(text: bytes, says: str) -> None:
     with pytest.raises(CaptureLineError) as caught:
         parse(text)
     assert says in str(caught.value)
+
+
+MEMBERS = [
+    '"topic":"session-states"',
+    '"partition":3',
+    '"offset":7',
+    '"timestamp":1000',
+    '"key":"51"',
+    '"value":{"a":"x"}',
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" + ",".join(MEMBERS) + "}",
+        "{" + ",".join(reversed(MEMBERS)) + "}",
+        "{" + ", ".join(MEMBERS) + "}",
+        "{" + ",".join(MEMBERS) + "} ",
+        "{" + ",".join(MEMBERS) + "}\r",
+        "{" + ",".join([*MEMBERS, '"value":{"a":"y"}']) + "}",
+        "{" + ",".join([*MEMBERS, '"key":"52","value":{"a":"x"}']) + "}",
+        "{" + ",".join([*MEMBERS[:4], '"key":"5\\u0031"', MEMBERS[5]]) + "}",
+        "{" + ",".join([*MEMBERS[:4], '"key":"é"', MEMBERS[5]]) + "}",
+        "{" + ",".join([*MEMBERS[:4], '"key":null', MEMBERS[5]]) + "}",
+        "{" + ",".join([*MEMBERS[:4], '"key":""', MEMBERS[5]]) + "}",
+        "{" + ",".join([*MEMBERS[:5], '"value":null']) + "}",
+        "{" + ",".join([*MEMBERS[:5], '"value": {"a":"x"}']) + "}",
+        "{" + ",".join([*MEMBERS[:5], '"value":"{"']) + "}",
+        "{" + ",".join([*MEMBERS[:5], '"value":{"k":"\\"key\\":\\"51\\",\\"value\\":{}"}']) + "}",
+        "{" + ",".join([*MEMBERS, '"headers":{"ce_id":"e-1"}']) + "}",
+        "{" + ",".join(['"more":{"key":"51","value":{"a":"x"}}', *MEMBERS]) + "}",
+    ],
+)
+def test_an_index_entry_leads_to_the_record_that_the_whole_line_holds(text: str) -> None:
+    whole = parse(text.encode())
+    topic, partition, offset, timestamp, value_at, key_length = entry(text.encode())
+    assert (topic, partition) == (whole.topic, whole.partition)
+    assert record_at(text.encode(), offset, timestamp, value_at, key_length) == whole.record
+
+
+def test_what_lapse_capture_writes_is_found_without_parsing_it_again() -> None:
+    written = line(Topic.TICKETS, 2, CapturedRecord(5, 1000, b"51", b'{"ticket_id":"51"}')).rstrip()
+    assert entry(written)[4:] == (written.index(b'{"ticket_id"'), 2)

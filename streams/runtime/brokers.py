@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams.core.model import SECOND
 from streams.runtime.config import RuntimeConfig
-from streams.runtime.errors import Failed
+from streams.runtime.errors import Failed, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -128,3 +128,13 @@ async def plain_consumer(config: RuntimeConfig, **arguments: Any) -> AsyncIterat
         yield consumer
     finally:
         await consumer.stop()
+
+
+async def partitions_of(config: RuntimeConfig, consumer: AIOKafkaConsumer, name: str) -> list[int]:
+    """Return the partitions of a topic. Raises `Refused` when it does not exist."""
+    # Asked for by name alone, a topic that is missing would be waited for, or made by a broker that makes topics.
+    topics = await patiently("Can't ask for the topics", config, consumer.topics)
+    if name not in topics:
+        raise Refused(f"There is no topic {name} at {', '.join(config.brokers)}.")
+    await consumer._client._wait_on_metadata(name)
+    return sorted(consumer.partitions_for_topic(name) or ())

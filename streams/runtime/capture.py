@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.runtime.brokers import client_arguments, patiently, plain_consumer
+from streams.runtime.brokers import client_arguments, partitions_of, patiently, plain_consumer
 from streams.runtime.config import RuntimeConfig
 from streams.runtime.errors import Failed, Refused
 from streams.runtime.tables import read_to_ends
@@ -28,7 +28,9 @@ async def capture(config: RuntimeConfig, write: Callable[[bytes], object], progr
     done = 0
     inputs = config.inputs
     async with plain_consumer(config, max_partition_fetch_bytes=2 << 20) as consumer:
-        tps = [TopicPartition(name, number) for name in inputs for number in await _partitions(config, consumer, name)]
+        tps = [
+            TopicPartition(name, number) for name in inputs for number in await partitions_of(config, consumer, name)
+        ]
 
         def take(tp: TopicPartition, records: Iterable[Any]) -> None:
             nonlocal done
@@ -40,15 +42,6 @@ async def capture(config: RuntimeConfig, write: Callable[[bytes], object], progr
 
         await read_to_ends(config, consumer, tps, take)
     return done
-
-
-async def _partitions(config: RuntimeConfig, consumer: AIOKafkaConsumer, name: str) -> list[int]:
-    # Asked for by name alone, a topic that is missing would be waited for, or made by a broker that makes topics.
-    topics = await patiently("Can't ask for the topics", config, consumer.topics)
-    if name not in topics:
-        raise Refused(f"There is no topic {name} at {', '.join(config.brokers)}.")
-    await consumer._client._wait_on_metadata(name)
-    return sorted(consumer.partitions_for_topic(name) or ())
 
 
 async def feed(config: RuntimeConfig, lines: Iterable[bytes], progress: Progress | None = None) -> int:

@@ -1,0 +1,191 @@
+"""Verbs for operating an installation: what is wrong with records, what is known of a ticket."""
+
+# ruff: noqa: PLC0415 - Faust, aiokafka and rich take longer to import than `lapse check` takes to run
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.cli.root import app
+from streams.cli.setting_flags import BROKER, takes_settings
+from streams.cli.shared import PATIENCE, counting
+from streams.config.settings import Settings
+from streams.core.model import Topic
+from streams.wire import instants
+from streams.wire.decode import Code
+
+if TYPE_CHECKING:
+    from streams.runtime.dead_letters import Letter
+
+dead_letters = typer.Typer(no_args_is_help=True, help="Records that could not be used, and why.")
+app.add_typer(dead_letters, name="dead-letters")
+
+OnlyCode = Annotated[list[Code] | None, typer.Option("--code", help="Only letters with this code; may be repeated.")]
+OnlySource = Annotated[Topic | None, typer.Option("--source", help="Only letters from this input (default name).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+
+
+@dead_letters.command("list")
+@takes_settings(*BROKER)
+def list_dead_letters(
+    settings: Settings,
+    code: OnlyCode = None,
+    source: OnlySource = None,
+    values: Annotated[
+        bool, typer.Option("--values", help="Show values too; they may hold personal data.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print every dead letter, oldest first in its partition, and how many there are by code."""
+    from streams.app import runtime_config
+    from streams.runtime.dead_letters import read_dead_letters
+
+    config = runtime_config(settings, patience=PATIENCE)
+    is_chosen = _chosen(code, source, settings.topic_prefix)
+    by_code: Counter[str] = Counter()
+
+    def show(letter: Letter) -> None:
+        if is_chosen is None or is_chosen(letter):
+            by_code[letter.code or "unknown"] += 1
+            typer.echo(json.dumps(_as_json(letter, values), ensure_ascii=False) if as_json else _line(letter, values))
+
+    asyncio.run(read_dead_letters(config, show))
+    if not as_json:
+        typer.echo(f"{sum(by_code.values())} dead letters{_by(by_code)}", err=True)
+
+
+@dead_letters.command("replay")
+@takes_settings(*BROKER)
+def replay_dead_letters(
+    settings: Settings,
+    code: OnlyCode = None,
+    source: OnlySource = None,
+    again: Annotated[bool, typer.Option("--again", help="From the beginning, not after the last replay.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing; say what would be sent.")] = False,
+) -> None:
+    """Send dead letters back to the topic and partition they came from.
+
+    Goes on after the last replay. One with --code or --source looks at all letters and leaves the others to a later
+    replay. A record that is still bad comes back as a new dead letter.
+    """
+    from streams.app import runtime_config
+    from streams.runtime.dead_letters import replay
+
+    config = runtime_config(settings, patience=PATIENCE)
+    chosen = _chosen(code, source, settings.topic_prefix)
+    done = asyncio.run(replay(config, chosen=chosen, again=again, dry_run=dry_run))
+    typer.echo(f"{sum(done.sent.values())} {'would be ' if dry_run else ''}sent back{_by(done.sent)}")
+    for why, count in done.kept.items():
+        typer.echo(f"{count} not sent back: a letter that {why}")
+    if done.passed_over:
+        typer.echo(f"{done.passed_over} passed over")
+
+
+@app.command()
+@takes_settings(*BROKER)
+def state(
+    settings: Settings,
+    ticket: Annotated[str, typer.Argument(metavar="TICKET", help="Ticket id.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Print what the tables hold of a ticket, as a worker would read it after a restart."""
+    from streams.app import runtime_config
+    from streams.runtime.state import read_state
+    from streams.wire.state import session_state, ticket_state
+
+    config = runtime_config(settings, patience=PATIENCE)
+    with counting("read") as progress:
+        found = asyncio.run(read_state(config, ticket, progress))
+    if not found:
+        typer.echo(f"lapse: no row of ticket {ticket} in {' or '.join(map(config.changelog, TABLES))}", err=True)
+        raise typer.Exit(1)
+    for rows in found:
+        told = {
+            "ticket_id": ticket,
+            "partition": rows.partition,
+            "ticket": None if rows.ticket is None else ticket_state(rows.ticket),
+            "session": None if rows.session is None else session_state(rows.session),
+        }
+        typer.echo(json.dumps(told, ensure_ascii=False) if as_json else "\n".join(_outline(told)))
+        if rows.partition != rows.expected_partition:
+            typer.echo(
+                f"lapse: murmur2 puts key {ticket} into partition {rows.expected_partition}: a producer uses another "
+                "partitioner, and the two sides of a ticket may miss each other",
+                err=True,
+            )
+
+
+TABLES = ("tickets", "sessions")
+
+
+def _chosen(codes: list[Code] | None, source: Topic | None, prefix: str) -> Callable[[Letter], bool] | None:
+    if not codes and source is None:
+        return None
+    topic = None if source is None else f"{prefix}{source.value}"
+
+    def is_chosen(letter: Letter) -> bool:
+        return (not codes or letter.code in codes) and (topic is None or letter.source_topic == topic)
+
+    return is_chosen
+
+
+def _by(counts: Counter[str]) -> str:
+    return f" ({', '.join(f'{name} {count}' for name, count in counts.most_common())})" if counts else ""
+
+
+def _line(letter: Letter, values: bool) -> str:
+    key = "no key" if letter.key is None else f"key {letter.key.decode(errors='backslashreplace')}"
+    where = f"{letter.source_topic}/{letter.source_partition}/{letter.source_offset}"
+    text = f"{instants.text(letter.at)}  {where}  {key}  {letter.code}  {letter.path}: {letter.message}"
+    if values:
+        text += "\n  " + ("null" if letter.value is None else letter.value.decode(errors="backslashreplace"))
+    return text
+
+
+def _as_json(letter: Letter, values: bool) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "at": instants.text(letter.at),
+        "code": letter.code,
+        "path": letter.path,
+        "message": letter.message,
+        "source": {
+            "topic": letter.source_topic,
+            "partition": letter.source_partition,
+            "offset": letter.source_offset,
+            "timestamp": letter.source_timestamp,
+        },
+        "key": None if letter.key is None else letter.key.decode(errors="backslashreplace"),
+        "headers": {name: value.decode(errors="backslashreplace") for name, value in letter.headers},
+    }
+    if values:
+        told["value"] = None if letter.value is None else letter.value.decode(errors="backslashreplace")
+    return told
+
+
+def _outline(value: dict[str, Any], indent: str = "") -> Iterator[str]:
+    """Yield nested members as indented lines."""
+    width = max(map(len, value), default=0)
+    for name, member in value.items():
+        if isinstance(member, dict) and member:
+            yield f"{indent}{name}"
+            yield from _outline(member, indent + "  ")
+        elif isinstance(member, list) and member and isinstance(member[0], dict):
+            yield f"{indent}{name}"
+            for entry in member:
+                yield f"{indent}  - {', '.join(f'{key} {_shown(item)}' for key, item in entry.items())}"
+        else:
+            yield f"{indent}{name:<{width}}  {_shown(member)}"
+
+
+def _shown(value: Any) -> str:
+    if value is None or value in ([], {}):
+        return "-"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

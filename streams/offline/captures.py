@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from streams.core.model import Topic
-from streams.wire.capture import CapturedRecord, CaptureLineError, entry, record_at
+from streams.wire.capture import CapturedRecord, CaptureLineError, Entry, entry, record_at
 
 STDIN = Path("-")
 _GZIP = b"\x1f\x8b"
@@ -59,7 +59,8 @@ class _Lines:
         self.last_offset = -1
         self.sorted = True
 
-    def add(self, file: int, start: int, length: int, offset: int, timestamp: int, value_at: int, key: int) -> None:
+    def add(self, file: int, start: int, length: int, found: Entry) -> None:
+        _, _, offset, timestamp, value_at, key_length = found
         if offset < self.last_offset:
             self.sorted = False
         self.last_offset = offset
@@ -67,7 +68,7 @@ class _Lines:
         self.starts.append(start)
         self.lengths.append(length)
         self.values.append(value_at)
-        self.keys.append(key)
+        self.keys.append(key_length)
         self.offsets.append(offset)
         self.timestamps.append(timestamp)
 
@@ -130,7 +131,7 @@ class Captures:
         """Index all lines of `paths` (`-` is standard input). Raises `CaptureError`."""
         self.broken: list[BrokenLine] = []
         self.records = 0
-        self._lines: dict[tuple[int, Topic], _Lines] = {}
+        self._lines: dict[tuple[Topic, int], _Lines] = {}
         self._files: list[_File] = []
         try:
             for path in paths:
@@ -161,15 +162,15 @@ class Captures:
     @property
     def partitions(self) -> list[int]:
         """Partitions that have at least one record, ascending."""
-        return sorted({partition for partition, _ in self._lines})
+        return sorted({partition for _, partition in self._lines})
 
     def count(self, partition: int) -> int:
         """Return how many records a partition has."""
-        return sum(len(lines.offsets) for (number, _), lines in self._lines.items() if number == partition)
+        return sum(len(lines.offsets) for (_, number), lines in self._lines.items() if number == partition)
 
     def read(self, partition: int, topic: Topic) -> Iterator[CapturedRecord]:
         """Yield the records of a topic-partition in offset order."""
-        lines = self._lines.get((partition, topic))
+        lines = self._lines.get((topic, partition))
         if lines is None:
             return
         for at in lines.order():
@@ -178,7 +179,7 @@ class Captures:
     def latest(self, usable: Callable[[int, Topic, CapturedRecord], bool]) -> int | None:
         """Return the highest timestamp (ms) among records that are `usable`; None when there is none."""
         highest: int | None = None
-        for (partition, topic), lines in self._lines.items():
+        for (topic, partition), lines in self._lines.items():
             for at in lines.latest_first():
                 if highest is not None and lines.timestamps[at] <= highest:
                     break
@@ -198,15 +199,15 @@ class Captures:
             if not line_number % 20_000:
                 yield start
             try:
-                topic, partition, offset, timestamp, value_at, key_length = entry(text)
+                found = entry(text)
             except CaptureLineError as error:
                 if text.strip():
                     self.broken.append(BrokenLine(file.name, line_number, str(error)))
                 continue
-            lines = by_partition.get((partition, topic))
+            lines = by_partition.get(found[:2])
             if lines is None:
-                lines = by_partition[partition, topic] = _Lines()
-            lines.add(number, start, len(text), offset, timestamp, value_at, key_length)
+                lines = by_partition[found[:2]] = _Lines()
+            lines.add(number, start, len(text), found)
             self.records += 1
         yield file.size
 

@@ -44,3 +44,32 @@ def backtest(
         as_json=as_json,
         strict=strict,
     )
+
+
+@app.command()
+@takes_settings(*DECISION, act_from="beginning")
+def explain(
+    *,
+    settings: Settings,
+    events: Annotated[list[Path], typer.Option(help="Captures; - is standard input.", show_default=False)],
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More captures.")] = None,
+    triggers: Annotated[Path, typer.Option(help="Trigger file.", show_default=False)],
+    ticket: Annotated[str, typer.Option(metavar="ID", help="Ticket id.", show_default=False)],
+    event: Annotated[str | None, typer.Option(metavar="EVENT_ID", help="Only the rounds of this lapse.")] = None,
+    now: Annotated[
+        Micros | None, typer.Option(parser=instant, metavar="TIME", show_default="the present", help="The clock.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Tell what happened to a ticket in a capture, and why: every trigger and condition of its rounds."""
+    from streams.offline.explanation import explain as run_explain
+
+    run_explain(
+        events=[*events, *(more or [])],
+        triggers=triggers,
+        settings=settings,
+        ticket=ticket,
+        event=event,
+        now=now,
+        as_json=as_json,
+    )

@@ -7,7 +7,8 @@ a round then looks only at what is left to ask of the ticket.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -78,6 +79,16 @@ class Candidates:
         if not found:
             return self._unkeyed
         return sorted([*self._unkeyed, *found]) if self._unkeyed or len(self._keyed) > 1 else found
+
+
+class Firing(NamedTuple):
+    """A trigger that has fired."""
+
+    trigger: Trigger
+    cycle_pass: int
+    """From 1; a change of the working copy begins the next one, from the top."""
+    changed: bool
+    """Whether the working copy is different for it."""
 
 
 class _Compiled(msgspec.Struct, frozen=True):
@@ -166,17 +177,26 @@ class Rules:
     def fire(self, wait: Micros, lapse: Lapse, row: Fields) -> tuple[list[Trigger], WorkingCopy]:
         """Run the cycle of one round on a ticket; return the triggers that fired, in order, and what they made."""
         copy = WorkingCopy(row)
+        return [firing.trigger for firing in self.firings(wait, lapse, copy)], copy
+
+    def firings(self, wait: Micros, lapse: Lapse, copy: WorkingCopy) -> Iterator[Firing]:
+        """Run the cycle of one round on a working copy, and tell of each trigger once it has fired."""
         candidates = self.candidates(wait, lapse)
-        fired: list[Trigger] = []
         places: set[int] = set()
-        start = 0
-        while (found := candidates.first(row, copy.now, places, start)) is not None:
+        start, cycle_pass = 0, 1
+        while (found := candidates.first(copy.row, copy.now, places, start)) is not None:
             place, candidate = found
-            fired.append(candidate.trigger)
             places.add(place)  # at most once a round
             changed = copy.apply(candidate.trigger.actions)
-            start = 0 if changed and self.restarts else place + 1
-        return fired, copy
+            yield Firing(candidate.trigger, cycle_pass, changed)
+            if changed and self.restarts:
+                start, cycle_pass = 0, cycle_pass + 1
+            else:
+                start = place + 1
+
+    def of_wait(self, wait: Micros) -> list[Trigger]:
+        """Return the active triggers of a wait in the order in which a round asks them."""
+        return [rule.trigger for rule in self._by_wait.get(wait, [])]
 
 
 def _compile(trigger: Trigger) -> _Rule:

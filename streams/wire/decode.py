@@ -315,6 +315,16 @@ def _name(value: str | None) -> str | None:
     return None if value is None or value in normal.NO_VALUES else normal.name(value)
 
 
+def given_event_id(record: RawRecord) -> str | None:
+    """Return the event id that a record gives itself, also one that can't be used; None when it gives none."""
+    try:
+        value = _decode_any(record.value or b"null")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    given = value.get("event_id") if isinstance(value, dict) else None
+    return (_id(given) if isinstance(given, str | int) else None) or _header_event_id(record)
+
+
 def _header_event_id(record: RawRecord) -> str | None:
     for header, value in record.headers or ():
         if header == "ce_id" and value:

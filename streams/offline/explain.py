@@ -1,0 +1,203 @@
+"""What happened to one ticket in a capture, and why: every event, every round, every condition that was asked.
+
+The capture is run as a backtest runs it, by an engine that is watched; rounds are then traced from what their
+evaluations carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import msgspec
+
+from streams.core.cycle import Rules
+from streams.core.engine import Engine, EngineSettings, Tables
+from streams.core.model import (
+    MILLISECOND,
+    Command,
+    Due,
+    Evaluation,
+    Kind,
+    Micros,
+    Outcome,
+    Rejection,
+    RoundOutcome,
+    SessionRow,
+    SessionUpdate,
+    TicketUpdate,
+    Topic,
+    Transition,
+)
+from streams.core.partition import DeadLetter, Partition
+from streams.core.trace import RoundTrace, trace_round
+from streams.offline.captures import Captures
+from streams.wire.capture import CapturedRecord
+from streams.wire.decode import decode, given_event_id
+from streams.wire.rows import MsgpackRows
+
+CHUNK = 2_000
+"""Records of one topic that are read ahead at a time."""
+
+ASKED = frozenset({RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.NO_OP, RoundOutcome.NO_MATCH})
+"""Outcomes of rounds in which triggers were asked."""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One record of the ticket, or a timer that stream time reached, and what it did."""
+
+    topic: Topic | None
+    """None for a timer."""
+    event_id: str
+    at: Micros
+    """`occurred_at`; for a timer, when it was due."""
+    result: str
+    """`applied`, `stale`, `duplicate`, `due`, or `dead_letter`."""
+    kind: Kind | None = None
+    """Of the session's transition; None when nothing happened to the session."""
+    rejection: Rejection | None = None
+
+
+class Round(msgspec.Struct, frozen=True):
+    """One round of the ticket that has ended."""
+
+    evaluation: Evaluation
+    ended_by: Event
+    """The event that it ended at: the lapse itself, a timer, a return, the ticket's first update."""
+    trace: RoundTrace | None
+    """None where no trigger was asked."""
+    command: Command | None
+
+
+class Story(msgspec.Struct):
+    """Everything that a capture has of one ticket."""
+
+    ticket_id: str
+    events: list[Event] = msgspec.field(default_factory=list)
+    transitions: list[Transition] = msgspec.field(default_factory=list)
+    rounds: list[Round] = msgspec.field(default_factory=list)
+    session: SessionRow | None = None
+    """At the end of the capture: what still waits stands here."""
+
+    def event(self, event_id: str) -> Event | None:
+        """Return the event of that id that did most: an applied one before one that was a duplicate of it."""
+        found = [event for event in self.events if event.event_id == event_id]
+        return min(found, key=lambda event: event.result not in {"applied", "due"}, default=None)
+
+
+class _Watched(Engine):
+    """An engine that remembers what became of one ticket's records."""
+
+    def __init__(self, rules: Rules, settings: EngineSettings, ticket_id: str) -> None:
+        super().__init__(rules, settings)
+        self._ticket_id = ticket_id
+        self.seen: list[tuple[TicketUpdate | SessionUpdate | Due, Outcome]] = []
+
+    def step(self, tables: Tables, record: TicketUpdate | SessionUpdate | Due, clock: Micros) -> Outcome:
+        outcome = super().step(tables, record, clock)
+        if record.ticket_id == self._ticket_id:
+            if self.seen and self.seen[-1][0] is record:
+                self.seen.pop()  # large records are tried out before they are taken
+            self.seen.append((record, outcome))
+        return outcome
+
+
+def tell(
+    captures: Captures,
+    rules: Rules,
+    settings: EngineSettings,
+    ticket_id: str,
+    *,
+    now: Micros,
+    progress: Callable[[int, int], None] | None = None,
+) -> Story:
+    """Run the partitions that the ticket has records in, and tell its story; `now` judges `bad_timestamp`."""
+    story = Story(ticket_id)
+    key = ticket_id.encode()
+    last = captures.latest(
+        lambda partition, topic, record: not isinstance(decode(topic, partition, record, now), Rejection)
+    )
+    done = 0
+    for number in captures.partitions:
+        if not any(record.key == key for topic in Topic for record in captures.read(number, topic)):
+            done += captures.count(number)
+            continue
+        engine = _Watched(rules, settings, ticket_id)
+        partition = Partition(
+            engine,
+            number=number,
+            partition_count=None,
+            decode=decode,
+            rows=MsgpackRows(),
+            dead_letter_limit=None,
+            clock_grace=0,
+        )
+        for letters in _run(captures, number, partition, now, last):
+            story.events.extend(_of_letter(letter, number) for letter in letters if letter.record.key == key)
+            for record, outcome in engine.seen:
+                _take(story, rules, record, outcome)
+            engine.seen.clear()
+            if progress is not None:
+                progress(done, captures.records)
+        done += captures.count(number)
+        session = partition.session(ticket_id)
+        story.session = session if session is not None else story.session
+    return story
+
+
+def _run(
+    captures: Captures, number: int, partition: Partition, now: Micros, last: int | None
+) -> Iterator[list[DeadLetter]]:
+    """Run one partition to its end, as a backtest does; yield the dead letters of each step."""
+    inputs: dict[Topic, Iterator[CapturedRecord]] = {topic: captures.read(number, topic) for topic in Topic}
+    ends: dict[Topic, Micros | None] = dict.fromkeys(Topic)
+    while True:
+        for topic, records in inputs.items():
+            if ends[topic] is None and not partition.queued(topic):
+                chunk = list(islice(records, CHUNK))
+                if chunk:
+                    partition.add(topic, chunk, 0)
+                else:
+                    ends[topic] = 0
+        step = partition.step(now, ends, CHUNK)
+        if step is not None:
+            partition.commit(step)
+            yield step.dead_letters
+        elif all(end is not None for end in ends.values()) and not any(partition.queued(topic) for topic in Topic):
+            break
+    if last is not None and (step := partition.drain_until(last * MILLISECOND)) is not None:
+        partition.commit(step)
+        yield []
+
+
+def _take(story: Story, rules: Rules, record: TicketUpdate | SessionUpdate | Due, outcome: Outcome) -> None:
+    transition = next((said for said in outcome.records if isinstance(said, Transition)), None)
+    evaluations = [said for said in outcome.records if isinstance(said, Evaluation)]
+    if isinstance(record, Due):
+        if not evaluations:
+            return  # a timer of old, or the end of the ticket's state
+        event = Event(None, evaluations[0].event_id, record.at, outcome.result)
+    else:
+        topic = Topic.TICKETS if isinstance(record, TicketUpdate) else Topic.SESSIONS
+        kind = None if transition is None else transition.kind
+        event = Event(topic, record.event_id, record.occurred_at, outcome.result, kind)
+    story.events.append(event)
+    if transition is not None:
+        story.transitions.append(transition)
+    for evaluation in evaluations:
+        trace = None
+        if evaluation.outcome in ASKED and evaluation.lapse is not None and evaluation.ticket is not None:
+            trace = trace_round(rules, evaluation.wait, evaluation.lapse, evaluation.ticket.fields or {})
+        command = next((sent for sent in outcome.commands if sent.command_id == evaluation.command_id), None)
+        story.rounds.append(Round(evaluation, event, trace, command))
+
+
+def _of_letter(letter: DeadLetter, number: int) -> Event:
+    record = letter.record
+    return Event(
+        letter.topic,
+        given_event_id(record) or f"{letter.topic.value}/{number}/{record.offset}",
+        record.timestamp * MILLISECOND,
+        "dead_letter",
+        rejection=letter.rejection,
+    )

@@ -1,0 +1,315 @@
+"""`lapse explain`: a ticket's story as text for people and as one JSON object for tools."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from streams.config.durations import render
+from streams.config.engine import make_engine
+from streams.config.settings import Settings
+from streams.config.triggers import load_triggers
+from streams.core.conditions import is_none
+from streams.core.engine import EngineSettings
+from streams.core.model import Kind, Micros, PendingRound, RoundOutcome, Topic, Transition, Value
+from streams.core.trace import ConditionTrace, TriggerTrace
+from streams.core.triggers import OPERATOR_ALIASES, WITHOUT_VALUE, Ruleset
+from streams.offline.captures import CaptureError, Captures
+from streams.offline.command import BacktestError
+from streams.offline.explain import Event, Round, Story, tell
+from streams.wire import encode, instants
+from streams.wire.trace import round_trace
+
+
+def explain(
+    *,
+    events: Sequence[Path],
+    triggers: Path,
+    settings: Settings,
+    ticket: str,
+    event: str | None = None,
+    now: Micros | None = None,
+    as_json: bool = False,
+) -> None:
+    """Print every round of a ticket, or those of one lapse (`event`), to standard output.
+
+    Raises `BacktestError` when files can't be used, and when the capture has no such ticket or event.
+    """
+    file = load_triggers(triggers)
+    for problem in file.errors:
+        print(problem, file=sys.stderr)
+    if file.ruleset is None:
+        raise BacktestError(f"{triggers}: not usable, see above; `lapse check {triggers}` says the same", 1)
+    clock = time.time_ns() // 1000 if now is None else now
+    engine = make_engine(file.ruleset, settings)
+    try:
+        with Captures(events) as captures:
+            story = tell(captures, engine.rules, engine.settings, ticket, now=clock)
+    except CaptureError as error:
+        raise BacktestError(str(error), 2) from None
+    if not story.events:
+        raise BacktestError(f"no record of ticket {ticket} in {', '.join(map(str, events))}", 1)
+    if event is not None and story.event(event) is None:
+        lapses = [lapse.event_id for lapse in story.transitions if lapse.kind is Kind.LAPSED]
+        hint = f"its lapses are {', '.join(lapses[-10:])}" if lapses else "it has no lapse"
+        raise BacktestError(f"ticket {ticket} has {len(story.events)} events, none of them is {event}; {hint}", 1)
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.encode(as_object(story, file.ruleset, engine.settings, event)) + b"\n")
+        sys.stdout.flush()
+    else:
+        print("\n".join(as_text(story, file.ruleset, engine.settings, event)))
+
+
+# --- for tools -------------------------------------------------------------------------------------------------------
+
+
+def as_object(story: Story, ruleset: Ruleset, settings: EngineSettings, event: str | None = None) -> dict[str, Any]:
+    """Return `{"ticket_id", "event", "events", "transitions", "rounds", "pending"}`.
+
+    A round is its evaluation record with `why` (one sentence), `ended_by` (an event), `passes`, `fired`, `not_fired`,
+    `actions` (`streams.wire.trace`), `not_asked` and `command`; those of `event` alone when one is given.
+    """
+    asked_for = None if event is None else story.event(event)
+    return {
+        "ticket_id": story.ticket_id,
+        "event": None if asked_for is None else {**_event_object(asked_for), "why": what_it_did(asked_for)},
+        "events": [_event_object(one) for one in story.events],
+        "transitions": [msgspec.to_builtins(encode.told_record(one)) for one in story.transitions],
+        "rounds": [_round_object(one, ruleset, settings) for one in _rounds(story, event)],
+        "pending": [
+            {
+                "wait_ms": entry.wait // 1000,
+                "due": instants.text(entry.due),
+                "parked_until": None if entry.parked_until is None else instants.text(entry.parked_until),
+                "why": why_pending(entry),
+            }
+            for entry in _pending(story, event)
+        ],
+    }
+
+
+def _round_object(one: Round, ruleset: Ruleset, settings: EngineSettings) -> dict[str, Any]:
+    found = msgspec.to_builtins(encode.told_record(one.evaluation))
+    trace: dict[str, Any] = {"passes": 0, "fired": [], "not_fired": [], "actions": []}
+    return {
+        **found,
+        "why": why(one, settings),
+        "ended_by": _event_object(one.ended_by),
+        **(trace if one.trace is None else round_trace(one.trace)),
+        "not_asked": [{"id": trigger, "why": reason} for trigger, reason in not_asked(one, ruleset)],
+        "command": None if one.command is None else msgspec.to_builtins(encode.command_record(one.command)),
+    }
+
+
+def _event_object(event: Event) -> dict[str, Any]:
+    return {
+        "event_id": event.event_id,
+        "topic": None if event.topic is None else event.topic.value,
+        "occurred_at": instants.text(event.at),
+        "result": event.result,
+        "kind": None if event.kind is None else event.kind.value,
+        "error": None
+        if event.rejection is None
+        else {"code": event.rejection.code, "path": event.rejection.path, "message": event.rejection.message},
+    }
+
+
+# --- in words --------------------------------------------------------------------------------------------------------
+
+_KINDS = {
+    Kind.OPENED: "opened the session",
+    Kind.LAPSED: "was a lapse: the session became inactive",
+    Kind.FIRST_SEEN: "was the first that was heard of the session; `first_inactive` says that this is no lapse",
+    Kind.REASON_CHANGED: "changed the reason of a session that was inactive already: no lapse",
+    Kind.RESUMED: "brought the customer back; what waited was cancelled",
+    Kind.ENDED: "ended the session; what waited was cancelled",
+    Kind.OTHER: "changed the session in a way that is no lapse",
+}
+
+
+def what_it_did(event: Event) -> str:
+    """Say in a sentence what one event did: the answer to *why did nothing happen?*"""
+    if event.rejection is not None:
+        return f"The record is a dead letter ({event.rejection.code}): {event.rejection.message}."
+    if event.result == "stale":
+        return "It came too late: a newer event of this ticket and topic was applied before. It changed nothing."
+    if event.result == "duplicate":
+        return "It was applied before: a duplicate, which changed nothing."
+    if event.topic is Topic.TICKETS:
+        return "It updated the ticket; only a lapse of the session starts rounds."
+    if event.kind is None:
+        return "It told the state that the session was in already: a repeat."
+    return f"It {_KINDS[event.kind]}."
+
+
+def why(one: Round, settings: EngineSettings) -> str:
+    """Say in a sentence why a round ended as it did."""
+    outcome, ended_by = one.evaluation.outcome, one.ended_by
+    if outcome is RoundOutcome.CANCELLED:
+        cause = (
+            {
+                Kind.RESUMED: "the customer came back",
+                Kind.OPENED: "another session was opened",
+                Kind.ENDED: "the session ended",
+                Kind.LAPSED: "a new episode began",
+            }.get(ended_by.kind)
+            if ended_by.kind is not None
+            else None
+        )
+        if cause is None:
+            cause = "the ticket was deleted" if ended_by.topic is Topic.TICKETS else "the session changed"
+        return f"Before the round was due, {cause} (event {ended_by.event_id}, {instants.text(ended_by.at)})."
+    sentences = {
+        RoundOutcome.COMMANDED: "Triggers fired, and the command below was sent.",
+        RoundOutcome.DRY_RUN: "Triggers fired; with `dry_run` no command is sent.",
+        RoundOutcome.NO_OP: "Triggers fired, but the ticket was already as they want it.",
+        RoundOutcome.NO_MATCH: "No trigger matched.",
+        RoundOutcome.UNJOINED: "No update of the ticket came within `join_wait` "
+        f"({render(settings.rounds.join_wait)}).",
+        RoundOutcome.CLOSED: "The ticket was closed when the round began.",
+        RoundOutcome.HISTORIC: "The lapse was before `act_from`: it is counted, and nothing is done.",
+    }
+    return sentences[outcome]
+
+
+def why_pending(entry: PendingRound) -> str:
+    """Say what a round that has not ended waits for."""
+    if entry.parked_until is not None:
+        return f"Its ticket was not heard of yet; it waits for an update until {instants.text(entry.parked_until)}."
+    return f"It is due at {instants.text(entry.due)}, after the end of the capture."
+
+
+def not_asked(one: Round, ruleset: Ruleset) -> Iterator[tuple[str, str]]:
+    """Yield (id, reason) of the triggers that this round did not ask."""
+    for trigger in ruleset.triggers:
+        if not trigger.active:
+            yield trigger.id, "inactive"
+        elif trigger.wait != one.evaluation.wait:
+            yield trigger.id, f"wait {render(trigger.wait)}"
+
+
+# --- for people ------------------------------------------------------------------------------------------------------
+
+
+def as_text(story: Story, ruleset: Ruleset, settings: EngineSettings, event: str | None = None) -> Iterator[str]:
+    """Yield the lines of a story."""
+    lapses = sum(one.kind is Kind.LAPSED for one in story.transitions)
+    yield f"Ticket {story.ticket_id}: {_count(len(story.events), 'event')}, {_count(lapses, 'lapse')}, " + (
+        f"{_count(len(story.rounds), 'round')}"
+    )
+    for transition in story.transitions:
+        yield f"  {_transition(transition)}"
+    if event is not None:
+        found = story.event(event)
+        assert found is not None  # noqa: S101 -- looked for before
+        yield ""
+        yield f"Event {event}, {instants.text(found.at)}: {what_it_did(found)}"
+    for one in _rounds(story, event):
+        yield ""
+        yield from _round(one, ruleset, settings)
+    for entry in _pending(story, event):
+        yield ""
+        yield f"A round with wait {render(entry.wait)} has not ended. {why_pending(entry)}"
+    if event is None and not story.rounds and not _pending(story, event):
+        yield ""
+        yield "No round was started: " + ("no trigger is active." if lapses else "the session never lapsed.")
+
+
+def _transition(one: Transition) -> str:
+    channel = "" if one.channel is None else f" on {one.channel}"
+    reason = "" if one.reason is None else f", {one.reason}"
+    states = f"{one.before or 'nothing known'} → {one.after}"
+    return f"{instants.text(one.occurred_at)}  {one.kind.value:<14}  {states}{reason}{channel}  (event {one.event_id})"
+
+
+def _round(one: Round, ruleset: Ruleset, settings: EngineSettings) -> Iterator[str]:
+    told = one.evaluation
+    yield (
+        f"Round of event {told.event_id}, episode {told.episode}, wait {render(told.wait)}: "
+        f"{told.outcome.value.replace('_', ' ')}"
+    )
+    yield f"  {why(one, settings)}"
+    if one.trace is not None:
+        if one.trace.fired:
+            yield f"  Fired, in {_count(one.trace.passes, 'pass', 'passes')} of the cycle:"
+            for place, trace in enumerate(one.trace.fired, start=1):
+                yield f"    {place}. {_title(trace)} (pass {trace.fired_in_pass})"
+                yield from _conditions(trace)
+                yield f"       {_changes(trace)}"
+        if one.trace.not_fired:
+            yield "  Not fired, near misses first:"
+            for trace in one.trace.not_fired:
+                yield f"    - {_title(trace)}: {_count(trace.short, 'condition')} short"
+                yield from _conditions(trace)
+    skipped = list(not_asked(one, ruleset))
+    if skipped and one.trace is not None:
+        yield f"  Not asked: {', '.join(f'{trigger} ({reason})' for trigger, reason in skipped)}"
+    if one.command is not None:
+        yield f"  Command {one.command.command_id}, issued at {instants.text(one.command.issued_at)}:"
+        for action in one.command.actions:
+            yield f"    {action.field} = {_value(action.value)}"
+
+
+def _title(trace: TriggerTrace) -> str:
+    trigger = trace.trigger
+    return trigger.id if trigger.title in {"", trigger.id} else f"{trigger.id}, {trigger.title}"
+
+
+def _conditions(trace: TriggerTrace) -> Iterator[str]:
+    for one in trace.all:
+        yield f"       {_condition(one)}"
+    if trace.any:
+        yield "       any of:"
+        for one in trace.any:
+            yield f"         {_condition(one)}"
+
+
+def _condition(one: ConditionTrace) -> str:
+    condition = one.condition
+    wanted = "" if condition.operator in WITHOUT_VALUE else f" {_value(condition.value)}"
+    saw = _value(one.now)
+    if _value(one.before) != saw:
+        saw = f"{_value(one.before)} → {saw}"
+    operator = _SPOKEN.get(condition.operator, condition.operator.value)
+    return f"{'✓' if one.holds else '✗'} {condition.field} {operator}{wanted}  (saw {saw})"
+
+
+_SPOKEN = {operator: alias for alias, operator in OPERATOR_ALIASES.items()}
+"""For people `changed_to`, which Zendesk's API calls `value`."""
+
+
+def _changes(trace: TriggerTrace) -> str:
+    if not trace.changes:
+        return "the ticket stayed as it was"
+    changed = "; ".join(
+        f"{field}: {_value(before)} → {_value(after)}" for field, (before, after) in trace.changes.items()
+    )
+    return f"made {changed}"
+
+
+def _value(value: Value) -> str:
+    if is_none(value):
+        return "no value"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _count(number: int, word: str, words: str | None = None) -> str:
+    return f"{number} {word if number == 1 else words or word + 's'}"
+
+
+def _rounds(story: Story, event: str | None) -> list[Round]:
+    return [one for one in story.rounds if event is None or one.evaluation.event_id == event]
+
+
+def _pending(story: Story, event: str | None) -> list[PendingRound]:
+    session = story.session
+    if session is None or session.lapse is None or (event is not None and session.lapse.event_id != event):
+        return []
+    return sorted(session.pending, key=lambda entry: (entry.next_at, entry.wait))

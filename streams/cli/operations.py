@@ -37,9 +37,7 @@ def list_dead_letters(
     settings: Settings,
     code: OnlyCode = None,
     source: OnlySource = None,
-    values: Annotated[
-        bool, typer.Option("--values", help="Show values too; they may hold personal data.")
-    ] = False,
+    values: Annotated[bool, typer.Option("--values", help="Show values too; they may hold personal data.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print every dead letter, oldest first in its partition, and how many there are by code."""

@@ -1,6 +1,6 @@
 """What does it cost the worker that rounds can be explained? `python -m tests.bench.tracing`.
 
-The engine keeps no trace: a round is traced by running its cycle again. All that is left in the worker's way is that the
+The engine keeps no trace: a round is traced by running its cycle again. What is left in the worker's way is that the
 cycle tells of each firing (`Rules.firings`). So the same records are run side by side, in turns, by the rules as they
 are and by rules whose cycle tells nothing; and once with every round traced, to show what that would cost.
 """

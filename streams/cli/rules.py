@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streams.cli.root import app
+from streams.cli.shared import opened
+
+if TYPE_CHECKING:
+    from streams.config.zendesk.command import Converted
 
 
 @app.command()
@@ -26,3 +30,50 @@ def check(
     report = check_files(files, run_tests)
     typer.echo(json.dumps(report.json(), ensure_ascii=False) if as_json else report.text())
     raise typer.Exit(report.exit_code(strict=strict))
+
+
+Definitions = Annotated[
+    Path | None, typer.Option(help="The answer of GET /api/v2/triggers/definitions.json.", show_default=False)
+]
+Output = Annotated[Path, typer.Option("-o", "--output", help="File to write; - is standard output.")]
+
+
+@app.command("import")
+def import_(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="ZENDESK.json...", help="Answers of GET /api/v2/triggers.json.", show_default=False),
+    ],
+    definitions: Definitions = None,
+    categories: Annotated[
+        Path | None, typer.Option(help="The answer of GET /api/v2/trigger_categories.json.", show_default=False)
+    ] = None,
+    sessions_only: Annotated[
+        bool, typer.Option("--sessions-only", help="Keep triggers inactive that ask nothing about the session.")
+    ] = False,
+    output: Output = Path("-"),
+) -> None:
+    """Turn Zendesk's triggers into a trigger file; what can't be carried is named, and kept inactive."""
+    from streams.config.zendesk.command import convert_import
+
+    _write(convert_import(files, definitions, categories, sessions_only=sessions_only), output)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Trigger file.", show_default=False)],
+    definitions: Definitions = None,
+    output: Output = Path("-"),
+) -> None:
+    """Turn a trigger file into JSON that Zendesk's API takes; what Zendesk can't do is named, and inactive."""
+    from streams.config.zendesk.command import convert_export
+
+    _write(convert_export(file, definitions), output)
+
+
+def _write(converted: Converted, output: Path) -> None:
+    for message in converted.messages:
+        typer.echo(message, err=True)
+    with opened(output, "wb") as file:
+        file.write(converted.text.encode())
+    typer.echo(converted.summary, err=True)

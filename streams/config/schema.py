@@ -114,6 +114,10 @@ def _trigger() -> Schema:
                 "properties": {"position": {"type": "number"}, "name": {"$ref": "#/$defs/text"}},
             },
             "wait": {"$ref": "#/$defs/duration", "default": "0s"},
+            "zendesk": {
+                "type": "object",
+                "description": "Kept by `lapse import` for `lapse export`; means nothing here.",
+            },
             "conditions": {
                 "type": "object",
                 "description": "Matches when every one of `all` holds, and one of `any` if there are any.",

@@ -22,7 +22,9 @@ Part = TypeVar("Part")
 
 CYCLES: tuple[Cycle, ...] = ("restart", "single_pass")
 FILE_KEYS = ("cycle", "triggers", "tests")
-TRIGGER_KEYS = ("id", "title", "active", "position", "category", "wait", "conditions", "actions")
+TRIGGER_KEYS = ("id", "title", "active", "position", "category", "wait", "conditions", "actions", "zendesk")
+"""`zendesk` is what `lapse import` keeps for `lapse export`: it is not looked into, and no part of the ruleset."""
+
 CATEGORY_KEYS = ("position", "name")
 CONDITIONS_KEYS = ("all", "any")
 

@@ -82,6 +82,12 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Return the changelog of `tickets` or `sessions`."""
         return f"{self.topic_prefix}{self.app_id}-{table}-changelog"
 
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Return the names on the broker of all topics that a transaction writes to."""
+        outputs = tuple(self.topic(name) for name in (COMMANDS, TRANSITIONS, DEAD_LETTERS))
+        return (*outputs, *(self.changelog(table) for table in (TICKETS_TABLE, SESSIONS_TABLE)))
+
     def transactional_id(self, partition: int) -> str:
         """Return the transactional id: whoever starts a producer with it fences the one before."""
         return f"{self.topic_prefix}{self.app_id}-{partition}"

@@ -22,6 +22,7 @@ from aiokafka.producer.sender import AddPartitionsToTxnHandler
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.core.model import MILLISECOND, SECOND, Micros
+from streams.runtime import predecessor
 from streams.runtime.brokers import client_arguments, patiently
 from streams.runtime.config import RuntimeConfig
 from streams.runtime.errors import Failed, Fenced
@@ -93,9 +94,10 @@ class PartitionProducer:
         self.partition = partition
         self._config = config
         self._kafka: AIOKafkaProducer | None = None
+        self._last_committed: bool | None = None
 
     async def start(self) -> None:
-        """Fence whoever wrote for this partition before, and wait until their last transaction has ended."""
+        """Fence whoever wrote for this partition before, and wait until their last transaction has ended everywhere."""
         config = self._config
 
         async def start() -> AIOKafkaProducer:
@@ -107,14 +109,23 @@ class PartitionProducer:
                 max_batch_size=config.producer_batch_bytes,
             )
             _tune(kafka, config)
+            last = predecessor.follow(kafka)
             try:
                 await kafka.start()
+                if last.committed is not None:
+                    self._last_committed = last.committed
+                if self._last_committed is not None:
+                    async with asyncio.timeout(config.transaction_timeout / SECOND):
+                        await predecessor.say_again(kafka, self._last_committed, self._written(), config.group)
             except BaseException:
                 await _discard(kafka)
                 raise
             return kafka
 
         self._kafka = await patiently(f"Can't start the producer of partition {self.partition}", config, start)
+
+    def _written(self) -> list[TopicPartition]:
+        return [TopicPartition(topic, self.partition) for topic in self._config.written]
 
     async def commit(
         self, writes: Mapping[str, Iterable[Write]], offsets: Mapping[str, int], stream_time: Micros, now: Micros

@@ -95,8 +95,7 @@ class Broker:
 
         Kafka 4.3.1 with one replica: a broker that restarts (or shuts down) between the answer to a commit and its
         markers may find the partitions without a leader for a moment, takes them for deleted and drops the markers.
-        The records then stay invisible until the same producer ends another transaction there. Not the fault of a
-        client, and no client can mend it; let clients rest for an instant before you stop or kill the broker.
+        The records then stay undecided until the same producer id ends another transaction there.
         """
         return self.log.read_text(errors="replace").count("while trying to send transaction markers")
 

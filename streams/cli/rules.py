@@ -32,6 +32,43 @@ def check(
     raise typer.Exit(report.exit_code(strict=strict))
 
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command()
+def fields(
+    name: Annotated[str | None, typer.Argument(metavar="[FIELD]", help="Only this one.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what conditions can look at and actions can write, with values, meaning and an example each."""
+    from streams.config import reference_pages
+
+    if as_json:
+        typer.echo(json.dumps(reference_pages.fields_json(name), ensure_ascii=False))
+        return
+    conditions, actions = reference_pages.field_entries(name)
+    from streams.cli.reference_tables import print_fields
+
+    print_fields(conditions, actions)
+
+
+@app.command()
+def operators(
+    name: Annotated[str | None, typer.Argument(metavar="[OPERATOR]", help="Only this one.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what conditions can ask, with aliases, what each takes, meaning and an example each."""
+    from streams.config import reference_pages
+
+    if as_json:
+        typer.echo(json.dumps(reference_pages.operators_json(name), ensure_ascii=False))
+        return
+    entries = reference_pages.operator_entries(name)
+    from streams.cli.reference_tables import print_operators
+
+    print_operators(entries)
+
+
 Definitions = Annotated[
     Path | None, typer.Option(help="The answer of GET /api/v2/triggers/definitions.json.", show_default=False)
 ]

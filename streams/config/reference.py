@@ -65,6 +65,15 @@ INCLUDES_FAMILY = frozenset({Operator.INCLUDES, Operator.NOT_INCLUDES})
 EQUALITY = frozenset({Operator.IS, Operator.IS_NOT})
 PRESENCE = frozenset({Operator.PRESENT, Operator.NOT_PRESENT})
 
+FAMILIES: dict[str, frozenset[Operator]] = {
+    "equality": EQUALITY,
+    "order": ORDERING,
+    "change": CHANGE_FAMILY,
+    "words": INCLUDES_FAMILY,
+    "presence": PRESENCE,
+}
+"""Operators that come and go together: a field suits a whole family or none of it."""
+
 OPERATORS: dict[Operator, OperatorInfo] = {
     info.operator: info
     for info in (
@@ -84,7 +93,7 @@ OPERATORS: dict[Operator, OperatorInfo] = {
         OperatorInfo(Operator.CHANGED, "Changed", "the value now is another than before", ""),
         OperatorInfo(Operator.NOT_CHANGED, "Not changed", "the value now is the one before", ""),
         OperatorInfo(Operator.VALUE, "Changed to", "the value changed, and is this one now", "inactive"),
-        OperatorInfo(Operator.NOT_VALUE, "Not changed to", "not *changed to*; true also when unchanged", "inactive"),
+        OperatorInfo(Operator.NOT_VALUE, "Not changed to", "not *changed to*; true also when unchanged", "ended"),
         OperatorInfo(Operator.VALUE_PREVIOUS, "Changed from", "the value changed, and was this one before", "active"),
         OperatorInfo(
             Operator.NOT_VALUE_PREVIOUS,
@@ -267,7 +276,9 @@ CONDITION_FIELD_ALIASES = {alias: known.name for known in CONDITION_FIELDS.value
 CUSTOM_FIELD = ConditionField(
     f"{CUSTOM_FIELD_PREFIX}<id>", Kind.FREE, "a custom field of the ticket, by its id", "yes_please"
 )
-OTHER_MEMBER = ConditionField("<member>", Kind.FREE, "any other member of the ticket, as the records have it", "…")
+OTHER_MEMBER = ConditionField(
+    "<member>", Kind.FREE, "any other member of the ticket, by the name that the records have for it", "gold"
+)
 
 CUSTOM_FIELD_NAME = re.compile(rf"{CUSTOM_FIELD_PREFIX}[^\s{{}}<>]+")
 SESSION_PREFIX = "messaging_session_"

@@ -50,6 +50,8 @@ ONLY_IN = {
     "rich": {"cli", "demo", "offline"},
     "uvloop": {"runtime", "app", "demo"},
     "aiohttp": {"runtime", "web"},
+    "matplotlib": {"offline"},
+    "jinja2": {"offline", "web"},
 }
 
 # What a decision must not depend on: clock, chance, files, network, threads, logs.

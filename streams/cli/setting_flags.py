@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 from pydantic.fields import FieldInfo
@@ -91,3 +92,15 @@ def instant(text: str) -> Micros:
     if when.tzinfo is None:
         raise typer.BadParameter(f"{text!r} lacks its offset, such as Z or +01:00")
     return micros(when)
+
+
+def zone(name: str) -> tzinfo:
+    """Read a time zone given on the command line."""
+    if name == "UTC":
+        return UTC  # known without a time zone database
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise typer.BadParameter(
+            f"{name!r} is no time zone such as Europe/Berlin, or this machine lacks tzdata"
+        ) from None

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+from datetime import tzinfo
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from streams.cli.root import app
-from streams.cli.setting_flags import DECISION, instant, takes_settings
+from streams.cli.setting_flags import DECISION, instant, takes_settings, zone
 from streams.config.settings import Settings
 from streams.core.model import Micros
 
@@ -23,6 +24,17 @@ def backtest(
     events: Annotated[list[Path], typer.Option(help="Captures; - is standard input.", show_default=False)],
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More captures.")] = None,
     triggers: Annotated[Path, typer.Option(help="Trigger file.", show_default=False)],
+    against: Annotated[
+        Path | None, typer.Option(help="Another trigger file, the old one: show what would differ.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Examples of each difference.")] = 5,
+    suggest_wait: Annotated[
+        bool, typer.Option("--suggest-wait", help="Show what each wait would have spared, by when customers came back.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots here.")] = None,
+    time_zone: Annotated[
+        tzinfo, typer.Option(parser=zone, metavar="ZONE", help="Of the page's hours and weekdays.")
+    ] = "UTC",  # type: ignore[assignment] # typer parses it
     commands: Annotated[Path | None, typer.Option(help="Write the commands here, one a line.")] = None,
     transitions: Annotated[Path | None, typer.Option(help="Write transitions and evaluations here.")] = None,
     now: Annotated[
@@ -32,6 +44,7 @@ def backtest(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Run triggers over captured records with the worker's own engine, and say what they would have done."""
+    from streams.offline.command import Wanted
     from streams.offline.command import backtest as run_backtest
 
     run_backtest(
@@ -39,10 +52,17 @@ def backtest(
         triggers=triggers,
         settings=settings,
         now=now,
-        commands=commands,
-        transitions=transitions,
-        as_json=as_json,
-        strict=strict,
+        wanted=Wanted(
+            against=against,
+            samples=samples,
+            suggest_wait=suggest_wait,
+            html=html,
+            time_zone=time_zone,
+            commands=commands,
+            transitions=transitions,
+            as_json=as_json,
+            strict=strict,
+        ),
     )
 
 

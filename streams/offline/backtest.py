@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import IO
+from typing import IO, TypeAlias
 
 import msgspec
 
@@ -12,7 +12,9 @@ from streams.core import model as m
 from streams.core.engine import Engine
 from streams.core.model import MILLISECOND, Kind, Micros, Rejection, RoundOutcome, Topic, Transition
 from streams.core.partition import Partition, Step
+from streams.offline.abandonments import Abandonments
 from streams.offline.captures import Captures, Progress
+from streams.offline.comparison import Deeds, compared
 from streams.wire import encode
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import Code, decode
@@ -20,6 +22,8 @@ from streams.wire.rows import MsgpackRows
 
 CHUNK = 2_000
 """Records of one topic that are read ahead at a time."""
+
+Taker: TypeAlias = Callable[[Step], None]
 
 
 class Report(msgspec.Struct):
@@ -73,6 +77,16 @@ class Outputs:
                 self._transitions.write((encode.record(record).value or b"") + b"\n")
 
 
+class Against:
+    """Other rules to run over the same capture, and what they do differently."""
+
+    def __init__(self, engine: Engine, trigger_ids: list[str], new_trigger_ids: list[str], samples: int) -> None:
+        """Compare `engine`, the old rules, to those of the backtest; keep so many examples of each kind."""
+        self.engine = engine
+        self.report = _empty_report(trigger_ids)
+        self.comparison = compared(trigger_ids, new_trigger_ids, samples)
+
+
 def run_backtest(
     captures: Captures,
     engine: Engine,
@@ -81,25 +95,30 @@ def run_backtest(
     now: Micros,
     outputs: Outputs,
     progress: Progress | None = None,
+    abandonments: Abandonments | None = None,
+    against: Against | None = None,
 ) -> Report:
     """Run every captured partition by itself, in merged order, and report what it did.
 
     `now` is the wall clock that `bad_timestamp` is judged by. Rounds that are due by the capture's last usable record
-    run; later ones stay pending. `trigger_ids` are reported with 0 when they never fired.
+    run; later ones stay pending. `trigger_ids` are reported with 0 when they never fired. `abandonments` and `against`
+    are filled in.
     """
-    report = Report(triggers=dict.fromkeys(trigger_ids, 0))
+    report = _empty_report(trigger_ids)
     last = captures.latest(
         lambda partition, topic, record: not isinstance(decode(topic, partition, record, now), Rejection)
     )
+    runs = 1 if against is None else 2
 
-    def settle(partition: Partition, step: Step) -> None:
-        partition.commit(step)
-        report.add(step)
-        outputs.write(step)
-        if progress is not None:
-            progress(report.records, captures.records)
+    def run(number: int, engine: Engine, report: Report, takers: Sequence[Taker]) -> None:
+        def settle(partition: Partition, step: Step) -> None:
+            partition.commit(step)
+            report.add(step)
+            for take in takers:
+                take(step)
+            if progress is not None:
+                progress(done(), runs * captures.records)
 
-    for number in captures.partitions:
         partition = Partition(
             engine,
             number=number,
@@ -113,7 +132,26 @@ def run_backtest(
         if last is not None and (step := partition.drain_until(last * MILLISECOND)) is not None:
             settle(partition, step)
         report.pending += partition.pending_rounds
+
+    def done() -> int:
+        return report.records + (0 if against is None else against.report.records)
+
+    takers: list[Taker] = [outputs.write]
+    if abandonments is not None:
+        takers.append(abandonments.add)
+    for number in captures.partitions:
+        if against is None:
+            run(number, engine, report, takers)
+            continue
+        new, old = Deeds(), Deeds()
+        run(number, engine, report, [*takers, new.add])
+        run(number, against.engine, against.report, [old.add])
+        against.comparison.add(old, new)
     return report
+
+
+def _empty_report(trigger_ids: list[str]) -> Report:
+    return Report(triggers=dict.fromkeys(trigger_ids, 0))
 
 
 def _run_partition(

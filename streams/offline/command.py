@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, tzinfo
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -17,9 +19,13 @@ from streams.config.engine import make_engine
 from streams.config.settings import Settings
 from streams.config.triggers import load_triggers
 from streams.core.model import Micros
-from streams.offline.backtest import Outputs, Report, run_backtest
+from streams.core.triggers import Ruleset
+from streams.offline.abandonments import Abandonments
+from streams.offline.backtest import Against, Outputs, run_backtest
 from streams.offline.captures import CaptureError, Captures
 from streams.offline.captures import Progress as OnProgress
+from streams.offline.told import Findings, as_object, as_text
+from streams.offline.waits import suggest_wait
 
 BROKEN_SHOWN = 10
 """Broken lines of a capture that are named; the rest are only counted."""
@@ -34,75 +40,121 @@ class BacktestError(Exception):
         self.exit_code = exit_code
 
 
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What `lapse backtest` was asked for, beside the capture and its triggers."""
+
+    against: Path | None = None
+    """Another trigger file to compare with: the old one."""
+    samples: int = 5
+    """Examples of each kind of difference."""
+    suggest_wait: bool = False
+    html: Path | None = None
+    time_zone: tzinfo = UTC
+    """For the hours and weekdays of the page."""
+    commands: Path | None = None
+    transitions: Path | None = None
+    as_json: bool = False
+    strict: bool = False
+    """A broken line is an error."""
+
+
 def backtest(
-    *,
-    events: Sequence[Path],
-    triggers: Path,
-    settings: Settings,
-    now: Micros | None = None,
-    commands: Path | None = None,
-    transitions: Path | None = None,
-    as_json: bool = False,
-    strict: bool = False,
+    *, events: Sequence[Path], triggers: Path, settings: Settings, now: Micros | None = None, wanted: Wanted
 ) -> None:
     """Run a backtest and print what it did to standard output; progress and warnings go to standard error.
 
-    `now` is the clock for `bad_timestamp`, the present by default. With `strict` a broken line is an error. Raises
-    `BacktestError`.
+    `now` is the clock for `bad_timestamp`, the present by default. Raises `BacktestError`.
     """
+    ruleset = _usable(triggers)
+    old_ruleset = None if wanted.against is None else _usable(wanted.against)
+    if sum(path == Path("-") for path in events) > 1:
+        raise BacktestError("standard input (`-`) can be read only once", 2)
+    if wanted.html is not None:
+        _require_plots()
+    clock = time.time_ns() // 1000 if now is None else now
+    trigger_ids = [trigger.id for trigger in ruleset.triggers]
+    abandonments = (
+        Abandonments(settings.abandonment_reasons, settings.false_abandonment_window)
+        if wanted.suggest_wait or wanted.html is not None
+        else None
+    )
+    against = (
+        None
+        if old_ruleset is None
+        else Against(
+            make_engine(old_ruleset, settings),
+            [trigger.id for trigger in old_ruleset.triggers],
+            trigger_ids,
+            wanted.samples,
+        )
+    )
+    try:
+        with ExitStack() as stack:
+            page = _opened(stack, "--html", wanted.html)
+            bar = stack.enter_context(_progress())
+            captures = stack.enter_context(Captures(events, bar("reading")))
+            _name_broken_lines(captures, wanted.strict)
+            outputs = Outputs(
+                settings.app_id,
+                _opened(stack, "--commands", wanted.commands),
+                _opened(stack, "--transitions", wanted.transitions),
+            )
+            report = run_backtest(
+                captures,
+                make_engine(ruleset, settings),
+                trigger_ids,
+                now=clock,
+                outputs=outputs,
+                progress=bar("running"),
+                abandonments=abandonments,
+                against=against,
+            )
+            findings = Findings(
+                report=report,
+                ruleset=ruleset.digest,
+                broken_lines=len(captures.broken),
+                against=against,
+                old_ruleset=None if old_ruleset is None else old_ruleset.digest,
+                suggestion=None if abandonments is None else suggest_wait(abandonments),
+            )
+            if page is not None and abandonments is not None:
+                from streams.offline.page import html_page  # noqa: PLC0415 - plots take a second to import
+
+                page.write(
+                    html_page(
+                        findings,
+                        abandonments,
+                        captures=events,
+                        triggers=triggers,
+                        against=wanted.against,
+                        zone=wanted.time_zone,
+                    )
+                )
+    except CaptureError as error:
+        raise BacktestError(str(error), 2) from None
+    _print(findings, wanted)
+
+
+def _usable(triggers: Path) -> Ruleset:
     file = load_triggers(triggers)
     for problem in file.errors:
         print(problem, file=sys.stderr)
     if file.ruleset is None:
         raise BacktestError(f"{triggers}: not usable, see above; `lapse check {triggers}` says the same", 1)
-    if sum(path == Path("-") for path in events) > 1:
-        raise BacktestError("standard input (`-`) can be read only once", 2)
-    clock = time.time_ns() // 1000 if now is None else now
-    try:
-        with ExitStack() as stack:
-            bar = stack.enter_context(_progress())
-            captures = stack.enter_context(Captures(events, bar("reading")))
-            _name_broken_lines(captures, strict)
-            outputs = Outputs(
-                settings.app_id, _opened(stack, "--commands", commands), _opened(stack, "--transitions", transitions)
-            )
-            report = run_backtest(
-                captures,
-                make_engine(file.ruleset, settings),
-                [trigger.id for trigger in file.ruleset.triggers],
-                now=clock,
-                outputs=outputs,
-                progress=bar("running"),
-            )
-            broken = len(captures.broken)
-    except CaptureError as error:
-        raise BacktestError(str(error), 2) from None
-    if as_json:
-        members = msgspec.to_builtins(report)
-        sys.stdout.buffer.write(msgspec.json.encode(members | ({"broken_lines": broken} if broken else {})) + b"\n")
+    return file.ruleset
+
+
+def _require_plots() -> None:
+    if find_spec("matplotlib") is None:
+        raise BacktestError("--html draws with matplotlib, which is not installed: pip install 'lapse[report]'", 2)
+
+
+def _print(findings: Findings, wanted: Wanted) -> None:
+    if wanted.as_json:
+        sys.stdout.buffer.write(msgspec.json.encode(as_object(findings, with_advice=wanted.suggest_wait)) + b"\n")
         sys.stdout.flush()
     else:
-        print("\n".join(summary(report)))
-
-
-def summary(report: Report) -> Iterator[str]:
-    """Yield the lines of a report for people."""
-    yield f"{report.records} records: {report.applied} applied, {report.stale} stale, {report.duplicate} duplicate"
-    yield from _counts("dead letters", report.dead_letters)
-    yield from _counts("transitions", report.transitions)
-    yield from _counts("rounds", report.rounds)
-    yield from _counts("triggers fired", report.triggers, zeros=True)
-    yield f"commands: {report.commands}"
-    if report.pending:
-        yield f"rounds not yet due at the end of the capture: {report.pending}"
-
-
-def _counts(title: str, counts: Mapping[str, int], *, zeros: bool = False) -> Iterator[str]:
-    shown = {name: count for name, count in counts.items() if count or zeros}
-    yield f"{title}: {sum(counts.values())}"
-    width = max(map(len, shown), default=0)
-    for name, count in shown.items():
-        yield f"  {name:<{width}}  {count}"
+        print("\n".join(as_text(findings, with_advice=wanted.suggest_wait)))
 
 
 def _name_broken_lines(captures: Captures, strict: bool) -> None:

@@ -14,14 +14,14 @@ from streams.config.durations import render
 from streams.config.engine import make_engine
 from streams.config.settings import Settings
 from streams.config.triggers import load_triggers
-from streams.core.conditions import is_none
 from streams.core.engine import EngineSettings
-from streams.core.model import Kind, Micros, PendingRound, RoundOutcome, Topic, Transition, Value
+from streams.core.model import Kind, Micros, PendingRound, RoundOutcome, Topic, Transition
 from streams.core.trace import ConditionTrace, TriggerTrace
 from streams.core.triggers import OPERATOR_ALIASES, WITHOUT_VALUE, Ruleset
 from streams.offline.captures import CaptureError, Captures
 from streams.offline.command import BacktestError
 from streams.offline.explain import Event, Round, Story, tell
+from streams.offline.words import counted, shown
 from streams.wire import encode, instants
 from streams.wire.trace import round_trace
 
@@ -199,8 +199,8 @@ def not_asked(one: Round, ruleset: Ruleset) -> Iterator[tuple[str, str]]:
 def as_text(story: Story, ruleset: Ruleset, settings: EngineSettings, event: str | None = None) -> Iterator[str]:
     """Yield the lines of a story."""
     lapses = sum(one.kind is Kind.LAPSED for one in story.transitions)
-    yield f"Ticket {story.ticket_id}: {_count(len(story.events), 'event')}, {_count(lapses, 'lapse')}, " + (
-        f"{_count(len(story.rounds), 'round')}"
+    yield f"Ticket {story.ticket_id}: {counted(len(story.events), 'event')}, {counted(lapses, 'lapse')}, " + (
+        f"{counted(len(story.rounds), 'round')}"
     )
     for transition in story.transitions:
         yield f"  {_transition(transition)}"
@@ -236,7 +236,7 @@ def _round(one: Round, ruleset: Ruleset, settings: EngineSettings) -> Iterator[s
     yield f"  {why(one, settings)}"
     if one.trace is not None:
         if one.trace.fired:
-            yield f"  Fired, in {_count(one.trace.passes, 'pass', 'passes')} of the cycle:"
+            yield f"  Fired, in {counted(one.trace.passes, 'pass', 'passes')} of the cycle:"
             for place, trace in enumerate(one.trace.fired, start=1):
                 yield f"    {place}. {_title(trace)} (pass {trace.fired_in_pass})"
                 yield from _conditions(trace)
@@ -244,7 +244,7 @@ def _round(one: Round, ruleset: Ruleset, settings: EngineSettings) -> Iterator[s
         if one.trace.not_fired:
             yield "  Not fired, near misses first:"
             for trace in one.trace.not_fired:
-                yield f"    - {_title(trace)}: {_count(trace.short, 'condition')} short"
+                yield f"    - {_title(trace)}: {counted(trace.short, 'condition')} short"
                 yield from _conditions(trace)
     skipped = list(not_asked(one, ruleset))
     if skipped and one.trace is not None:
@@ -252,7 +252,7 @@ def _round(one: Round, ruleset: Ruleset, settings: EngineSettings) -> Iterator[s
     if one.command is not None:
         yield f"  Command {one.command.command_id}, issued at {instants.text(one.command.issued_at)}:"
         for action in one.command.actions:
-            yield f"    {action.field} = {_value(action.value)}"
+            yield f"    {action.field} = {shown(action.value)}"
 
 
 def _title(trace: TriggerTrace) -> str:
@@ -271,10 +271,10 @@ def _conditions(trace: TriggerTrace) -> Iterator[str]:
 
 def _condition(one: ConditionTrace) -> str:
     condition = one.condition
-    wanted = "" if condition.operator in WITHOUT_VALUE else f" {_value(condition.value)}"
-    saw = _value(one.now)
-    if _value(one.before) != saw:
-        saw = f"{_value(one.before)} → {saw}"
+    wanted = "" if condition.operator in WITHOUT_VALUE else f" {shown(condition.value)}"
+    saw = shown(one.now)
+    if shown(one.before) != saw:
+        saw = f"{shown(one.before)} → {saw}"
     operator = _SPOKEN.get(condition.operator, condition.operator.value)
     return f"{'✓' if one.holds else '✗'} {condition.field} {operator}{wanted}  (saw {saw})"
 
@@ -287,21 +287,9 @@ def _changes(trace: TriggerTrace) -> str:
     if not trace.changes:
         return "the ticket stayed as it was"
     changed = "; ".join(
-        f"{field}: {_value(before)} → {_value(after)}" for field, (before, after) in trace.changes.items()
+        f"{field}: {shown(before)} → {shown(after)}" for field, (before, after) in trace.changes.items()
     )
     return f"made {changed}"
-
-
-def _value(value: Value) -> str:
-    if is_none(value):
-        return "no value"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _count(number: int, word: str, words: str | None = None) -> str:
-    return f"{number} {word if number == 1 else words or word + 's'}"
 
 
 def _rounds(story: Story, event: str | None) -> list[Round]:

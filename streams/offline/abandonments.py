@@ -1,0 +1,87 @@
+"""Abandonments of a capture and when the customers came back, as the metrics count them (SPEC section 8)."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from streams.core.model import Kind, Micros, Transition
+from streams.core.partition import Step
+
+_AWAY = -1
+
+
+class Abandonment(NamedTuple):
+    """One abandonment; `away` is how long until the customer was active again, None when that is not in the capture."""
+
+    occurred_at: Micros
+    away: Micros | None
+    reason: str
+    channel: str
+
+
+class Abandonments:
+    """Collects them from the transitions of a backtest, in the order in which they arise within each partition."""
+
+    def __init__(self, reasons: frozenset[str], false_window: Micros) -> None:
+        """Count lapses with these reasons; a return within the window makes an abandonment a false one."""
+        self.false_window = false_window
+        self.sessions = array("q")
+        """When each session was first heard of."""
+        self.lapses: dict[str, int] = {}
+        """Lapses by reason, of whatever reason; `none` without one."""
+        self.first: Micros | None = None
+        self.last: Micros | None = None
+        """The `occurred_at` of the earliest and the latest transition."""
+        self._reasons = reasons
+        self._at, self._away = array("q"), array("q")
+        self._labels: list[tuple[str, str]] = []
+        self._left: dict[str, int] = {}
+
+    def add(self, step: Step) -> None:
+        """Take in the transitions of one step."""
+        for record in step.records:
+            if type(record) is Transition:
+                self._add(record)
+
+    def _add(self, one: Transition) -> None:
+        at = one.occurred_at
+        self.first = at if self.first is None else min(self.first, at)
+        self.last = at if self.last is None else max(self.last, at)
+        if one.before is None:
+            self.sessions.append(at)
+        if one.kind is Kind.LAPSED:
+            reason = one.reason or "none"
+            self.lapses[reason] = self.lapses.get(reason, 0) + 1
+            if one.reason in self._reasons:
+                self._left[one.ticket_id] = len(self._at)
+                self._at.append(at)
+                self._away.append(_AWAY)
+                self._labels.append((reason, one.channel or "none"))
+        elif one.kind is Kind.OPENED or one.kind is Kind.RESUMED:
+            left = self._left.pop(one.ticket_id, None)
+            if left is not None:
+                self._away[left] = max(0, at - self._at[left])
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._at)
+
+    def __iter__(self) -> Iterator[Abandonment]:
+        """Yield them."""
+        for at, away, (reason, channel) in zip(self._at, self._away, self._labels, strict=True):
+            yield Abandonment(at, None if away == _AWAY else away, reason, channel)
+
+    def is_false(self, one: Abandonment) -> bool:
+        """Whether the customer came back within the window."""
+        return one.away is not None and one.away <= self.false_window
+
+    def returns(self) -> list[Micros]:
+        """Return how long those who came back were away, the shortest first."""
+        return sorted(away for away in self._away if away != _AWAY)
+
+    def unsettled(self, within: Micros) -> int:
+        """Count those that left within so much of the capture's end and are not back: nobody knows yet."""
+        last = self.last or 0
+        return sum(away == _AWAY and last - at < within for at, away in zip(self._at, self._away, strict=True))

@@ -17,6 +17,7 @@ import msgspec
 from streams.core.engine import SESSIONS, TICKETS, Engine
 from streams.core.model import (
     END_OF_STATE,
+    MILLISECOND,
     Command,
     Due,
     Evaluation,
@@ -350,6 +351,11 @@ class Partition:
     def queued(self, topic: Topic) -> int:
         """Return how many records of the topic wait to be taken."""
         return self._input(topic).queued
+
+    def next_timestamp(self, topic: Topic) -> Micros | None:
+        """Return the timestamp of the topic's record that is to be taken next, None when none waits."""
+        record = self._input(topic).raw()
+        return None if record is None else record.timestamp * MILLISECOND
 
     @property
     def next_timer(self) -> Micros | None:

@@ -80,6 +80,11 @@ class Inbox:
         return self._handed == self._received
 
     @property
+    def first(self) -> ConsumerRecord | None:
+        """The record that waits longest, None when none does."""
+        return self._fetches[0][0][0] if self._fetches else None
+
+    @property
     def full(self) -> bool:
         """Whether enough waits that no more should be fetched."""
         return self.queued + self.held >= self.limit

@@ -18,11 +18,17 @@ class Observer(Protocol):
     def revoked(self, partitions: Iterable[int]) -> None:
         """Note partitions that this worker no longer holds."""
 
-    def rebalanced(self) -> None:
-        """Note a rebalance of the group."""
+    def rebalanced(self, seconds: float | None = None) -> None:
+        """Note a rebalance of the group; `seconds` is how long it kept this worker from its partitions."""
+
+    def fenced(self) -> None:
+        """Note that a partition's producer was taken over by another one."""
+
+    def restoring(self, partition: int, rows: int) -> None:
+        """Count table rows as they are read back."""
 
     def restored(self, partition: int, rows: int, seconds: float) -> None:
-        """Note that a partition's tables are back."""
+        """Note that a partition's tables are back; the rows were counted by `restoring` before."""
 
     def stepped(self, partition: int, step: Step, seconds: float, commit_seconds: float | None = None) -> None:
         """Count a committed step; `commit_seconds` is the transaction's share of `seconds`."""
@@ -30,8 +36,14 @@ class Observer(Protocol):
     def committed(self, topic: Topic, partition: int, offset: int) -> None:
         """Show the committed offset that a partition starts from."""
 
+    def end(self, topic: Topic, partition: int, offset: int) -> None:
+        """Show the last stable offset of an input, as of the latest fetch answer."""
+
     def lag(self, topic: Topic, partition: int, records: int, seconds: float | None = None) -> None:
-        """Show how many records of an input are committed by their producers and not yet taken."""
+        """Show how many records of an input are not yet committed as taken, and how old the oldest of them is."""
+
+    def stream_time(self, partition: int, seconds: float) -> None:
+        """Show a partition's stream time, in seconds since the epoch."""
 
     def table_rows(self, partition: int, tickets: int, sessions: int) -> None:
         """Show the sizes of a partition's tables."""
@@ -39,8 +51,14 @@ class Observer(Protocol):
     def pending_rounds(self, partition: int, n: int) -> None:
         """Show how many rounds of a partition wait."""
 
+    def open_abandonments(self, partition: int, n: int) -> None:
+        """Show how many tickets of a partition are abandoned and not yet dealt with."""
+
     def event_age(self, seconds: float) -> None:
         """Note the age of a step's oldest record at its commit."""
+
+    def answered(self, at: float) -> None:
+        """Show when a broker last answered, in seconds since the epoch."""
 
     def loop_lag(self, seconds: float) -> None:
         """Note how late the event loop woke a timer."""
@@ -55,7 +73,13 @@ class Silent:
     def revoked(self, partitions: Iterable[int]) -> None:
         """Ignore it."""
 
-    def rebalanced(self) -> None:
+    def rebalanced(self, seconds: float | None = None) -> None:
+        """Ignore it."""
+
+    def fenced(self) -> None:
+        """Ignore it."""
+
+    def restoring(self, partition: int, rows: int) -> None:
         """Ignore it."""
 
     def restored(self, partition: int, rows: int, seconds: float) -> None:
@@ -67,7 +91,13 @@ class Silent:
     def committed(self, topic: Topic, partition: int, offset: int) -> None:
         """Ignore it."""
 
+    def end(self, topic: Topic, partition: int, offset: int) -> None:
+        """Ignore it."""
+
     def lag(self, topic: Topic, partition: int, records: int, seconds: float | None = None) -> None:
+        """Ignore it."""
+
+    def stream_time(self, partition: int, seconds: float) -> None:
         """Ignore it."""
 
     def table_rows(self, partition: int, tickets: int, sessions: int) -> None:
@@ -76,7 +106,13 @@ class Silent:
     def pending_rounds(self, partition: int, n: int) -> None:
         """Ignore it."""
 
+    def open_abandonments(self, partition: int, n: int) -> None:
+        """Ignore it."""
+
     def event_age(self, seconds: float) -> None:
+        """Ignore it."""
+
+    def answered(self, at: float) -> None:
         """Ignore it."""
 
     def loop_lag(self, seconds: float) -> None:

@@ -12,9 +12,10 @@ from typing import Protocol
 from aiokafka import TopicPartition
 
 from streams.core.engine import SESSIONS, TICKETS
-from streams.core.model import SECOND, Micros, Topic
+from streams.core.model import MILLISECOND, SECOND, Micros, Topic
 from streams.core.partition import Partition, Step
 from streams.runtime.batch import absorb, bulk
+from streams.runtime.census import Census
 from streams.runtime.config import COMMANDS, DEAD_LETTERS, TRANSITIONS, RuntimeConfig
 from streams.runtime.inbox import Inbox
 from streams.runtime.observer import Observer
@@ -77,10 +78,12 @@ class PartitionProcessor:
         self._clock = clock
         self._observer = observer
         self._wake = wake
+        self._census = Census(partition)
         self._suspended = False
         self._task: asyncio.Task[None] | None = None
         self._committing: asyncio.Task[None] | None = None
         self._batch: Step | None = None
+        self._sent: Step | None = None
         self._batch_began = 0.0
         self._batch_bytes = 0
         self.last_progress: float | None = None
@@ -144,6 +147,7 @@ class PartitionProcessor:
                 if self._committing is None:
                     if self._batch is not None and (took_all or self._is_full or self._suspended):
                         batch, self._batch = self._batch, None
+                        self._sent = batch
                         self._committing = asyncio.create_task(self._commit(batch, self._batch_began))
                         self._committing.add_done_callback(lambda _: wake.set())
                     elif self._batch is None and self._suspended:
@@ -196,6 +200,7 @@ class PartitionProcessor:
         await self._producer.commit(self._writes(step), self._named(offsets), step.stream_time, self._clock())
         committed = time.perf_counter()
         self._offsets = offsets
+        self._sent = None
         self.last_progress = time.monotonic()
         observer = self._observer
         observer.stepped(self.number, step, committed - began, committed - committing)
@@ -266,16 +271,47 @@ class PartitionProcessor:
     def lag(self, topic: Topic) -> int | None:
         """Return how many records of an input follow `position`; None before the first fetch answer."""
         inbox = self.inboxes[topic]
-        if self._source.at_end(inbox.tp) and inbox.complete and not self.waiting(topic):
+        idle = inbox.complete and not self.waiting(topic) and not self._in_flight(topic)
+        if idle and self._source.at_end(inbox.tp):
             return 0  # offsets between may belong to transaction markers, which no one reads
         end = self._source.stable_end(inbox.tp)
         return None if end is None else max(0, end - self._offsets[topic])
 
+    def lag_seconds(self, topic: Topic) -> float | None:
+        """Return the age of the oldest record that `lag` counts; None when it has not come yet.
+
+        Steps in flight take from both inputs in the order of timestamps: what is oldest in them stands for both.
+        """
+        if self.lag(topic) == 0:
+            return 0.0
+        first = self.inboxes[topic].first
+        known = [
+            *(step.oldest_taken for step in self._in_flight(topic)),
+            self.partition.next_timestamp(topic),
+            None if first is None else first.timestamp * MILLISECOND,
+        ]
+        oldest = min((at for at in known if at is not None), default=None)
+        return None if oldest is None else (self._clock() - oldest) / SECOND
+
+    def _in_flight(self, topic: Topic) -> list[Step]:
+        """Return the steps that took records of an input and are not yet committed."""
+        committed = self._offsets[topic]
+        return [step for step in (self._sent, self._batch) if step and step.next_offsets.get(topic, 0) > committed]
+
     def report(self) -> None:
-        """Tell the observer how far behind this partition is and how large its tables are."""
-        for topic in self.inboxes:
-            lag = self.lag(topic)
+        """Tell the observer how far this partition is, and how much it holds."""
+        observer, number, partition = self._observer, self.number, self.partition
+        for topic, inbox in self.inboxes.items():
+            end, lag = self._source.stable_end(inbox.tp), self.lag(topic)
+            if end is not None:
+                observer.end(topic, number, end)
             if lag is not None:
-                self._observer.lag(topic, self.number, lag)
-        rows = self.partition.table_rows
-        self._observer.table_rows(self.number, rows[TICKETS], rows[SESSIONS])
+                observer.lag(topic, number, lag, self.lag_seconds(topic))
+        if partition.stream_time:
+            observer.stream_time(number, partition.stream_time / SECOND)
+        observer.pending_rounds(number, partition.pending_rounds)
+        rows = partition.table_rows
+        observer.table_rows(number, rows[TICKETS], rows[SESSIONS])
+        abandoned = self._census.advance()
+        if abandoned is not None:
+            observer.open_abandonments(number, abandoned)

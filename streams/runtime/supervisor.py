@@ -66,6 +66,7 @@ class Supervisor:
         self._closing = False
         self._fencings: deque[float] = deque()
         self._reporter: asyncio.Task[None] | None = None
+        self._revoked_at: float | None = None
         app.on_partitions_revoked.connect(cast(Any, self._on_revoked))
         app.on_partitions_assigned.connect(cast(Any, self._on_assigned))
         app.on_empty_answer = self._on_empty_answer
@@ -96,6 +97,7 @@ class Supervisor:
 
     async def _on_revoked(self, app: Any, revoked: Collection[TopicPartition], **_: Any) -> None:
         """Let the steps in flight end; who keeps what is known when the assignment comes."""
+        self._revoked_at = time.perf_counter()
         for task in self._opening.values():
             task.cancel()
         if self._opening:
@@ -123,8 +125,10 @@ class Supervisor:
         kept = numbers & self.processors.keys() if continuous else frozenset[int]()
         given_up = [processor for number, processor in self.processors.items() if number not in kept]
         await asyncio.gather(*(self._close(processor, clean=True) for processor in given_up))
-        self._observer.rebalanced()
-        self._observer.revoked(self._assigned - numbers)
+        self._observer.rebalanced(None if self._revoked_at is None else time.perf_counter() - self._revoked_at)
+        self._revoked_at = None
+        # Those opened anew are not ready, even if they were held before.
+        self._observer.revoked(self._assigned - kept)
         self._observer.assigned(numbers)
         logger.info(
             "holding %d partitions in generation %d: %s; %d of them were here before",
@@ -214,7 +218,12 @@ class Supervisor:
             async def write_end(changelog: str) -> None:
                 await producer.commit({changelog: [Write(END_KEY, None)]}, {}, stream_time, self._app.clock())
 
-            rows = await restore(config, number, partition.restore, write_end)
+            def take(table: str, rows: Iterable[tuple[bytes, bytes | None]]) -> int:
+                count = partition.restore(table, rows)
+                self._observer.restoring(number, count)
+                return count
+
+            rows = await restore(config, number, take, write_end)
             partition.start()
             processor = self._processor(producer, partition, offsets, generation)
             if is_new:
@@ -282,6 +291,7 @@ class Supervisor:
         Either somebody else owns the partition, while we were frozen, or the broker ended our transaction for its age
         and the partition is still ours. Only the group knows; opening it unasked could fence its rightful owner.
         """
+        self._observer.fenced()
         now = time.monotonic()
         self._fencings.append(now)
         while self._fencings[0] < now - _FENCING_WINDOW:
@@ -319,6 +329,9 @@ class Supervisor:
             due = time.perf_counter() + _REPORT_SECONDS
             await asyncio.sleep(_REPORT_SECONDS)
             self._observer.loop_lag(time.perf_counter() - due)
+            answered = self.last_answer
+            if answered is not None:
+                self._observer.answered(time.time() - (time.monotonic() - answered))
             for processor in list(self.processors.values()):
                 processor.report()
 

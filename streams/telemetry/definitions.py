@@ -35,9 +35,9 @@ DEFINITIONS: Mapping[str, str] = {
         "however long it took; averages and quantiles are over the abandonments that somebody returned from, so who "
         "never came back is not in them."
     ),
-    "abandoned sessions": (
-        "Sessions that are inactive now because of an abandonment that nobody has returned from; an ended or forgotten "
-        "session is none any more."
+    "open abandonments": (
+        "Tickets that are neither solved nor closed while their session is inactive because of an abandonment that "
+        "nobody has returned from, now."
     ),
 }
 """Sentences by figure, each with its formula and, for rates and averages, with what they are over."""
@@ -52,5 +52,6 @@ FORMULAS: Mapping[str, str] = {
     ),
     "time to abandon": "histogram_quantile(0.5, sum by (le) (rate(lapse_time_to_abandon_seconds_bucket[1h])))",
     "time to return": "histogram_quantile(0.5, sum by (le) (rate(lapse_time_to_return_seconds_bucket[1h])))",
+    "open abandonments": "sum(lapse_open_abandonments)",
 }
-"""How to ask Prometheus for each figure over the last hour: over all workers, reasons and channels."""
+"""How to ask Prometheus for each figure of the last hour, over all workers, reasons and channels."""

@@ -5,13 +5,13 @@ Dashboards, alert rules and documentation are checked against `METRICS`; nothing
 Series budget. Labels have bounded domains, and every combination that can occur exists from the start at 0, so that
 `rate()` sees the first increment and the number of series does not depend on the traffic. At most:
 
-    fixed    227, + 19 for each channel, + 16 for each abandonment reason, + 8 for each pair of the two,
+    fixed    244, + 19 for each channel, + 16 for each abandonment reason, + 8 for each pair of the two,
              + 1 for each trigger
-    moving   8 for each partition held, gone when it is revoked
+    moving   10 for each partition held, gone when it is revoked
 
-where channels and reasons are the configured ones; `other` and `none` are in the 227. With the 7 channels of
-`DEFAULT_CHANNELS`, one reason, 50 triggers and 32 partitions that is 738 series a worker. Beside them stand some 15
-series of the process and of Python's collector (`process_*`, `python_gc_*`).
+where channels and reasons are the configured ones; `other` and `none` are in the 244. With the 7 channels of
+`DEFAULT_CHANNELS`, one reason, 50 triggers and 32 partitions that is 819 series a worker, with 500 triggers 1,269.
+Beside them stand some 15 series of the process and of Python's collector (`process_*`, `python_gc_*`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
 
+from streams.telemetry.definitions import DEFINITIONS
 from streams.telemetry.labels import LabelDomains
 
 Type: TypeAlias = Literal["counter", "gauge", "histogram"]
@@ -107,22 +108,20 @@ METRICS: tuple[MetricDefinition, ...] = (
     MetricDefinition(
         "lapse_sessions_total",
         "counter",
-        "Messaging sessions seen: counted at a session's first event, whatever its state. The denominator of the "
-        "abandonment rate.",
+        f"{DEFINITIONS['session']} The denominator of the abandonment rate.",
         ("channel",),
     ),
     MetricDefinition(
         "lapse_sessions_abandoned_total",
         "counter",
-        "Messaging sessions abandoned at least once: counted at a session's first abandonment. An abandonment is a "
-        "change into inactive out of an open state whose reason is one of abandonment_reasons. The abandonment rate "
-        "over a time is increase(lapse_sessions_abandoned_total) / increase(lapse_sessions_total).",
+        "Messaging sessions abandoned at least once: counted at a session's first abandonment. Abandonment rate: "
+        f"{DEFINITIONS['abandonment rate']} increase(lapse_sessions_abandoned_total) / increase(lapse_sessions_total).",
         ("channel",),
     ),
     MetricDefinition(
         "lapse_abandonments_total",
         "counter",
-        "Abandonments, each episode: a customer who leaves, returns and leaves again counts twice.",
+        DEFINITIONS["abandonment"],
         ("reason", "channel"),
         starts={"reason": "abandonment_reason"},
     ),
@@ -135,23 +134,26 @@ METRICS: tuple[MetricDefinition, ...] = (
     MetricDefinition(
         "lapse_false_abandonments_total",
         "counter",
-        "False abandonments: abandonments after which the customer was active again, in any session of the ticket, "
-        "within false_abandonment_window by occurred_at. Once per abandonment. The false abandonment rate over a time "
-        "is increase(lapse_false_abandonments_total) / increase(lapse_abandonments_total).",
+        f"{DEFINITIONS['false abandonment']} False abandonment rate: {DEFINITIONS['false abandonment rate']} "
+        "increase(lapse_false_abandonments_total) / increase(lapse_abandonments_total).",
         ("channel",),
     ),
     MetricDefinition(
         "lapse_time_to_abandon_seconds",
         "histogram",
-        "Time to abandon: from the session's last opened or resumed to the abandonment, by occurred_at.",
+        DEFINITIONS["time to abandon"],
         buckets=BEHAVIOUR,
     ),
     MetricDefinition(
         "lapse_time_to_return_seconds",
         "histogram",
-        "Time to return: from the latest abandonment to the customer being active again, by occurred_at, however "
-        "long it took.",
+        DEFINITIONS["time to return"],
         buckets=BEHAVIOUR,
+    ),
+    MetricDefinition(
+        "lapse_open_abandonments",
+        "gauge",
+        f"{DEFINITIONS['open abandonments']} Over the partitions this worker holds; at most five minutes old.",
     ),
     # --- triggers and commands ---
     MetricDefinition(
@@ -187,13 +189,15 @@ METRICS: tuple[MetricDefinition, ...] = (
     MetricDefinition(
         "lapse_lag_records",
         "gauge",
-        "Records between this worker's position and the last stable offset of an input partition.",
+        "Records of an input partition from the committed offset to the last stable one; 0 when all that can be read "
+        "is committed as taken.",
         ("topic", "partition"),
     ),
     MetricDefinition(
         "lapse_lag_seconds",
         "gauge",
-        "Age of the oldest record of an input partition that is not yet taken, by record timestamp; 0 at its end.",
+        "Age of the oldest record of an input partition that is not yet committed as taken, by record timestamp; 0 "
+        "when there is none.",
         ("topic", "partition"),
     ),
     MetricDefinition(
@@ -203,9 +207,15 @@ METRICS: tuple[MetricDefinition, ...] = (
         ("topic", "partition"),
     ),
     MetricDefinition(
+        "lapse_end_offset",
+        "gauge",
+        "Last stable offset of an input partition, as of the latest fetch answer: the end of what may be read.",
+        ("topic", "partition"),
+    ),
+    MetricDefinition(
         "lapse_stream_time_timestamp_seconds",
         "gauge",
-        "Stream time of a partition, in seconds since the Unix epoch. Flat while offsets move means a stuck clock.",
+        "Stream time of a partition, in seconds since the Unix epoch. Flat while its end offset moves means stuck.",
         ("partition",),
     ),
     MetricDefinition(
@@ -241,8 +251,33 @@ METRICS: tuple[MetricDefinition, ...] = (
         buckets=LOOP,
     ),
     MetricDefinition("lapse_assigned_partitions", "gauge", "Partitions that this worker holds."),
-    MetricDefinition("lapse_rebalances_total", "counter", "Rebalances of the consumer group that this worker saw."),
-    MetricDefinition("lapse_restore_rows_total", "counter", "Table rows read back from the changelogs."),
+    MetricDefinition(
+        "lapse_rebalances_total",
+        "counter",
+        "Rebalances of the consumer group that this worker saw, its first included.",
+    ),
+    MetricDefinition(
+        "lapse_rebalance_seconds",
+        "histogram",
+        "Time from giving the partitions up to getting the new assignment: no partition is worked on meanwhile.",
+        buckets=RESTORE,
+    ),
+    MetricDefinition(
+        "lapse_fencings_total",
+        "counter",
+        "Partitions whose producer was taken over by another one: after a freeze, or by a second worker with the same "
+        "app_id.",
+    ),
+    MetricDefinition(
+        "lapse_broker_answer_timestamp_seconds",
+        "gauge",
+        "When a broker last answered a fetch or took a transaction, in seconds since the Unix epoch; 0 before.",
+    ),
+    MetricDefinition(
+        "lapse_restore_rows_total",
+        "counter",
+        "Table rows read back from the changelogs, counted while they come.",
+    ),
     MetricDefinition(
         "lapse_restore_seconds",
         "histogram",

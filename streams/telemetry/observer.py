@@ -87,6 +87,7 @@ class Metrics:
         self._instruments.gauge("lapse_ruleset_info", (ruleset,)).set(1)
         self._held: set[int] = set()
         self._pending: dict[int, int] = {}
+        self._open_abandonments: dict[int, int] = {}
         self._rows: dict[int, tuple[int, int]] = {}
         self._evaluations: deque[Evaluation] = deque(maxlen=RECENT)
         self._transitions: deque[Transition] = deque(maxlen=RECENT)
@@ -110,11 +111,14 @@ class Metrics:
             self._instruments.histogram("lapse_commit_seconds").observe(max(commit_seconds, 0))
         for topic, offset in step.next_offsets.items():
             self.committed(topic, partition, offset)
-        self._set("lapse_stream_time_timestamp_seconds", (str(partition),), partition, step.stream_time / SECOND)
+        self.stream_time(partition, step.stream_time / SECOND)
+
+    def restoring(self, partition: int, rows: int) -> None:
+        """Count rows as they are read back, so that the rate shows a restore going on."""
+        self._instruments.counter("lapse_restore_rows_total").inc(rows)
 
     def restored(self, partition: int, rows: int, seconds: float) -> None:
-        """Count the rows read back for a partition, which is ready from now on."""
-        self._instruments.counter("lapse_restore_rows_total").inc(rows)
+        """Note that a partition is ready from now on; its rows were counted while they came."""
         self._instruments.histogram("lapse_restore_seconds").observe(max(seconds, 0))
         self._set("lapse_partition_ready", (str(partition),), partition, 1)
 
@@ -130,14 +134,25 @@ class Metrics:
         for partition in self._held.intersection(partitions):
             self._held.discard(partition)
             self._pending.pop(partition, None)
+            self._open_abandonments.pop(partition, None)
             self._rows.pop(partition, None)
             self._instruments.forget_partition(partition)
         self._instruments.gauge("lapse_assigned_partitions").set(len(self._held))
         self._show_table_sizes()
 
-    def rebalanced(self) -> None:
-        """Count a rebalance of the consumer group."""
+    def rebalanced(self, seconds: float | None = None) -> None:
+        """Count a rebalance of the consumer group, and how long no partition was worked on because of it."""
         self._instruments.counter("lapse_rebalances_total").inc()
+        if seconds is not None:
+            self._instruments.histogram("lapse_rebalance_seconds").observe(max(seconds, 0))
+
+    def fenced(self) -> None:
+        """Count a producer that was taken over by another one."""
+        self._instruments.counter("lapse_fencings_total").inc()
+
+    def end(self, topic: Topic, partition: int, offset: int) -> None:
+        """Show the last stable offset of an input partition."""
+        self._set("lapse_end_offset", (topic.value, str(partition)), partition, offset)
 
     def lag(self, topic: Topic, partition: int, records: int, seconds: float | None = None) -> None:
         """Show how far an input partition's position is behind its end, in records and by the oldest one's age."""
@@ -150,6 +165,10 @@ class Metrics:
         """Show a committed offset; `stepped` does so itself, this is for the one found when a partition opens."""
         self._set("lapse_committed_offset", (topic.value, str(partition)), partition, offset)
 
+    def stream_time(self, partition: int, seconds: float) -> None:
+        """Show a partition's stream time, in seconds since the epoch."""
+        self._set("lapse_stream_time_timestamp_seconds", (str(partition),), partition, seconds)
+
     def table_rows(self, partition: int, tickets: int, sessions: int) -> None:
         """Show how many rows the tables of a partition have."""
         if partition in self._held:
@@ -161,6 +180,16 @@ class Metrics:
         if partition in self._held:
             self._pending[partition] = n
             self._show_table_sizes()
+
+    def open_abandonments(self, partition: int, n: int) -> None:
+        """Show how many tickets of a partition are abandoned and not yet dealt with."""
+        if partition in self._held:
+            self._open_abandonments[partition] = n
+            self._show_table_sizes()
+
+    def answered(self, at: float) -> None:
+        """Show when a broker last answered, in seconds since the epoch."""
+        self._instruments.gauge("lapse_broker_answer_timestamp_seconds").set(at)
 
     def loop_lag(self, seconds: float) -> None:
         """Note how late the event loop woke a timer."""
@@ -238,6 +267,7 @@ class Metrics:
         for position, table in enumerate(TABLES):
             self._instruments.gauge("lapse_table_rows", (table,)).set(sum(n[position] for n in self._rows.values()))
         self._instruments.gauge("lapse_pending_rounds").set(sum(self._pending.values()))
+        self._instruments.gauge("lapse_open_abandonments").set(sum(self._open_abandonments.values()))
 
 
 class _WithoutCreated:

@@ -174,7 +174,7 @@ class Notes(Silent):
         self.openings += 1
         self.restored_rows[partition] = rows
 
-    def rebalanced(self) -> None:
+    def rebalanced(self, seconds: float | None = None) -> None:
         self.rebalances += 1
 
     def lag(self, topic: Any, partition: int, records: int, seconds: float | None = None) -> None:

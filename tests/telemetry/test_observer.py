@@ -203,6 +203,9 @@ def test_the_gauges_of_a_revoked_partition_are_gone_and_stay_gone(metrics):
 
 def test_a_partition_is_ready_once_it_is_restored(metrics):
     assert value(metrics, "lapse_partition_ready", partition="0") == 0
+    metrics.restoring(0, 600)
+    metrics.restoring(0, 400)
+    assert value(metrics, "lapse_restore_rows_total") == 1_000, "rows are counted while they come"
     metrics.restored(0, 1_000, 0.3)
     metrics.assigned([0, 1])
     assert value(metrics, "lapse_partition_ready", partition="0") == 1

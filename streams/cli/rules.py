@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.cli.root import app
+from streams.cli.root import UsageError, app
 from streams.cli.shared import opened
+from streams.config.annotations import Form
 
 if TYPE_CHECKING:
     from streams.config.zendesk.command import Converted
@@ -21,14 +22,20 @@ if TYPE_CHECKING:
 def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Trigger files.", show_default=False)],
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    form: Annotated[
+        Form | None,
+        typer.Option("--format", help="sarif and github show problems in place in a review.", show_default="text"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: --format json.")] = False,
 ) -> None:
     """Lint trigger files and run the tests in them."""
     from streams.config.check import check_files
     from streams.offline.inline_tests import run_tests
 
+    if as_json and form not in (None, Form.JSON):
+        raise UsageError(f"--json is --format json, and --format {form} is asked for too; give one of them.")
     report = check_files(files, run_tests)
-    typer.echo(json.dumps(report.json(), ensure_ascii=False) if as_json else report.text())
+    typer.echo(report.written(Form.JSON if as_json else form or Form.TEXT))
     raise typer.Exit(report.exit_code(strict=strict))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from streams.config.annotations import Form, github, sarif
 from streams.config.problems import Problem
 from streams.config.triggers import TriggerFile, load_triggers
 
@@ -39,7 +41,17 @@ class CheckReport:
 
     def text(self) -> str:
         """Return a line for each problem and one that sums up."""
-        return "\n".join([*map(_line, self.problems), self.summary()])
+        return "\n".join([*map(_lines, self.problems), self.summary()])
+
+    def written(self, form: Form) -> str:
+        """Return the report in the form asked for, without a last end of line."""
+        if form is Form.JSON:
+            return json.dumps(self.json(), ensure_ascii=False)
+        if form is Form.SARIF:
+            return json.dumps(sarif(self.problems), ensure_ascii=False, indent=2)
+        if form is Form.GITHUB:
+            return github(self.problems) + self.summary()
+        return self.text()
 
     def summary(self) -> str:
         """Return one line: what was looked at, and what came of it."""
@@ -71,6 +83,7 @@ class CheckReport:
                     "severity": problem.severity,
                     "code": problem.code,
                     "message": problem.message,
+                    **({"details": list(problem.details)} if problem.details else {}),
                 }
                 for problem in self.problems
             ],
@@ -95,8 +108,9 @@ def check_files(paths: Iterable[Path | str], run_tests: RunTests | None = None) 
     return CheckReport(tuple(files), tuple(problems), tests_run)
 
 
-def _line(problem: Problem) -> str:
-    return f"{problem} (warning)" if problem.severity == "warning" else str(problem)
+def _lines(problem: Problem) -> str:
+    first = f"{problem} (warning)" if problem.severity == "warning" else str(problem)
+    return "\n".join((first, *(f"    {detail}" for detail in problem.details)))
 
 
 def _count(number: int, noun: str) -> str:

@@ -89,6 +89,8 @@ class Problem:
     column: int
     code: str
     message: str
+    details: tuple[str, ...] = ()
+    """More lines, where one line can't say it all: what a failed test came to."""
 
     @property
     def severity(self) -> Severity:
@@ -98,6 +100,10 @@ class Problem:
     def __str__(self) -> str:
         """Render as compilers do, so that editors can jump to the place."""
         return f"{self.file}:{self.line}:{self.column}: {self.code}: {self.message}"
+
+    def text(self) -> str:
+        """Return the message and, below it, its details."""
+        return "\n".join((self.message, *self.details))
 
 
 class Place(Protocol):

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 DEFINITIONS: Mapping[str, str] = {
     "session": ("A messaging session seen: counted once, at its first event, whatever its state."),
     "abandonment": (
-        "A session that changed into inactive out of an open state for one of the configured abandonment_reasons; "
-        "each time counts, so a customer who leaves, returns and leaves again abandons twice."
+        "A session that changed into inactive out of an open state, or was inactive when first seen (unless "
+        "first_inactive is configured otherwise), for one of the configured abandonment_reasons; each time counts, so "
+        "a customer who leaves, returns and leaves again abandons twice."
     ),
     "abandonment rate": (
         "Sessions abandoned at least once / sessions seen, both counted over the same time: the session counts when "

@@ -65,6 +65,10 @@ class LabelDomains:
             return value
         return NONE if not value and NONE in known else OTHER
 
+    def values(self, label: str) -> tuple[str, ...]:
+        """Return the values that a label has from the start. Raises KeyError for a label without a domain."""
+        return self._values[label]
+
     def combinations(self, domains: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         """Yield every combination of values of these domains; none at all if one of them is not known beforehand."""
         if all(domain in self._values for domain in domains):

@@ -16,7 +16,8 @@ from streams.core import model
 from streams.core.model import SECOND, Evaluation, Fact, Topic, Transition
 from streams.core.partition import Step
 from streams.telemetry.labels import DEFAULT_CHANNELS, TABLES, LabelDomains
-from streams.telemetry.metrics import METRICS, Instruments, build_labels
+from streams.telemetry.metrics import Instruments, build_labels
+from streams.telemetry.table import METRICS
 
 COUNTERS_OF_FACTS = {
     model.TRANSITION: "lapse_session_transitions_total",

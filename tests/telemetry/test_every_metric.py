@@ -22,8 +22,8 @@ from streams.runtime.producer import PartitionProducer
 from streams.runtime.service import Worker
 from streams.runtime.status import WorkerStatus
 from streams.runtime.supervisor import Supervisor
-from streams.telemetry.metrics import METRICS
 from streams.telemetry.observer import Metrics
+from streams.telemetry.table import METRICS
 from streams.testing.builders import bad_record, millis, session_state, ticket_update
 from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows

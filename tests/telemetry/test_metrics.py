@@ -9,8 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streams.telemetry.definitions import DEFINITIONS
 from streams.telemetry.labels import DEFAULT_CHANNELS, LabelDomains
-from streams.telemetry.metrics import METRICS, Instruments, series_budget
+from streams.telemetry.metrics import Instruments, series_budget
 from streams.telemetry.observer import Metrics
+from streams.telemetry.table import METRICS
 
 SPEC_LABELS = {
     "lapse_records_total": {"topic", "result"},

@@ -11,8 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from streams.core import model
 from streams.core.model import SECOND, Fact, RoundOutcome, Topic
 from streams.telemetry.labels import LabelDomains
-from streams.telemetry.metrics import METRICS, series_budget
+from streams.telemetry.metrics import series_budget
 from streams.telemetry.observer import COUNTERS_OF_FACTS, HISTOGRAMS_OF_FACTS, RECENT, Metrics
+from streams.telemetry.table import METRICS
 from tests.telemetry.steps import a_dead_letter, a_step, a_transition, an_evaluation, facts
 
 REASON = "user_inactive_or_offline"

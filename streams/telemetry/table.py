@@ -1,0 +1,303 @@
+"""The table of all metrics: dashboards, alert rules and documentation are checked against it.
+
+Nothing else names a metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from streams.telemetry.definitions import DEFINITIONS
+
+Type: TypeAlias = Literal["counter", "gauge", "histogram"]
+
+
+class MetricDefinition(msgspec.Struct, frozen=True):
+    """One row of the table. `name` is the sample's name as a query writes it, with prefix, unit and `_total`.
+
+    `starts` names the domain whose values each label takes from the start, where that is not the domain of the
+    label's own name; a label without a domain (`partition`, the info labels) gets its children when they arise.
+    """
+
+    name: str
+    type: Type
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    starts: Mapping[str, str] = {}
+
+    @property
+    def samples(self) -> int:
+        """Samples that one child exposes: a histogram's buckets, +Inf, sum and count, otherwise one."""
+        return len(self.buckets) + 3 if self.type == "histogram" else 1
+
+    def domains(self) -> tuple[str, ...]:
+        """Return the domain of each label, in label order."""
+        return tuple(self.starts.get(label, label) for label in self.labels)
+
+
+# Buckets in seconds. Work of the worker: 1 ms is an idle commit, 60 s is far past the transaction timeout.
+WORK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+# How old something is when we are done with it: from a quiet worker to an hour of backlog.
+AGE = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+# What people do: 300 s is the default window of a false abandonment, 600 s Zendesk's inactivity timer.
+BEHAVIOUR = (5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 21600.0, 86400.0)
+RESTORE = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+LOOP = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+RECORDS = (1.0, 10.0, 100.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 25_000.0, 50_000.0, 100_000.0)
+
+SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
+    "Records": (
+        MetricDefinition(
+            "lapse_records_total",
+            "counter",
+            "Input records taken, by what became of them: applied, stale (older than what the ticket's row has), "
+            "duplicate, or dead_letter.",
+            ("topic", "result"),
+        ),
+        MetricDefinition(
+            "lapse_misrouted_records_total",
+            "counter",
+            "Input records in a partition other than the one murmur2 over their key gives. They are handled as "
+            "usual, but "
+            "when the other topic is keyed by another partitioner, the two sides of a ticket do not meet.",
+            ("topic",),
+        ),
+        MetricDefinition(
+            "lapse_dead_letters_total",
+            "counter",
+            "Input records that went to the dead letters, by the code in their lapse.error.code header.",
+            ("topic", "code"),
+        ),
+        MetricDefinition(
+            "lapse_oversized_members_total",
+            "counter",
+            "Ticket members over 1 KiB, which were dropped from the row.",
+        ),
+        MetricDefinition(
+            "lapse_expired_rows_total",
+            "counter",
+            "Table rows removed because state_ttl had passed since the last event of a finished ticket.",
+            ("table",),
+        ),
+    ),
+    "Abandonment": (
+        MetricDefinition(
+            "lapse_session_transitions_total",
+            "counter",
+            "Messaging sessions that changed state, by kind of change, by the event's reason and by channel.",
+            ("kind", "reason", "channel"),
+        ),
+        MetricDefinition(
+            "lapse_sessions_total",
+            "counter",
+            f"{DEFINITIONS['session']} The denominator of the abandonment rate.",
+            ("channel",),
+        ),
+        MetricDefinition(
+            "lapse_sessions_abandoned_total",
+            "counter",
+            "Messaging sessions abandoned at least once: counted at a session's first abandonment. Abandonment rate: "
+            f"{DEFINITIONS['abandonment rate']} "
+            "increase(lapse_sessions_abandoned_total) / increase(lapse_sessions_total).",
+            ("channel",),
+        ),
+        MetricDefinition(
+            "lapse_abandonments_total",
+            "counter",
+            DEFINITIONS["abandonment"],
+            ("reason", "channel"),
+            starts={"reason": "abandonment_reason"},
+        ),
+        MetricDefinition(
+            "lapse_tickets_abandoned_total",
+            "counter",
+            "Tickets abandoned at least once: counted at a ticket's first abandonment, in whichever session.",
+            ("channel",),
+        ),
+        MetricDefinition(
+            "lapse_false_abandonments_total",
+            "counter",
+            f"{DEFINITIONS['false abandonment']} False abandonment rate: {DEFINITIONS['false abandonment rate']} "
+            "increase(lapse_false_abandonments_total) / increase(lapse_abandonments_total).",
+            ("channel",),
+        ),
+        MetricDefinition(
+            "lapse_time_to_abandon_seconds",
+            "histogram",
+            DEFINITIONS["time to abandon"],
+            buckets=BEHAVIOUR,
+        ),
+        MetricDefinition(
+            "lapse_time_to_return_seconds",
+            "histogram",
+            DEFINITIONS["time to return"],
+            buckets=BEHAVIOUR,
+        ),
+        MetricDefinition(
+            "lapse_open_abandonments",
+            "gauge",
+            f"{DEFINITIONS['open abandonments']} Over the partitions this worker holds; at most five minutes old.",
+        ),
+    ),
+    "Triggers and commands": (
+        MetricDefinition(
+            "lapse_rounds_total",
+            "counter",
+            "Evaluations of the triggers that ended, by outcome.",
+            ("outcome",),
+        ),
+        MetricDefinition(
+            "lapse_triggers_fired_total",
+            "counter",
+            "Triggers that fired, dry runs included.",
+            ("trigger",),
+        ),
+        MetricDefinition("lapse_commands_total", "counter", "Commands written to action-commands."),
+        MetricDefinition(
+            "lapse_commands_applied_total",
+            "counter",
+            "Commands whose id came back in a ticket update: the downstream consumer did what they ask. Each "
+            "counts once.",
+        ),
+        MetricDefinition(
+            "lapse_command_apply_seconds",
+            "histogram",
+            "Time from a command's issued_at to the occurred_at of the ticket update that carries its id.",
+            buckets=AGE,
+        ),
+        MetricDefinition(
+            "lapse_pending_rounds",
+            "gauge",
+            "Rounds that wait for their time or for their ticket, over the partitions this worker holds.",
+        ),
+    ),
+    "Position and freshness": (
+        MetricDefinition(
+            "lapse_lag_records",
+            "gauge",
+            "Records of an input partition from the committed offset to the last stable one; 0 when all that can "
+            "be read "
+            "is committed as taken.",
+            ("topic", "partition"),
+        ),
+        MetricDefinition(
+            "lapse_lag_seconds",
+            "gauge",
+            "Age of the oldest record of an input partition that is not yet committed as taken, by record timestamp; 0 "
+            "when there is none.",
+            ("topic", "partition"),
+        ),
+        MetricDefinition(
+            "lapse_committed_offset",
+            "gauge",
+            "Offset committed for an input partition: of the first record not yet taken.",
+            ("topic", "partition"),
+        ),
+        MetricDefinition(
+            "lapse_end_offset",
+            "gauge",
+            "Last stable offset of an input partition, as of the latest fetch answer: the end of what may be read.",
+            ("topic", "partition"),
+        ),
+        MetricDefinition(
+            "lapse_stream_time_timestamp_seconds",
+            "gauge",
+            "Stream time of a partition, in seconds since the Unix epoch. Flat while its end offset moves means stuck.",
+            ("partition",),
+        ),
+        MetricDefinition(
+            "lapse_partition_ready",
+            "gauge",
+            "1 when the tables of a held partition are restored, 0 while they are not.",
+            ("partition",),
+        ),
+        MetricDefinition(
+            "lapse_event_age_seconds",
+            "histogram",
+            "Age of the oldest record of a step when the step was committed: now less its record timestamp.",
+            buckets=AGE,
+        ),
+    ),
+    "The worker": (
+        MetricDefinition(
+            "lapse_step_seconds",
+            "histogram",
+            "Duration of a step, from taking its records to the end of its transaction.",
+            buckets=WORK,
+        ),
+        MetricDefinition("lapse_step_records", "histogram", "Input records that a step took.", buckets=RECORDS),
+        MetricDefinition(
+            "lapse_commit_seconds",
+            "histogram",
+            "Duration of a step's transaction: sending what it writes, offsets included, until the broker has "
+            "ended it.",
+            buckets=WORK,
+        ),
+        MetricDefinition(
+            "lapse_event_loop_lag_seconds",
+            "histogram",
+            "How late the event loop woke a timer: time for which it was busy with something else.",
+            buckets=LOOP,
+        ),
+        MetricDefinition("lapse_assigned_partitions", "gauge", "Partitions that this worker holds."),
+        MetricDefinition(
+            "lapse_rebalances_total",
+            "counter",
+            "Rebalances of the consumer group that this worker saw, its first included.",
+        ),
+        MetricDefinition(
+            "lapse_rebalance_seconds",
+            "histogram",
+            "Time from giving the partitions up to getting the new assignment: no partition is worked on meanwhile.",
+            buckets=RESTORE,
+        ),
+        MetricDefinition(
+            "lapse_fencings_total",
+            "counter",
+            "Partitions whose producer was taken over by another one: after a freeze, or by a second worker with "
+            "the same "
+            "app_id.",
+        ),
+        MetricDefinition(
+            "lapse_broker_answer_timestamp_seconds",
+            "gauge",
+            "When a broker last answered a fetch or took a transaction, in seconds since the Unix epoch; 0 before.",
+        ),
+        MetricDefinition(
+            "lapse_restore_rows_total",
+            "counter",
+            "Table rows read back from the changelogs, counted while they come.",
+        ),
+        MetricDefinition(
+            "lapse_restore_seconds",
+            "histogram",
+            "Time to restore the tables of one partition.",
+            buckets=RESTORE,
+        ),
+        MetricDefinition(
+            "lapse_table_rows",
+            "gauge",
+            "Rows in a table, over the partitions this worker holds.",
+            ("table",),
+        ),
+        MetricDefinition(
+            "lapse_ruleset_info",
+            "gauge",
+            "1, with the digest of the triggers in use; the same digest stands in every command.",
+            ("ruleset",),
+        ),
+        MetricDefinition(
+            "lapse_build_info",
+            "gauge",
+            "1, with the versions of Lapse, Python, Faust and aiokafka.",
+            ("version", "python", "faust", "aiokafka"),
+        ),
+    ),
+}
+"""All metrics, in the sections in which the documentation shows them."""
+
+METRICS = tuple(row for rows in SECTIONS.values() for row in rows)

@@ -41,6 +41,10 @@ def backtest(
         Micros | None, typer.Option(parser=instant, metavar="TIME", show_default="the present", help="The clock.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A line that holds no record is an error.")] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Partitions that run at a time.", show_default="one for each processor"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Run triggers over captured records with the worker's own engine, and say what they would have done."""
@@ -62,6 +66,7 @@ def backtest(
             transitions=transitions,
             as_json=as_json,
             strict=strict,
+            jobs=jobs,
         ),
     )
 

@@ -39,6 +39,22 @@ class Abandonments:
         self._labels: list[tuple[str, str]] = []
         self._left: dict[str, int] = {}
 
+    def empty(self) -> Abandonments:
+        """Return a collector for another partition, to be given to `extend`."""
+        return Abandonments(self._reasons, self.false_window)
+
+    def extend(self, other: Abandonments) -> None:
+        """Append those of another partition, whose tickets are others."""
+        for name, count in other.lapses.items():
+            self.lapses[name] = self.lapses.get(name, 0) + count
+        for instant in (other.first, other.last):
+            if instant is not None:
+                self._span(instant)
+        self.sessions.extend(other.sessions)
+        self._at.extend(other._at)
+        self._away.extend(other._away)
+        self._labels.extend(other._labels)
+
     def add(self, step: Step) -> None:
         """Take in the transitions of one step."""
         for record in step.records:
@@ -47,8 +63,7 @@ class Abandonments:
 
     def _add(self, one: Transition) -> None:
         at = one.occurred_at
-        self.first = at if self.first is None else min(self.first, at)
-        self.last = at if self.last is None else max(self.last, at)
+        self._span(at)
         if one.before is None:
             self.sessions.append(at)
         if one.kind is Kind.LAPSED:
@@ -63,6 +78,10 @@ class Abandonments:
             left = self._left.pop(one.ticket_id, None)
             if left is not None:
                 self._away[left] = max(0, at - self._at[left])
+
+    def _span(self, at: Micros) -> None:
+        self.first = at if self.first is None else min(self.first, at)
+        self.last = at if self.last is None else max(self.last, at)
 
     def __len__(self) -> int:
         """Return how many there are."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import IO, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -14,8 +14,9 @@ from streams.core.model import MILLISECOND, Kind, Micros, Rejection, RoundOutcom
 from streams.core.partition import Partition, Step
 from streams.offline.abandonments import Abandonments
 from streams.offline.captures import Captures, Progress
-from streams.offline.comparison import Deeds, compared
-from streams.wire import encode
+from streams.offline.comparison import Comparison, Deeds, compared
+from streams.offline.outputs import Outputs
+from streams.offline.processes import InProcesses, can_fork
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import Code, decode
 from streams.wire.rows import MsgpackRows
@@ -57,24 +58,15 @@ class Report(msgspec.Struct):
                     self.triggers[trigger] = self.triggers.get(trigger, 0) + 1
         self.commands += len(step.commands)
 
-
-class Outputs:
-    """Where a backtest writes what it decides, one JSON object a line; None for nowhere."""
-
-    def __init__(self, app_id: str, commands: IO[bytes] | None = None, transitions: IO[bytes] | None = None) -> None:
-        """Write commands and transition records to these files."""
-        self._app_id = app_id
-        self._commands = commands
-        self._transitions = transitions
-
-    def write(self, step: Step) -> None:
-        """Write one step's commands and records, in the order in which they arose."""
-        if self._commands is not None:
-            for command in step.commands:
-                self._commands.write((encode.command(command, self._app_id).value or b"") + b"\n")
-        if self._transitions is not None:
-            for record in step.records:
-                self._transitions.write((encode.record(record).value or b"") + b"\n")
+    def merge(self, other: Report) -> None:
+        """Add what another partition did."""
+        for name in self.__struct_fields__:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if isinstance(mine, dict):
+                for key, count in theirs.items():
+                    mine[key] = mine.get(key, 0) + count
+            else:
+                setattr(self, name, mine + theirs)
 
 
 class Against:
@@ -87,6 +79,25 @@ class Against:
         self.comparison = compared(trigger_ids, new_trigger_ids, samples)
 
 
+class Found(msgspec.Struct):
+    """What is filled in, partition by partition."""
+
+    report: Report
+    abandonments: Abandonments | None = None
+    old_report: Report | None = None
+    comparison: Comparison | None = None
+
+    def add(self, other: Found) -> None:
+        """Add what the next partition gave."""
+        self.report.merge(other.report)
+        if self.abandonments is not None and other.abandonments is not None:
+            self.abandonments.extend(other.abandonments)
+        if self.old_report is not None and other.old_report is not None:
+            self.old_report.merge(other.old_report)
+        if self.comparison is not None and other.comparison is not None:
+            self.comparison.extend(other.comparison)
+
+
 def run_backtest(
     captures: Captures,
     engine: Engine,
@@ -97,57 +108,59 @@ def run_backtest(
     progress: Progress | None = None,
     abandonments: Abandonments | None = None,
     against: Against | None = None,
+    jobs: int = 1,
 ) -> Report:
     """Run every captured partition by itself, in merged order, and report what it did.
 
     `now` is the wall clock that `bad_timestamp` is judged by. Rounds that are due by the capture's last usable record
     run; later ones stay pending. `trigger_ids` are reported with 0 when they never fired. `abandonments` and `against`
-    are filled in.
+    are filled in. With more than one of `jobs`, partitions run in processes of their own; the result is the same.
     """
-    report = _empty_report(trigger_ids)
     last = captures.latest(
         lambda partition, topic, record: not isinstance(decode(topic, partition, record, now), Rejection)
     )
-    runs = 1 if against is None else 2
+    total = captures.records * (1 if against is None else 2)
+    whole = Found(
+        _empty_report(trigger_ids),
+        abandonments,
+        None if against is None else against.report,
+        None if against is None else against.comparison,
+    )
 
-    def run(number: int, engine: Engine, report: Report, takers: Sequence[Taker]) -> None:
-        def settle(partition: Partition, step: Step) -> None:
-            partition.commit(step)
-            report.add(step)
-            for take in takers:
-                take(step)
-            if progress is not None:
-                progress(done(), runs * captures.records)
-
-        partition = Partition(
-            engine,
-            number=number,
-            partition_count=None,
-            decode=decode,
-            rows=MsgpackRows(),
-            dead_letter_limit=None,
-            clock_grace=0,
-        )
-        _run_partition(captures, number, partition, now, settle)
-        if last is not None and (step := partition.drain_until(last * MILLISECOND)) is not None:
-            settle(partition, step)
-        report.pending += partition.pending_rounds
-
-    def done() -> int:
-        return report.records + (0 if against is None else against.report.records)
-
-    takers: list[Taker] = [outputs.write]
-    if abandonments is not None:
-        takers.append(abandonments.add)
-    for number in captures.partitions:
+    def run(number: int, outputs: Outputs, tell: Callable[[int], None]) -> Found:
+        found = Found(_empty_report(trigger_ids), None if abandonments is None else abandonments.empty())
+        takers: list[Taker] = [found.report.add, outputs.write, lambda _: tell(found.report.records)]
+        if found.abandonments is not None:
+            takers.append(found.abandonments.add)
         if against is None:
-            run(number, engine, report, takers)
-            continue
+            found.report.pending = _run_partition(captures, number, engine, takers, now=now, last=last)
+            return found
         new, old = Deeds(), Deeds()
-        run(number, engine, report, [*takers, new.add])
-        run(number, against.engine, against.report, [old.add])
-        against.comparison.add(old, new)
-    return report
+        report = found.old_report = _empty_report(list(against.report.triggers))
+        found.comparison = against.comparison.empty()
+        found.report.pending = _run_partition(captures, number, engine, [*takers, new.add], now=now, last=last)
+        done = found.report.records
+        old_takers: list[Taker] = [report.add, old.add, lambda _: tell(done + report.records)]
+        report.pending = _run_partition(captures, number, against.engine, old_takers, now=now, last=last)
+        found.comparison.add(old, new)
+        return found
+
+    def told(done: int) -> None:
+        if progress is not None:
+            progress(done, total)
+
+    if jobs > 1 and len(captures.partitions) > 1 and can_fork():
+        with outputs.apart() as parts:
+            processes = InProcesses(lambda number, tell: run(number, parts.of(number), tell), jobs, told)
+            for number, found in zip(captures.partitions, processes.over(captures.partitions), strict=True):
+                whole.add(found)
+                parts.take(number)
+    else:
+        finished = 0
+        for number in captures.partitions:
+            whole.add(run(number, outputs, lambda done, before=finished: told(before + done)))  # type: ignore[misc]
+            finished = whole.report.records + (0 if whole.old_report is None else whole.old_report.records)
+    return whole.report
 
 
 def _empty_report(trigger_ids: list[str]) -> Report:
@@ -155,8 +168,30 @@ def _empty_report(trigger_ids: list[str]) -> Report:
 
 
 def _run_partition(
-    captures: Captures, number: int, partition: Partition, now: Micros, settle: Callable[[Partition, Step], None]
-) -> None:
+    captures: Captures, number: int, engine: Engine, takers: Sequence[Taker], *, now: Micros, last: int | None
+) -> int:
+    """Run one partition, and what is due by `last` (milliseconds); return how many rounds are still pending."""
+    partition = Partition(
+        engine,
+        number=number,
+        partition_count=None,
+        decode=decode,
+        rows=MsgpackRows(),
+        dead_letter_limit=None,
+        clock_grace=0,
+    )
+    for step in _steps(captures, number, partition, now):
+        partition.commit(step)
+        for take in takers:
+            take(step)
+    if last is not None and (step_at_end := partition.drain_until(last * MILLISECOND)) is not None:
+        partition.commit(step_at_end)
+        for take in takers:
+            take(step_at_end)
+    return partition.pending_rounds
+
+
+def _steps(captures: Captures, number: int, partition: Partition, now: Micros) -> Iterator[Step]:
     inputs: dict[Topic, Iterator[CapturedRecord]] = {topic: captures.read(number, topic) for topic in Topic}
     ends: dict[Topic, m.Micros | None] = dict.fromkeys(Topic)
     while True:
@@ -169,6 +204,6 @@ def _run_partition(
                     ends[topic] = 0
         step = partition.step(now, ends, CHUNK)
         if step is not None:
-            settle(partition, step)
+            yield step
         elif all(end is not None for end in ends.values()) and not any(partition.queued(topic) for topic in Topic):
             return

@@ -21,14 +21,19 @@ from streams.config.triggers import load_triggers
 from streams.core.model import Micros
 from streams.core.triggers import Ruleset
 from streams.offline.abandonments import Abandonments
-from streams.offline.backtest import Against, Outputs, run_backtest
+from streams.offline.backtest import Against, run_backtest
 from streams.offline.captures import CaptureError, Captures
 from streams.offline.captures import Progress as OnProgress
+from streams.offline.outputs import Outputs
+from streams.offline.processes import ProcessDied, processors
 from streams.offline.told import Findings, as_object, as_text
 from streams.offline.waits import suggest_wait
 
 BROKEN_SHOWN = 10
 """Broken lines of a capture that are named; the rest are only counted."""
+
+WORTH_PROCESSES = 100_000
+"""Records from which starting processes takes less time than it saves."""
 
 
 class BacktestError(Exception):
@@ -56,6 +61,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     as_json: bool = False
     strict: bool = False
     """A broken line is an error."""
+    jobs: int | None = None
+    """Processes; None for as many as there are processors, one for a small capture."""
 
 
 def backtest(
@@ -108,6 +115,7 @@ def backtest(
                 progress=bar("running"),
                 abandonments=abandonments,
                 against=against,
+                jobs=_jobs(captures) if wanted.jobs is None else wanted.jobs,
             )
             findings = Findings(
                 report=report,
@@ -132,7 +140,13 @@ def backtest(
                 )
     except CaptureError as error:
         raise BacktestError(str(error), 2) from None
+    except ProcessDied as error:
+        raise BacktestError(str(error), 1) from None
     _print(findings, wanted)
+
+
+def _jobs(captures: Captures) -> int:
+    return 1 if captures.records < WORTH_PROCESSES else processors()
 
 
 def _usable(triggers: Path) -> Ruleset:

@@ -112,6 +112,31 @@ class Comparison(msgspec.Struct):
             for was, now in _pairs(before.commands, after.commands):
                 self._commanded(lapse, was, now)
 
+    def empty(self) -> Comparison:
+        """Return a comparison for another partition, to be given to `extend`."""
+        return Comparison(
+            self.samples, {name: TriggerChange(old=one.old, new=one.new) for name, one in self.triggers.items()}
+        )
+
+    def extend(self, other: Comparison) -> None:
+        """Append that of another partition."""
+        for name, theirs in other.triggers.items():
+            mine = self.triggers[name]
+            mine.newly += theirs.newly
+            mine.no_longer += theirs.no_longer
+            mine.same += theirs.same
+            mine.newly_samples = [*mine.newly_samples, *theirs.newly_samples][: self.samples]
+            mine.no_longer_samples = [*mine.no_longer_samples, *theirs.no_longer_samples][: self.samples]
+        for change in other.commands:
+            kind = (change.old is None, change.new is None)
+            if sum((one.old is None, one.new is None) == kind for one in self.commands) < self.samples:
+                self.commands.append(change)
+        self.same += other.same
+        self.changed += other.changed
+        self.added += other.added
+        self.removed += other.removed
+        self.tickets |= other.tickets
+
     def _fired(self, trigger: str, lapse: Lapsed, before: bool, after: bool) -> None:
         about = self.triggers[trigger]
         if before and after:

@@ -14,8 +14,9 @@ from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
 from streams.core.model import SECOND
 from streams.core.rounds import RoundPolicy
-from streams.offline.backtest import Outputs, run_backtest
+from streams.offline.backtest import run_backtest
 from streams.offline.captures import Captures
+from streams.offline.outputs import Outputs
 from tests.system.compare import compare_all
 from tests.system.oracle import SESSIONS, TICKETS, Record, expect, load_rules
 from tests.system.traffic import simulate

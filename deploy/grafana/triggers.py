@@ -1,0 +1,168 @@
+"""Triggers: what the rules do with those who left, and what becomes of the commands."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from deploy.grafana.panels import Part, dashboard, graph, number, ranking, row
+from deploy.grafana.queries import RATE, SHOWN, increase, quantile, ratio, series, total
+
+TRIGGER = 'trigger=~"$trigger"'
+OUTCOMES = (
+    "Rounds by outcome: commanded; no_op (fired, nothing would change); no_match; unjoined (no ticket came in time); "
+    "cancelled (the customer returned, or another episode began); closed; historic (before act_from); dry_run."
+)
+
+
+def make() -> Dashboard:
+    """Return the dashboard."""
+    return dashboard(
+        "lapse-triggers",
+        "Triggers",
+        "Rounds and how they end, what fires, and how soon the commands are carried out.",
+        since="now-24h",
+        variables=("lapse_triggers_fired_total.trigger",),
+        parts=(*_headline(), *_rounds(), *_commands()),
+    )
+
+
+def share(outcome: str, over: str = RATE) -> str:
+    """Return the share of rounds that ended so, among all that ended."""
+    part = increase("lapse_rounds_total", f'outcome="{outcome}"', over=over)
+    return ratio(part, increase("lapse_rounds_total", over=over))
+
+
+def fired(over: str = RATE) -> str:
+    """Return how often each trigger fired."""
+    return increase("lapse_triggers_fired_total", TRIGGER, by="trigger", over=over)
+
+
+def applied(over: str) -> str:
+    """Return commands that came back, of those written."""
+    return ratio(increase("lapse_commands_applied_total", over=over), increase("lapse_commands_total", over=over))
+
+
+def _headline() -> tuple[Part, ...]:
+    return (
+        row("In the time shown"),
+        number(
+            "Fired",
+            "Triggers that fired, dry runs included.",
+            "short",
+            {"fired": increase("lapse_triggers_fired_total", TRIGGER, over=SHOWN)},
+            decimals=0,
+        ),
+        number(
+            "Commands",
+            "Commands written: one for each round that fired and would change something.",
+            "short",
+            {"commands": increase("lapse_commands_total", over=SHOWN)},
+            decimals=0,
+        ),
+        number(
+            "Carried out",
+            "Commands whose id came back in a ticket update / commands written, both in the time shown.",
+            "percentunit",
+            {"applied": applied(SHOWN)},
+            limits=(0.9, 0.98),
+            low_is_bad=True,
+            decimals=1,
+        ),
+        number(
+            "Unjoined",
+            "Rounds that ended because no row of their ticket came within join_wait / all rounds.",
+            "percentunit",
+            {"unjoined": share("unjoined", SHOWN)},
+            limits=(0.01, 0.05),
+            decimals=1,
+        ),
+        number(
+            "Triggers that never fired",
+            "Triggers of the file that did not fire in the time shown; the ranking below names them.",
+            "short",
+            {"silent": f"count({fired(SHOWN)} == 0) or vector(0)"},
+        ),
+        number(
+            "Rounds waiting",
+            "Rounds that wait for their time or for their ticket, now.",
+            "short",
+            {"waiting": total(series("lapse_pending_rounds"))},
+        ),
+    )
+
+
+def _rounds() -> tuple[Part, ...]:
+    return (
+        row("What fires"),
+        graph(
+            "Rounds by outcome",
+            OUTCOMES,
+            "short",
+            {"{{outcome}}": increase("lapse_rounds_total", by="outcome")},
+            stacked=True,
+        ),
+        graph(
+            "Rounds that led to no command, as shares",
+            f"Of all rounds that ended. {OUTCOMES}",
+            "percentunit",
+            {
+                name: share(outcome)
+                for name, outcome in (
+                    ("no match", "no_match"),
+                    ("no-op", "no_op"),
+                    ("unjoined", "unjoined"),
+                    ("cancelled", "cancelled"),
+                    ("closed", "closed"),
+                )
+            },
+            at_most=1,
+        ),
+        graph(
+            "Fired, by trigger",
+            "How often each trigger fired, dry runs included.",
+            "short",
+            {"{{trigger}}": fired()},
+        ),
+        ranking(
+            "Fired in the time shown, by trigger",
+            "How often each trigger of the file fired in the time shown, most often first; those at 0 are silent.",
+            "short",
+            {"{{trigger}}": f"sort_desc({fired(SHOWN)})"},
+        ),
+    )
+
+
+def _commands() -> tuple[Part, ...]:
+    return (
+        row("What becomes of it"),
+        graph(
+            "Commands written and carried out",
+            "Carried out: the command's id came back in a ticket update. A gap that stays means that the consumer of "
+            "action-commands does not keep up, refuses them, or does not name them in its updates.",
+            "short",
+            {
+                "written": increase("lapse_commands_total"),
+                "carried out": increase("lapse_commands_applied_total"),
+            },
+            width=8,
+        ),
+        graph(
+            "From command to applied",
+            "From a command's issued_at to the occurred_at of the ticket update that carries its id; only those that "
+            "came back are in it.",
+            "s",
+            {f"{share:.0%} within": quantile(share, "lapse_command_apply_seconds") for share in (0.5, 0.9, 0.99)},
+            width=8,
+        ),
+        graph(
+            "Rounds waiting, and workers by ruleset",
+            "Rounds that wait for their time or their ticket; and how many workers run which triggers, by the digest "
+            "that every command carries. Two digests for long mean a rollout that got stuck.",
+            "short",
+            {
+                "rounds waiting": total(series("lapse_pending_rounds")),
+                "workers with {{ruleset}}": f"count by (ruleset) ({series('lapse_ruleset_info')})",
+            },
+            width=8,
+        ),
+    )

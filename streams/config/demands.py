@@ -6,12 +6,14 @@ closed, and a field of the ticket changes only by another trigger's action.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from streams.config.reference import STATE_FIELD, UPDATE_FIELD, condition_field
 from streams.core import normal
+from streams.core.conditions import number
 from streams.core.triggers import ORDERING, Condition, Operator
 
 Text: TypeAlias = str | None
@@ -76,7 +78,7 @@ def demand_now(condition: Condition) -> Demand:
         return Demand(values_of(condition))
     if operator is Operator.IS_NOT:
         return Demand(excluded=values_of(condition))
-    if operator is Operator.PRESENT:
+    if operator in (Operator.PRESENT, Operator.INCLUDES):
         return Demand(excluded=frozenset({None}))
     if operator is Operator.NOT_PRESENT:
         return Demand(frozenset({None}))
@@ -106,22 +108,28 @@ def demands_now(conditions: Iterable[Condition], given: Demands) -> dict[str, De
     return demands
 
 
-def clash(conditions: Iterable[Condition], *, status_is_written: bool) -> str | None:
+def clash(conditions: Iterable[Condition], *, may_be_closed: bool) -> str | None:
     """Return, in a sentence, why these conditions can't hold together in any round; None when they may.
 
-    `status_is_written`: whether another trigger may set the status, even to closed, earlier in the round.
+    `may_be_closed`: whether another trigger may close the ticket earlier in the round.
     """
     conditions = list(conditions)
     for name, demand in demands_now(conditions, {}).items():
         if demand.is_impossible:
             return f"the conditions on `{name}` exclude each other"
-        given = ANYTHING if name == "status" and status_is_written else IN_EVERY_ROUND.get(name, ANYTHING)
+        given = ANYTHING if name == "status" and may_be_closed else IN_EVERY_ROUND.get(name, ANYTHING)
         if (demand & given).is_impossible:
             return _ALWAYS[name]
     by_field: dict[str, list[Condition]] = {}
     for condition in conditions:
         by_field.setdefault(condition.field, []).append(condition)
-    return next((why for name, group in by_field.items() if (why := _clash_of_change(name, group)) is not None), None)
+    for name, group in by_field.items():
+        why = _clash_of_change(name, group)
+        if why is not None:
+            return why
+        if not condition_field(name).order and _clash_of_numbers(group):
+            return f"the conditions on `{name}` exclude each other"
+    return None
 
 
 _ALWAYS = {
@@ -133,31 +141,67 @@ _ALWAYS = {
 
 def _clash_of_change(name: str, conditions: list[Condition]) -> str | None:
     """Return why conditions on one field clash over what it was before, or over its words."""
-    before = _BEFORE_EVERY_LAPSE if name == STATE_FIELD else ANYTHING
-    includes: set[Text] = set()
-    not_includes: set[Text] = set()
     operators = {condition.operator for condition in conditions}
-    changed_to: frozenset[Text] | None = None
+    changes = bool(operators & CHANGED) or name == STATE_FIELD
+    now = demands_now(conditions, IN_EVERY_ROUND if name == STATE_FIELD else {}).get(name, ANYTHING)
+    before = _BEFORE_EVERY_LAPSE if name == STATE_FIELD else ANYTHING
+    not_includes: set[Text] = set()
     for condition in conditions:
+        values = values_of(condition)
         if condition.operator is Operator.VALUE_PREVIOUS:
-            before &= Demand(values_of(condition))
-        elif condition.operator is Operator.VALUE:
-            changed_to = values_of(condition)
+            before &= Demand(values)
+        elif condition.operator is Operator.NOT_VALUE_PREVIOUS and changes:
+            before &= Demand(excluded=values)
+        elif condition.operator is Operator.NOT_VALUE and changes:
+            if name == STATE_FIELD and "inactive" in values:
+                return _ALWAYS[STATE_FIELD]
+            now &= Demand(excluded=values)
         elif condition.operator is Operator.NOT_INCLUDES:
-            not_includes |= values_of(condition)
-        elif name == STATE_FIELD and condition.operator is Operator.NOT_VALUE and "inactive" in values_of(condition):
-            return _ALWAYS[STATE_FIELD]
+            not_includes |= values
     for condition in conditions:
-        if condition.operator is Operator.INCLUDES:
-            includes = set(values_of(condition))
-            if includes <= not_includes:
-                return f"the conditions on `{name}` exclude each other"
-    if before.is_impossible:
+        if condition.operator is Operator.INCLUDES and values_of(condition) <= not_includes:
+            return f"the conditions on `{name}` exclude each other"
+    if Operator.NOT_CHANGED in operators and changes:
+        return f"`{name}` would have to change and not to change"
+    if now.is_impossible or before.is_impossible:
         if name == STATE_FIELD:
             return f"before a lapse `{STATE_FIELD}` is never `inactive` or `ended`"
         return f"the conditions on `{name}` exclude each other"
-    if Operator.NOT_CHANGED in operators and (operators & CHANGED or name == STATE_FIELD):
-        return f"`{name}` would have to change and not to change"
-    if changed_to is not None and len(changed_to) == 1 and before.allowed == changed_to:
+    if changes and now.allowed is not None and len(now.allowed) == 1 and before.allowed == now.allowed:
         return f"`{name}` would have to change to the value that it has already"
     return None
+
+
+def _clash_of_numbers(conditions: list[Condition]) -> bool:
+    """Whether no number satisfies all ordering operators on one field, or none of the values that may stand there."""
+    bounds = [condition for condition in conditions if condition.operator in ORDERING]
+    if not bounds:
+        return False
+    lowest, highest = -math.inf, math.inf
+    for condition in bounds:
+        bound = condition.value
+        if condition.operator in (Operator.GREATER_THAN, Operator.GREATER_THAN_EQUAL):
+            lowest = max(lowest, bound)
+        else:
+            highest = min(highest, bound)
+    strictly = any(
+        condition.operator in (Operator.GREATER_THAN, Operator.LESS_THAN) and condition.value in (lowest, highest)
+        for condition in bounds
+    )
+    if lowest > highest or (lowest == highest and strictly):
+        return True
+    allowed = demands_now(conditions, {}).get(conditions[0].field, ANYTHING).allowed
+    return allowed is not None and not any(
+        (found := number(value)) is not None and all(_within(found, condition) for condition in bounds)
+        for value in allowed
+    )
+
+
+def _within(found: float, condition: Condition) -> bool:
+    if condition.operator is Operator.LESS_THAN:
+        return bool(found < condition.value)
+    if condition.operator is Operator.LESS_THAN_EQUAL:
+        return bool(found <= condition.value)
+    if condition.operator is Operator.GREATER_THAN:
+        return bool(found > condition.value)
+    return bool(found >= condition.value)

@@ -3,55 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
 
+from streams.config import durations
 from streams.config.demands import CHANGED, clash, values_of
-from streams.config.overlaps import Overlap, find_overlaps, written_fields
-from streams.config.problems import Findings, Place
-from streams.core.normal import SESSION_FIELDS
-from streams.core.triggers import Condition, Operator, Trigger
+from streams.config.overlaps import Overlap, find_overlaps, in_firing_order, later_rounds_cancelled
+from streams.config.problems import Findings, Place, listed
+from streams.config.useless import Useless, Why, find_useless
+from streams.config.wording import condition_text
+from streams.config.writers import Writers
+from streams.core.triggers import Condition, Cycle, Operator, Trigger
 
 MAX_OVERLAPS = 100
 """Overlaps listed one by one; a file with more has one habit, not a hundred slips."""
 
-
-Writers: TypeAlias = Mapping[tuple[int, str], set[str]]
-"""By wait and field, the ids of triggers that write it."""
+Places = Mapping[str, Place]
 
 
-def advise(triggers: Sequence[Trigger], places: Mapping[str, Place], file_place: Place, findings: Findings) -> None:
+def advise(triggers: Sequence[Trigger], cycle: Cycle, places: Places, file_place: Place, findings: Findings) -> None:
     """Add warnings to `findings`; `places` tells where each trigger stands, `file_place` where their list does."""
     if not any(trigger.active for trigger in triggers):
         findings.add(file_place, "no_active_trigger", "no trigger is active: nothing would ever be commanded")
-    writers = _writers(triggers)
-    for trigger in triggers:
+    in_order = in_firing_order(triggers)
+    writers = Writers(in_order, cycle)
+    possible: list[Trigger] = []
+    for trigger in in_order:
         why = _unreachable(trigger, writers)
         if why is not None:
-            findings.add(places[trigger.id], "unreachable", f"`{trigger.id[:60]}` can never fire: {why}")
+            findings.add(places[trigger.id], "unreachable", f"`{_id(trigger)}` can never fire: {why}")
+        elif trigger.active:
+            possible.append(trigger)
+            _advise_dependence(trigger, writers, places, findings)
     _advise_open(triggers, places, findings)
-    _advise_overlaps(triggers, places, file_place, findings)
+    _advise_waits(possible, places, findings)
+    useless = _find_useless(possible, cycle, file_place, findings)
+    told = _advise_overlaps(triggers, useless, places, file_place, findings)
+    for one in useless.values():
+        if one.why is not Why.SHADOWED or (one.by.id, one.trigger.id) not in told:
+            _advise_useless(one, places, findings)
 
 
-def _writers(triggers: Iterable[Trigger]) -> Writers:
-    """Return which triggers write a field in the rounds of a wait; a set of two says *several*, whoever they are."""
-    writers: dict[tuple[int, str], set[str]] = {}
-    for trigger in triggers:
-        for field in written_fields(trigger):
-            ids = writers.setdefault((trigger.wait, field), set())
-            if len(ids) < 2:
-                ids.add(trigger.id)
-    return writers
+# --- what can never fire, or only after another -----------------------------------------------------------------------
 
 
 def _unreachable(trigger: Trigger, writers: Writers) -> str | None:
     """Return why a trigger can never fire, None when it may."""
+    may_be_closed = writers.may_close(trigger)
 
     def why_not(conditions: Iterable[Condition]) -> str | None:
         for condition in conditions:
-            why = _never_changes(condition, trigger, writers)
-            if why is not None:
-                return why
-        return clash(conditions, status_is_written=_others_write(trigger, "status", writers))
+            if condition.operator in CHANGED and writers.needed_by(condition, trigger) == []:
+                return _never_changes(condition)
+        return clash(conditions, may_be_closed=may_be_closed)
 
     why = why_not(trigger.all)
     if why is not None or not trigger.any:
@@ -62,23 +64,48 @@ def _unreachable(trigger: Trigger, writers: Writers) -> str | None:
     return None
 
 
-def _never_changes(condition: Condition, trigger: Trigger, writers: Writers) -> str | None:
-    """Return why a ticket's field can't have changed: in a round only other triggers' actions change the ticket."""
-    if condition.operator not in CHANGED or condition.field in SESSION_FIELDS:
-        return None
-    if _others_write(trigger, condition.field, writers):
-        return None
+def _never_changes(condition: Condition) -> str:
+    what = "none writes it"
+    if condition.operator is Operator.VALUE:
+        what = f"none sets it to {' or '.join(f'`{value}`' for value in sorted(map(str, values_of(condition))))}"
     return (
         f"within a round `{condition.field}` changes only by an action of another trigger with the same `wait`, "
-        "and none writes it"
+        f"and {what}"
     )
 
 
-def _others_write(trigger: Trigger, field: str, writers: Writers) -> bool:
-    return bool(writers.get((trigger.wait, field), set()) - {trigger.id})
+def _advise_dependence(trigger: Trigger, writers: Writers, places: Places, findings: Findings) -> None:
+    """Warn of a trigger that no ticket matches before another trigger has fired."""
+    for condition in trigger.all:
+        needed = writers.needed_by(condition, trigger)
+        if needed:
+            findings.add(places[trigger.id], "depends_on_trigger", _dependence(trigger, [condition], needed, places))
+            return
+    by_condition = [writers.needed_by(condition, trigger) for condition in trigger.any]
+    if by_condition and all(needed is not None for needed in by_condition):
+        needed = [writer for writers_of_one in by_condition for writer in writers_of_one or ()]
+        message = _dependence(trigger, trigger.any, needed, places)
+        findings.add(places[trigger.id], "depends_on_trigger", message)
 
 
-def _advise_open(triggers: Iterable[Trigger], places: Mapping[str, Place], findings: Findings) -> None:
+def _dependence(trigger: Trigger, conditions: Sequence[Condition], needed: Sequence[Trigger], places: Places) -> str:
+    names = dict.fromkeys(_named(writer, places) for writer in needed)
+    also = " or another" if len(names) > 1 else ""
+    asked = " or ".join(f"`{condition_text(condition)}`" for condition in conditions)
+    which = f"{next(iter(names))}{also}"
+    now = ""
+    if conditions[0].operator is Operator.VALUE:
+        now = ", and `is` asks for the value that the ticket has"
+    return (
+        f"`{_id(trigger)}` can match only after {which} has fired in the same round: {asked} speaks of what triggers "
+        f"did to the ticket in this round, not of earlier updates{now}"
+    )
+
+
+# --- traps ------------------------------------------------------------------------------------------------------------
+
+
+def _advise_open(triggers: Iterable[Trigger], places: Places, findings: Findings) -> None:
     """Warn once of conditions that take Open for *not yet solved*."""
     found = [trigger for trigger in triggers if _wants_open_without_new(trigger)]
     if not found:
@@ -86,7 +113,7 @@ def _advise_open(triggers: Iterable[Trigger], places: Mapping[str, Place], findi
     first, others = found[0], len(found) - 1
     also = f"; so does {others} other" if others == 1 else f"; so do {others} others" if others else ""
     message = (
-        f"`{first.id[:60]}` asks for status `open`, which leaves out tickets that no agent has taken yet (`new`); "
+        f"`{_id(first)}` asks for status `open`, which leaves out tickets that no agent has taken yet (`new`); "
         f"to include them, write `value: [new, open]`{also}"
     )
     findings.add(places[first.id], "open_is_not_new", message)
@@ -100,28 +127,95 @@ def _wants_open_without_new(trigger: Trigger) -> bool:
     )
 
 
+def _advise_waits(triggers: Sequence[Trigger], places: Places, findings: Findings) -> None:
+    """Warn of triggers that end the session and so cancel others of the file, which wait longer."""
+    for trigger, later in later_rounds_cancelled(triggers):
+        shown = [f"{_named(one, places)[:-1]}, `wait: {durations.render(one.wait)}`)" for one in later[:3]]
+        more = f" and {len(later) - 3} more" if len(later) > 3 else ""
+        message = (
+            f"`{_id(trigger)}` ends the messaging session, which cancels the rounds that still wait: once it has "
+            f"fired, {', '.join(shown)}{more} will not be asked"
+        )
+        findings.add(places[trigger.id], "cancels_waits", message)
+
+
+# --- triggers in each other's way -------------------------------------------------------------------------------------
+
+
+def _find_useless(
+    possible: Sequence[Trigger], cycle: Cycle, file_place: Place, findings: Findings
+) -> dict[str, Useless]:
+    useless: dict[str, Useless] = {}
+    for one in find_useless(possible, cycle):
+        if one is None:
+            findings.add(
+                file_place, "not_all_compared", "there are too many triggers alike to look for all that are useless"
+            )
+        else:
+            useless[one.trigger.id] = one
+    return useless
+
+
+def _advise_useless(one: Useless, places: Places, findings: Findings) -> None:
+    trigger, by = f"`{_id(one.trigger)}`", _named(one.by, places)
+    code, message = {
+        Why.DUPLICATE: ("duplicate_trigger", f"{trigger} asks and does the same as {by}"),
+        Why.SHADOWED: (
+            "shadowed",
+            f"{trigger} never fires: wherever it could, {by} fires first and leaves `{one.field}` as {trigger} does "
+            "not match it",
+        ),
+        Why.REDUNDANT: (
+            "redundant",
+            f"{trigger} never changes anything: wherever it could fire, {by} has fired before it and done the same",
+        ),
+        Why.OVERWRITTEN: (
+            "overwritten",
+            f"{trigger} never has an effect: whenever it fires, {by} fires after it and writes all that it writes",
+        ),
+    }[one.why]
+    findings.add(places[one.trigger.id], code, message)
+
+
 def _advise_overlaps(
-    triggers: Sequence[Trigger], places: Mapping[str, Place], file_place: Place, findings: Findings
-) -> None:
-    listed = 0
+    triggers: Sequence[Trigger],
+    useless: Mapping[str, Useless],
+    places: Places,
+    file_place: Place,
+    findings: Findings,
+) -> set[tuple[str, str]]:
+    """Warn of overlaps; return the pairs that were told."""
+    told: set[tuple[str, str]] = set()
     for overlap in find_overlaps(triggers):
-        if overlap is None or listed >= MAX_OVERLAPS:
-            message = f"there are, or may be, more overlaps than the {listed} that are listed"
+        if overlap is None or len(told) >= MAX_OVERLAPS:
+            message = f"there are, or may be, more overlaps than the {len(told)} that are listed"
             findings.add(file_place, "unlisted_overlaps", message)
-            return
-        listed += 1
-        findings.add(places[overlap.later.id], "overlap", _overlap_message(overlap, places))
+            break
+        told.add((overlap.first.id, overlap.later.id))
+        shadow = useless.get(overlap.later.id)
+        never = shadow is not None and shadow.why is Why.SHADOWED and shadow.by is overlap.first
+        message = _overlap_message(overlap, places, never_fires=never)
+        findings.add(places[overlap.later.id], "overlap", message)
+    return told
 
 
-def _overlap_message(overlap: Overlap, places: Mapping[str, Place]) -> str:
+def _overlap_message(overlap: Overlap, places: Places, *, never_fires: bool) -> str:
     first, later = overlap.first, overlap.later
-    fields = ", ".join(f"`{field}`" for field in overlap.fields)
     outcome = (
-        f"`{later.id[:60]}` comes later and wins"
+        f"`{_id(later)}` comes later and wins"
         if overlap.later_still_matches
-        else f"`{first.id[:60]}` comes first, after which `{later.id[:60]}` no longer matches"
+        else f"`{_id(first)}` comes first, after which `{_id(later)}` no longer matches"
     )
     return (
-        f"one lapse can match both `{later.id[:60]}` and `{first.id[:60]}` (line {places[first.id].line}), "
-        f"which both write {fields}: {outcome}"
+        f"one lapse can match both `{_id(later)}` and {_named(first, places)}, "
+        f"which both write {listed(overlap.fields)}: {outcome}{': it never fires' if never_fires else ''}"
     )
+
+
+def _id(trigger: Trigger) -> str:
+    return trigger.id[:60]
+
+
+def _named(trigger: Trigger, places: Places) -> str:
+    off = "" if trigger.active else ", not active"
+    return f"`{_id(trigger)}` (line {places[trigger.id].line}{off})"

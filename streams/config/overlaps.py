@@ -33,10 +33,14 @@ def written_fields(trigger: Trigger) -> set[str]:
     return {TAGS if field in TAG_ACTIONS else field for field in fields}
 
 
+def in_firing_order(triggers: Sequence[Trigger]) -> list[Trigger]:
+    """Return triggers in the order in which a round asks them."""
+    return sorted(triggers, key=lambda trigger: (trigger.category_position, trigger.position))
+
+
 def find_overlaps(triggers: Sequence[Trigger]) -> Iterator[Overlap | None]:
     """Yield for each trigger the first earlier one that it overlaps with; None says that the search was cut short."""
-    order = sorted(range(len(triggers)), key=lambda at: (triggers[at].category_position, triggers[at].position, at))
-    candidates = [_Candidate(rank, triggers[at]) for rank, at in enumerate(order) if triggers[at].active]
+    candidates = [_Candidate(rank, trigger) for rank, trigger in enumerate(in_firing_order(triggers)) if trigger.active]
     groups: dict[tuple[int, str], list[_Candidate]] = {}
     for candidate in candidates:
         for field in candidate.writes:
@@ -59,6 +63,30 @@ def find_overlaps(triggers: Sequence[Trigger]) -> Iterator[Overlap | None]:
                 if fields and _compatible(first.demands, later.demands):
                     found.add(later.rank)
                     yield Overlap(first.trigger, later.trigger, fields, _matches_after(first, later))
+
+
+def later_rounds_cancelled(triggers: Sequence[Trigger]) -> Iterator[tuple[Trigger, list[Trigger]]]:
+    """Yield each trigger that ends the session, with those that wait longer and could match where it fired.
+
+    The end of a session cancels what waits (SPEC section 3), so these are not asked any more. `triggers` are active.
+    """
+    by_wait = sorted(triggers, key=lambda trigger: trigger.wait)
+    enders = [trigger for trigger in by_wait if any(action.field in PASSED_ON for action in trigger.actions)]
+    if not enders or enders[0].wait == by_wait[-1].wait:
+        return
+    candidates = [_Candidate(rank, trigger) for rank, trigger in enumerate(by_wait)]
+    budget = MAX_COMPARISONS
+    for ender in enders:
+        first = _Candidate(0, ender)
+        later: list[Trigger] = []
+        for candidate in reversed(candidates):
+            budget -= 1
+            if candidate.trigger.wait <= ender.wait or budget < 0:
+                break
+            if _compatible(first.demands, candidate.demands) and _matches_after(first, candidate):
+                later.append(candidate.trigger)
+        if later:
+            yield ender, later[::-1]
 
 
 class _Candidate:

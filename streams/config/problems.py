@@ -71,6 +71,13 @@ CODES: dict[str, Code] = {
     "symbolic_id": Code("warning", "`current_user` and the like where an id is compared or set"),
     "update_field": Code("warning", "a Zendesk condition on the update, which Lapse does not see"),
     "number_spelling": Code("warning", "a number whose spelling is lost, such as 1.10"),
+    "duplicate_trigger": Code("warning", "two triggers that ask and do the same"),
+    "shadowed": Code("warning", "a trigger that never fires, because an earlier one always leaves what it won't match"),
+    "redundant": Code("warning", "a trigger whose work an earlier one has always done already"),
+    "overwritten": Code("warning", "a trigger whose work a later one always does over"),
+    "depends_on_trigger": Code("warning", "a trigger that can match only after another one has fired in the round"),
+    "cancels_waits": Code("warning", "ending the session cancels triggers of the file that wait longer"),
+    "not_all_compared": Code("warning", "too many triggers alike to compare each with each"),
     "unlisted_overlaps": Code("warning", "there are more overlaps than are listed"),
 }
 """Every code that a problem can carry."""

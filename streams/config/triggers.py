@@ -111,7 +111,7 @@ class _Reader:
                 triggers.append(trigger)
         tests = read_tests(members.get("tests"), self._shape, set(places))
         if "triggers" in members:
-            advise(triggers, places, members.place_of("triggers"), self._findings)
+            advise(triggers, cycle, places, members.place_of("triggers"), self._findings)
         problems = self._findings.sorted()
         ruleset = None
         if all(problem.severity == "warning" for problem in problems):

@@ -23,8 +23,8 @@ def rule(name: str, conditions: str, actions: str = "{field: type, value: task}"
     return f"  - {{id: {name}, {more} conditions: {{all: [{conditions}]}}, actions: [{actions}]}}\n"
 
 
-def advice(*rules: str) -> list[str]:
-    file = parse_triggers("triggers:\n" + "".join(rules))
+def advice(*rules: str, cycle: str = "restart") -> list[str]:
+    file = parse_triggers("triggers:\n" + "".join(rules) + f"cycle: {cycle}\n")
     assert file.errors == []
     assert file.ruleset is not None
     return [f"{problem.line} {problem.code}" for problem in file.warnings]
@@ -62,6 +62,17 @@ def test_a_file_without_an_active_trigger_does_nothing():
         "{field: priority, operator: changed}",
         "{field: priority, operator: changed_to, value: low}",
         "{field: custom_fields_1, operator: changed_from, value: x}",
+        "{field: reopens, operator: less_than, value: 5}, {field: reopens, operator: greater_than, value: 9}",
+        "{field: reopens, operator: less_than, value: 5}, {field: reopens, operator: greater_than_equal, value: 5}",
+        "{field: reopens, operator: less_than, value: 5}, {field: reopens, value: [5, 7]}",
+        "{field: custom_fields_1, operator: less_than, value: 5}, {field: custom_fields_1, operator: not_present}",
+        "{field: tags, operator: includes, value: a}, {field: tags, operator: not_present}",
+        "{field: messaging_session_inactive_reason, operator: changed_to, value: a}, "
+        "{field: messaging_session_inactive_reason, operator: not_changed_to, value: [a, b]}",
+        "{field: messaging_session_channel, operator: changed_from, value: web}, "
+        "{field: messaging_session_channel, operator: not_changed_from, value: web}",
+        "{field: messaging_session_channel, operator: changed_from, value: web}, "
+        "{field: messaging_session_channel, operator: changed}, {field: messaging_session_channel, value: web}",
     ],
 )
 def test_conditions_that_never_hold_together_are_pointed_out(conditions):
@@ -78,7 +89,16 @@ def test_conditions_that_never_hold_together_are_pointed_out(conditions):
         "{field: messaging_session_inactive_reason, operator: changed}",
         "{field: priority, operator: not_changed}",
         "{field: tags, operator: includes, value: a c}, {field: tags, operator: not_includes, value: a b}",
-        "{field: reopens, operator: less_than, value: 5}, {field: reopens, operator: greater_than, value: 9}",
+        "{field: reopens, operator: less_than, value: 9}, {field: reopens, operator: greater_than, value: 5}",
+        "{field: replies, operator: less_than_equal, value: 5}, "
+        "{field: replies, operator: greater_than_equal, value: 5}",
+        "{field: reopens, operator: less_than, value: 5}, {field: reopens, value: [4, 7]}",
+        "{field: reopens, operator: less_than, value: 5}, {field: replies, operator: greater_than, value: 9}",
+        "{field: tags, operator: not_includes, value: a}, {field: tags, operator: not_present}",
+        "{field: messaging_session_inactive_reason, operator: changed_to, value: [a, c]}, "
+        "{field: messaging_session_inactive_reason, operator: not_changed_to, value: [a, b]}",
+        "{field: messaging_session_channel, operator: not_changed_from, value: web}, "
+        "{field: messaging_session_channel, value: web}",
     ],
 )
 def test_conditions_that_may_hold_are_left_alone(conditions):
@@ -94,21 +114,60 @@ def test_any_conditions_are_unreachable_only_together():
     assert may.problems == []
 
 
-def test_a_field_of_the_ticket_may_change_by_another_trigger_of_the_round():
+def test_a_field_of_the_ticket_changes_only_by_another_trigger_of_the_round():
     sets_low = rule("a", LEFT, "{field: priority, value: low}")
-    assert advice(sets_low, rule("b", "{field: priority, operator: changed}")) == []
+    assert advice(sets_low, rule("b", "{field: priority, operator: changed}")) == ["3 depends_on_trigger"]
     assert advice(sets_low, rule("b", "{field: priority, operator: changed}", more="wait: 5s,")) == ["3 unreachable"]
 
 
-def test_a_trigger_below_one_that_closes_may_see_closed():
-    assert advice(rule("a", LEFT, "{field: status, value: closed}"), rule("b", "{field: status, value: closed}")) == []
+def test_a_field_changes_only_to_what_a_trigger_sets():
+    sets_low = rule("a", LEFT, "{field: priority, value: low}")
+    to_low, to_high = (rule("b", f"{{field: priority, operator: changed_to, value: {to}}}") for to in ("low", "high"))
+    assert advice(sets_low, to_low) == ["3 depends_on_trigger"]
+    assert advice(sets_low, to_high) == ["3 unreachable"]
+    assert "none sets it to `high`" in messages(sets_low, to_high)
+    either = rule("b", "{field: priority, operator: changed_to, value: [high, low]}")
+    assert advice(sets_low, either) == ["3 depends_on_trigger"]
 
 
-def test_open_without_new_is_pointed_out_once():
-    is_open = rule("a", "{field: status, value: open}"), rule("b", f"{LEFT}, {{field: status, value: Open}}")
-    assert advice(*is_open) == ["2 open_is_not_new"]
-    assert "`value: [new, open]`; so does 1 other" in messages(*is_open)
-    assert advice(rule("a", "{field: status, value: [new, open]}")) == []
+def test_in_a_single_pass_only_earlier_triggers_count():
+    asks, sets = rule("a", "{field: priority, operator: changed}"), rule("b", LEFT, "{field: priority, value: low}")
+    assert advice(asks, sets) == ["2 depends_on_trigger"]
+    assert advice(asks, sets, cycle="single_pass") == ["2 unreachable"]
+    assert advice(sets, asks, cycle="single_pass") == ["3 depends_on_trigger"]
+
+
+def test_only_a_trigger_that_closes_lets_another_see_closed():
+    is_closed = rule("b", "{field: status, value: closed}")
+    assert advice(rule("a", LEFT, "{field: status, value: closed}"), is_closed) == ["3 depends_on_trigger"]
+    assert advice(rule("a", LEFT, "{field: status, value: solved}"), is_closed) == ["3 unreachable"]
+    solved_or_closed = rule("b", "{field: status, value: [solved, closed]}")
+    assert advice(rule("a", LEFT, "{field: status, value: closed}"), solved_or_closed) == []
+
+
+def test_a_dependence_is_told_with_the_trigger_that_it_is_on():
+    sets, asks = rule("a", LEFT, "{field: priority, value: low}"), "{field: priority, operator: changed_to, value: low}"
+    said = messages(sets, rule("b", asks))
+    assert said.startswith(
+        "`b` can match only after `a` (line 2) has fired in the same round: `priority changed_to low`"
+    )
+    off = rule("a", LEFT, "{field: priority, value: low}", "active: false,")
+    assert "only after `a` (line 2, not active) has fired" in messages(off, rule("b", asks))
+    other = rule("c", f"{LEFT}, {{field: status, value: new}}", "{field: priority, value: low}")
+    assert "only after `a` (line 2) or another has fired" in messages(sets, other, rule("b", asks))
+
+
+def test_no_dependence_is_told_where_a_ticket_may_match_by_itself():
+    sets = rule("a", LEFT, "{field: priority, value: low}")
+    any_of = "  - {{id: b, conditions: {{any: [{}, {}]}}, actions: [{{field: type, value: task}}]}}\n"
+    changed, is_low = "{field: priority, operator: changed}", "{field: priority, value: low}"
+    assert advice(sets, any_of.format(changed, is_low)) == []
+    assert advice(sets, any_of.format(changed, changed.replace("changed", "changed_to, value: low"))) == [
+        "3 depends_on_trigger"
+    ]
+    assert advice(sets, rule("b", is_low)) == []
+    assert advice(sets, rule("b", "{field: priority, operator: not_changed_to, value: low}")) == []
+    assert advice(sets, rule("b", changed, more="active: false,")) == []
 
 
 @pytest.mark.parametrize(
@@ -187,7 +246,7 @@ def test_an_overlap_is_found_among_triggers_told_apart_by_their_groups():
     of_all = rule("all", LEFT, LOW)
     assert advice(*of_group) == []
     assert advice(of_all, *of_group) == [f"{line} overlap" for line in range(3, 8)]
-    assert advice(*of_group, of_all) == ["7 overlap"]
+    assert advice(*of_group, of_all) == [*(f"{line} overwritten" for line in range(2, 7)), "7 overlap"]
     some = rule("some", "{field: group_id, value: [1, 3]}", LOW)
     assert advice(some, *of_group) == ["4 overlap", "6 overlap"]
 
@@ -258,16 +317,16 @@ LAPSES = st.builds(
 )
 
 
-@given(BODIES, ROWS, LAPSES)
-def test_what_is_called_unreachable_never_fires(bodies, row, lapse):
+@given(BODIES, st.sampled_from(["restart", "single_pass"]), ROWS, LAPSES)
+def test_what_is_called_unreachable_never_fires(bodies, cycle, row, lapse):
     triggers = tuple(
         Trigger(id=str(at), title="", position=at, actions=tuple(actions), all=tuple(every), any=tuple(some))
         for at, (every, some, actions) in enumerate(bodies, 1)
     )
     findings = Findings("f")
-    advise(triggers, {trigger.id: At(int(trigger.id), 1) for trigger in triggers}, At(99, 1), findings)
+    advise(triggers, cycle, {trigger.id: At(int(trigger.id), 1) for trigger in triggers}, At(99, 1), findings)
     unreachable = {str(problem.line) for problem in findings.sorted() if problem.code == "unreachable"}
-    fired, _ = Rules(Ruleset(triggers)).fire(0, lapse, row)
+    fired, _ = Rules(Ruleset(triggers, cycle)).fire(0, lapse, row)
     assert unreachable & {trigger.id for trigger in fired} == set()
 
 

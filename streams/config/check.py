@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from streams.config.annotations import Form, github, sarif
+from streams.config.inline_tests import TestRun
 from streams.config.problems import Problem
 from streams.config.triggers import TriggerFile, load_triggers
 
-RunTests: TypeAlias = Callable[[TriggerFile], Iterable[Problem]]
-"""Runs the tests of a file that has no errors; a `failed_test` for each that fails."""
+RunTests: TypeAlias = Callable[[TriggerFile], Iterable[TestRun]]
+"""Runs the tests of a file that has no errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,9 @@ def check_files(paths: Iterable[Path | str], run_tests: RunTests | None = None) 
         files.append(file)
         problems.extend(file.problems)
         if run_tests is not None and file.ruleset is not None and file.tests:
-            problems.extend(run_tests(file))
-            tests_run += len(file.tests)
+            runs = list(run_tests(file))
+            problems.extend(run.problem for run in runs if run.problem is not None)
+            tests_run += len(runs)
     return CheckReport(tuple(files), tuple(problems), tests_run)
 
 

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from streams.config.problems import did_you_mean, listed
+from streams.config.problems import Problem, did_you_mean, listed
 from streams.config.reference import action_field
 from streams.config.shape import Shape
 from streams.config.yaml_nodes import MapNode, Node, ScalarNode, kind, plain
 from streams.core.model import Micros, RoundOutcome
+from streams.core.trace import RoundTrace
 
 _TEST_KEYS = ("name", "given", "when", "after", "expect")
-_GIVEN_KEYS = ("ticket", "session")
+_GIVEN_KEYS = ("ticket", "session", "active")
 _WHEN_KEYS = ("session",)
 _EXPECT_KEYS = ("fired", "actions", "outcome")
 SESSION_KEYS = ("state", "reason", "channel", "session_id", "event_id", "occurred_at", "sequence", "ticket_id")
@@ -46,6 +47,21 @@ class InlineTest:
     """Members of the session event, as in a record; has a `state`."""
     after: Micros
     expect: Expectation
+    active: tuple[str, ...] | None = None
+    """Ids of the triggers that are on in this test, to try out what is off in the file; None: as in the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestRun:
+    """What came of one test."""
+
+    __test__ = False  # pytest takes the name for a test's
+
+    test: InlineTest
+    problem: Problem | None
+    """None when it passed."""
+    trace: RoundTrace | None
+    """What its round's triggers saw; None when none was asked."""
 
 
 class InlineTestReader:
@@ -67,21 +83,21 @@ class InlineTestReader:
                 self._findings.add(node, "missing_key", f"this test lacks `{key}`")
         name_node, when_node, expect_node = members.get("name"), members.get("when"), members.get("expect")
         name = None if name_node is None else self._shape.text(name_node, "`name`")
-        ticket, session = self._given(members.get("given"))
+        ticket, session, active = self._given(members.get("given"))
         when = None if when_node is None else self._when(when_node)
         after_node = members.get("after")
         after = 0 if after_node is None else self._shape.duration(after_node, "`after`")
         expect = None if expect_node is None else self._expect(expect_node)
         if name is None or when is None or after is None or expect is None:
             return None
-        return InlineTest(name, node.line, node.column, ticket, session, when, after, expect)
+        return InlineTest(name, node.line, node.column, ticket, session, when, after, expect, active)
 
-    def _given(self, node: Node | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    def _given(self, node: Node | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None, tuple[str, ...] | None]:
         if node is None or _is_nothing(node):
-            return None, None
+            return None, None, None
         members = self._shape.members(node, _GIVEN_KEYS, "`given`")
         if members is None:
-            return None, None
+            return None, None, None
         ticket_node, session_node = members.get("ticket"), members.get("session")
         ticket = None
         if ticket_node is not None and not _is_nothing(ticket_node):
@@ -91,7 +107,9 @@ class InlineTestReader:
                 message = f"`ticket` is a mapping with members such as `status`, and this is {kind(ticket_node)}"
                 self._findings.add(ticket_node, "wrong_type", message)
         session = None if session_node is None or _is_nothing(session_node) else self._session(session_node)
-        return ticket, session
+        active_node = members.get("active")
+        active = None if active_node is None or _is_nothing(active_node) else self._ids(active_node, "`active`")
+        return ticket, session, active
 
     def _when(self, node: Node) -> dict[str, Any] | None:
         members = self._shape.members(node, _WHEN_KEYS, "`when`")
@@ -132,22 +150,23 @@ class InlineTestReader:
                 message = f"`expect` says nothing; give at least one of {listed(_EXPECT_KEYS)}"
                 self._findings.add(node, "empty_value", message)
             return None
-        fired = None if fired_node is None else self._fired(fired_node)
+        fired = None if fired_node is None else self._ids(fired_node, "`fired`")
         actions = None if actions_node is None else self._actions(actions_node)
         outcome = None if outcome_node is None else self._outcome(outcome_node)
         return Expectation(fired, actions, outcome)
 
-    def _fired(self, node: Node) -> tuple[str, ...]:
-        fired = []
-        for item in self._shape.items(node, "`fired`") or ():
+    def _ids(self, node: Node, what: str) -> tuple[str, ...]:
+        """Return ids of triggers that the file has."""
+        ids = []
+        for item in self._shape.items(node, what) or ():
             trigger_id = self._shape.text(item, "a trigger's id")
             if trigger_id is None:
                 continue
             if trigger_id not in self._trigger_ids:
                 advice = did_you_mean(trigger_id, self._trigger_ids)
                 self._findings.add(item, "unknown_trigger", f"the file has no trigger `{trigger_id[:60]}`{advice}")
-            fired.append(trigger_id)
-        return tuple(fired)
+            ids.append(trigger_id)
+        return tuple(ids)
 
     def _actions(self, node: Node) -> tuple[Mapping[str, Any], ...]:
         actions: list[Mapping[str, Any]] = []

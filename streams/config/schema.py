@@ -275,6 +275,11 @@ def _test() -> Schema:
                 "properties": {
                     "ticket": {"type": ["object", "null"], "description": "Members of the ticket, as in its records."},
                     "session": {"anyOf": [{"$ref": "#/$defs/session"}, {"type": "null"}]},
+                    "active": {
+                        "type": ["array", "null"],
+                        "items": text,
+                        "description": "Ids of the triggers that are on in this test; as in the file when not given.",
+                    },
                 },
             },
             "when": {

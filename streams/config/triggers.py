@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from streams.config.actions import ActionReader
 from streams.config.conditions import ConditionReader
@@ -38,6 +38,10 @@ _TRIGGER_HINTS = {
 _EXPORT_KEYS = frozenset({"count", "next_page", "previous_page", "meta", "links"})
 
 
+ConditionPlaces: TypeAlias = tuple[tuple[At, ...], tuple[At, ...]]
+"""Where the `all` and the `any` conditions of a trigger stand."""
+
+
 @dataclass(frozen=True, slots=True)
 class TriggerFile:
     """What a trigger file says, and what is wrong with it."""
@@ -50,6 +54,8 @@ class TriggerFile:
     tests: list[InlineTest] = field(default_factory=list)
     places: dict[str, At] = field(default_factory=dict)
     """Where each trigger begins, by its id."""
+    condition_places: dict[str, ConditionPlaces] = field(default_factory=dict)
+    """Where its conditions stand, by the trigger's id, in the order of `Trigger.all` and `Trigger.any`."""
 
     @property
     def errors(self) -> list[Problem]:
@@ -94,6 +100,7 @@ class _Reader:
         self._shape = Shape(findings)
         self._conditions = ConditionReader(self._shape)
         self._actions = ActionReader(self._shape)
+        self._condition_places: dict[str, ConditionPlaces] = {}
 
     def read(self, root: Node) -> TriggerFile:
         file = self._findings.file
@@ -116,7 +123,7 @@ class _Reader:
         ruleset = None
         if all(problem.severity == "warning" for problem in problems):
             ruleset = Ruleset(tuple(triggers), cycle, ruleset_digest(triggers, cycle))
-        return TriggerFile(file, ruleset, problems, tests, places)
+        return TriggerFile(file, ruleset, problems, tests, places, self._condition_places)
 
     def _cycle(self, node: Node | None) -> Cycle:
         if node is None:
@@ -211,7 +218,19 @@ class _Reader:
         some = self._shape.items(sides.get("any"), "`any`")
         if every == [] and some == [] and not sides.has_unknown:
             self._no_condition(members.place_of("conditions"), trigger_id)
-        return _kept(self._conditions.read, every), _kept(self._conditions.read, some)
+        (all_of, all_places), (any_of, any_places) = self._side(every), self._side(some)
+        if trigger_id is not None:
+            self._condition_places[trigger_id] = all_places, any_places
+        return all_of, any_of
+
+    def _side(self, nodes: list[Node] | None) -> tuple[tuple[Condition, ...], tuple[At, ...]]:
+        """Return the conditions of a list that could be read, and where they stand."""
+        found = [
+            (condition, At(node.line, node.column))
+            for node in nodes or ()
+            if (condition := self._conditions.read(node))
+        ]
+        return tuple(condition for condition, _ in found), tuple(place for _, place in found)
 
     def _no_condition(self, place: Place, trigger_id: str | None) -> None:
         message = f"{_whose(trigger_id)} has no condition and would fire on every lapse; say when it may"

@@ -9,6 +9,7 @@ import msgspec
 from streams.config.reference import OPERATORS
 from streams.core.triggers import WITHOUT_VALUE, Condition
 
+NO_VALUE = "no value"
 MAX_LENGTH = 80
 
 
@@ -38,5 +39,5 @@ def value_text(value: Any) -> str:
     ('no value', 'open', '["a","b"]', 'true', 'no value')
     """
     if value is None or value in ([], ""):
-        return "no value"
+        return NO_VALUE
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

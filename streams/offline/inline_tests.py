@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from streams.config.engine import make_engine
-from streams.config.inline_tests import Expectation, InlineTest
+from streams.config.inline_tests import InlineTest, TestRun
+from streams.config.mismatch import Found, mismatch
 from streams.config.problems import Problem
-from streams.config.reference import ACTION_FIELD_ALIASES
 from streams.config.settings import Settings
 from streams.config.triggers import TriggerFile
-from streams.core import normal
-from streams.core.actions import is_passed_on
 from streams.core.engine import Engine
-from streams.core.model import MILLISECOND, SECOND, Command, Evaluation, Micros, Topic
+from streams.core.model import MILLISECOND, SECOND, Evaluation, Micros, Topic
 from streams.core.partition import Partition, Step
-from streams.core.triggers import TAG_ACTIONS
+from streams.core.trace import trace_round
+from streams.core.triggers import Ruleset, Trigger
+from streams.offline.explain import ASKED
 from streams.wire import instants
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode
@@ -30,24 +30,31 @@ _NOW: Micros = GIVEN_AT + 10 * 366 * 86_400 * SECOND
 _EVENT_ID = "when"
 
 
-class Found(msgspec.Struct, frozen=True):
-    """What became of the round that a test speaks of; None for all when there was no such round."""
-
-    evaluation: Evaluation | None
-    command: Command | None
-    trouble: str | None = None
-    """Why a record of the test could not be used."""
-
-
-def run_tests(file: TriggerFile) -> Iterator[Problem]:
-    """Run all tests of a file without errors, with default settings; yield a `failed_test` for each that fails."""
+def run_tests(file: TriggerFile) -> Iterator[TestRun]:
+    """Run all tests of a file without errors, with default settings: a `failed_test` for each that fails."""
     if file.ruleset is None:
         return
-    engine = make_engine(file.ruleset, Settings())
+    engines: dict[tuple[str, ...] | None, tuple[Engine, list[Trigger]]] = {}
     for test in file.tests:
-        if reasons := list(_differences(test.expect, _run(test, engine), test, engine)):
-            message = f"`{test.name}`: {'; '.join(reasons)}"
-            yield Problem(file.file, test.line, test.column, "failed_test", message)
+        if test.active not in engines:
+            ruleset = _switched(file.ruleset, test.active)
+            active = [trigger for trigger in ruleset.triggers if trigger.active]
+            engines[test.active] = make_engine(ruleset, Settings()), active
+        engine, active = engines[test.active]
+        found = _run(test, engine)
+        problem = None
+        if reasons := mismatch(test, found, file, active):
+            message = f"`{test.name}`: {reasons[0]}"
+            problem = Problem(file.file, test.line, test.column, "failed_test", message, reasons[1:])
+        yield TestRun(test, problem, found.trace)
+
+
+def _switched(ruleset: Ruleset, active: tuple[str, ...] | None) -> Ruleset:
+    """Return the rules with only these triggers on; as they are when a test does not say."""
+    if active is None:
+        return ruleset
+    triggers = tuple(msgspec.structs.replace(trigger, active=trigger.id in active) for trigger in ruleset.triggers)
+    return msgspec.structs.replace(ruleset, triggers=triggers)
 
 
 def _run(test: InlineTest, engine: Engine) -> Found:
@@ -70,12 +77,17 @@ def _run(test: InlineTest, engine: Engine) -> Found:
     steps += _settled(partition, partition.drain_until(end))
     letters = [letter for step in steps for letter in step.dead_letters]
     if letters:
-        return Found(None, None, f"{letters[0].rejection.path}: {letters[0].rejection.message}")
+        return Found(None, None, trouble=f"{letters[0].rejection.path}: {letters[0].rejection.message}")
     evaluations = (record for step in steps for record in step.records if isinstance(record, Evaluation))
     event_id = str(test.when.get("event_id") or _EVENT_ID)
     ended = next((e for e in evaluations if e.event_id == event_id and e.wait == test.after), None)
+    if ended is None:
+        return Found(None, None)
     commands = {command.command_id: command for step in steps for command in step.commands}
-    return Found(ended, commands.get(ended.command_id or "") if ended is not None else None)
+    trace = None
+    if ended.outcome in ASKED and ended.lapse is not None and ended.ticket is not None:
+        trace = trace_round(engine.rules, ended.wait, ended.lapse, ended.ticket.fields or {})
+    return Found(ended, commands.get(ended.command_id or ""), trace)
 
 
 def _records(test: InlineTest) -> Iterator[tuple[Topic, Mapping[str, Any], Micros]]:
@@ -97,50 +109,3 @@ def _settled(partition: Partition, step: Step | None) -> list[Step]:
         return []
     partition.commit(step)
     return [step]
-
-
-# --- what was expected -----------------------------------------------------------------------------------------------
-
-
-def _differences(expect: Expectation, found: Found, test: InlineTest, engine: Engine) -> Iterator[str]:
-    if found.trouble is not None:
-        yield f"its records can't be used: {found.trouble}"
-        return
-    ended = found.evaluation
-    fired = () if ended is None else ended.triggers
-    actions = () if found.command is None else found.command.actions
-    if expect.outcome is not None and (ended is None or ended.outcome != expect.outcome):
-        happened = _no_round(test, engine) if ended is None else f"the outcome is {ended.outcome}"
-        yield f"{happened}, expected {expect.outcome}"
-    if expect.fired is not None and fired != expect.fired:
-        yield f"fired: {_listed(fired)}, expected {_listed(expect.fired)}"
-    if expect.actions is not None:
-        happened_actions = [_comparable(action.field, action.value) for action in actions]
-        expected_actions = [_comparable(str(action["field"]), action.get("value")) for action in expect.actions]
-        if happened_actions != expected_actions:
-            yield f"actions: {_shown(happened_actions)}, expected {_shown(expected_actions)}"
-
-
-def _no_round(test: InlineTest, engine: Engine) -> str:
-    if test.after not in engine.rules.waits:
-        return f"no active trigger waits {test.after / SECOND:g} s, so there is no round then"
-    return "the event is no lapse, so there is no round"
-
-
-def _comparable(field: str, value: Any) -> tuple[str, Any]:
-    """Return an action as it can be compared, however it was written."""
-    field = ACTION_FIELD_ALIASES.get(field, field)
-    if field in TAG_ACTIONS:
-        return field, sorted(normal.words(value))
-    if is_passed_on(field):
-        return field, value
-    value = normal.field_value(field, value)
-    return field, value if value is None or isinstance(value, list) else normal.text(value)
-
-
-def _listed(ids: Sequence[str]) -> str:
-    return ", ".join(ids) or "none"
-
-
-def _shown(actions: Iterable[tuple[str, Any]]) -> str:
-    return ", ".join(f"{field}={msgspec.json.encode(value).decode()}" for field, value in actions) or "none"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from streams.config.check import check_files
+from streams.config.inline_tests import TestRun
 from streams.config.problems import Problem
 from streams.config.triggers import TriggerFile
 
@@ -32,8 +33,15 @@ def file(tmp_path: Path):
     return write
 
 
-def fails(file: TriggerFile) -> list[Problem]:
-    return [Problem(file.file, test.line, test.column, "failed_test", f"`{test.name}` fails") for test in file.tests]
+def fails(file: TriggerFile) -> list[TestRun]:
+    return [
+        TestRun(test, Problem(file.file, test.line, test.column, "failed_test", f"`{test.name}` fails", ("why",)), None)
+        for test in file.tests
+    ]
+
+
+def passes(file: TriggerFile) -> list[TestRun]:
+    return [TestRun(test, None, None) for test in file.tests]
 
 
 @pytest.mark.parametrize(("text", "code", "strict_code"), [(SOUND, 0, 0), (DOUBTFUL, 0, 1), (BROKEN, 1, 1), ("", 1, 1)])
@@ -57,12 +65,18 @@ def test_tests_are_run_when_nothing_else_is_wrong(file):
     assert [problem.code for problem in report.problems] == ["unknown_value", "failed_test", "unknown_key"]
     assert report.tests_run == 1
     assert check_files([file("c.yaml", SOUND)], run_tests=fails).exit_code() == 1
-    assert check_files([file("c.yaml", SOUND)], run_tests=lambda file: []).exit_code() == 0
+    assert check_files([file("c.yaml", SOUND)], run_tests=passes).exit_code() == 0
+
+
+def test_what_explains_a_failed_test_stands_below_it(file):
+    report = check_files([file("a.yaml", SOUND)], run_tests=fails)
+    assert report.text().splitlines()[1] == "    why"
+    assert report.json()["problems"][0]["details"] == ["why"]
 
 
 def test_the_json_form_holds_the_same(file):
     path = file("rules.yaml", DOUBTFUL)
-    report = check_files([path, "/nowhere/rules.yaml"], run_tests=lambda file: [])
+    report = check_files([path, "/nowhere/rules.yaml"], run_tests=passes)
     found = report.json()
     assert found["files"][0]["file"] == path
     assert len(found["files"][0].pop("ruleset")) == 12

@@ -59,6 +59,15 @@ def test_nothing_fired_is_an_expectation_too():
     assert test.expect == Expectation((), (), None)
 
 
+def test_a_test_may_say_which_triggers_are_on():
+    tests = with_tests(
+        "  - {name: x, given: {active: [a]}, when: {session: {state: inactive}}, expect: {fired: []}}\n"
+        "  - {name: y, given: {active: []}, when: {session: {state: inactive}}, expect: {fired: []}}\n"
+        "  - {name: z, given: {active: null}, when: {session: {state: inactive}}, expect: {fired: []}}\n"
+    ).tests
+    assert [test.active for test in tests] == [("a",), (), None]
+
+
 WHEN = "when: {session: {state: inactive}}"
 EXPECT = "expect: {outcome: no_match}"
 
@@ -79,6 +88,8 @@ EXPECT = "expect: {outcome: no_match}"
         (f"{{name: x, when: {{session: {{state: ▸[a]}}}}, {EXPECT}}}", "wrong_type", "this is a list"),
         (f"{{name: x, when: {{session: {{state: a, reason: ▸[b]}}}}, {EXPECT}}}", "wrong_type", "this is a list"),
         (f"{{name: x, when: {{session: {{state: a}}, ▸ticket: {{}}}}, {EXPECT}}}", "unknown_key", "`session`"),
+        (f"{{name: x, given: {{active: ▸a}}, {WHEN}, {EXPECT}}}", "wrong_type", "`active` is a list"),
+        (f"{{name: x, given: {{active: [▸b]}}, {WHEN}, {EXPECT}}}", "unknown_trigger", "no trigger `b`"),
         (f"{{name: x, given: ▸open, {WHEN}, {EXPECT}}}", "wrong_type", "`given` is a mapping"),
         (f"{{name: x, given: {{ticket: ▸open}}, {WHEN}, {EXPECT}}}", "wrong_type", "such as `status`"),
         (f"{{name: x, given: {{session: ▸{{}}}}, {WHEN}, {EXPECT}}}", "missing_key", "lacks a `state`"),

@@ -27,6 +27,9 @@ def check(
         typer.Option("--format", help="sarif and github show problems in place in a review.", show_default="text"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: --format json.")] = False,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Name triggers and conditions that no test made true, or false.")
+    ] = False,
 ) -> None:
     """Lint trigger files and run the tests in them."""
     from streams.config.check import check_files
@@ -34,8 +37,11 @@ def check(
 
     if as_json and form not in (None, Form.JSON):
         raise UsageError(f"--json is --format json, and --format {form} is asked for too; give one of them.")
-    report = check_files(files, run_tests)
-    typer.echo(report.written(Form.JSON if as_json else form or Form.TEXT))
+    written = Form.JSON if as_json else form or Form.TEXT
+    if coverage and written not in (Form.TEXT, Form.JSON):
+        raise UsageError(f"--coverage is for --format text and json, not for {written}.")
+    report = check_files(files, run_tests, coverage=coverage)
+    typer.echo(report.written(written))
     raise typer.Exit(report.exit_code(strict=strict))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from streams.config.annotations import Form, github, sarif
+from streams.config.coverage import Coverage, cover
 from streams.config.inline_tests import TestRun
 from streams.config.problems import Problem
 from streams.config.triggers import TriggerFile, load_triggers
@@ -25,6 +26,8 @@ class CheckReport:
     problems: tuple[Problem, ...]
     """Of all files, in the order in which they were named; those of failed tests after the others of their file."""
     tests_run: int
+    coverage: tuple[Coverage, ...] | None = None
+    """Of each file without errors; None when nobody asked for it."""
 
     @property
     def errors(self) -> int:
@@ -41,8 +44,9 @@ class CheckReport:
         return 1 if self.errors or (strict and self.warnings) else 0
 
     def text(self) -> str:
-        """Return a line for each problem and one that sums up."""
-        return "\n".join([*map(_lines, self.problems), self.summary()])
+        """Return a line for each problem, for each gap in the tests when they were asked for, and what sums up."""
+        gaps = [line for file in self.coverage or () for line in file.lines()]
+        return "\n".join([*map(_lines, self.problems), *gaps, self.summary()])
 
     def written(self, form: Form) -> str:
         """Return the report in the form asked for, without a last end of line."""
@@ -91,11 +95,15 @@ class CheckReport:
             "tests_run": self.tests_run,
             "errors": self.errors,
             "warnings": self.warnings,
+            **({} if self.coverage is None else {"coverage": [file.json() for file in self.coverage]}),
         }
 
 
-def check_files(paths: Iterable[Path | str], run_tests: RunTests | None = None) -> CheckReport:
+def check_files(
+    paths: Iterable[Path | str], run_tests: RunTests | None = None, *, coverage: bool = False
+) -> CheckReport:
     """Check each file by itself. Its tests are run, by `run_tests`, when nothing else is wrong with it."""
+    covered: list[Coverage] = []
     files: list[TriggerFile] = []
     problems: list[Problem] = []
     tests_run = 0
@@ -103,11 +111,12 @@ def check_files(paths: Iterable[Path | str], run_tests: RunTests | None = None) 
         file = load_triggers(path)
         files.append(file)
         problems.extend(file.problems)
-        if run_tests is not None and file.ruleset is not None and file.tests:
-            runs = list(run_tests(file))
-            problems.extend(run.problem for run in runs if run.problem is not None)
-            tests_run += len(runs)
-    return CheckReport(tuple(files), tuple(problems), tests_run)
+        runs = [] if run_tests is None or file.ruleset is None else list(run_tests(file))
+        problems.extend(run.problem for run in runs if run.problem is not None)
+        tests_run += len(runs)
+        if coverage and (found := cover(file, runs)) is not None:
+            covered.append(found)
+    return CheckReport(tuple(files), tuple(problems), tests_run, tuple(covered) if coverage else None)
 
 
 def _lines(problem: Problem) -> str:

@@ -18,6 +18,10 @@ RunTests: TypeAlias = Callable[[TriggerFile], Iterable[TestRun]]
 """Runs the tests of a file that has no errors."""
 
 
+MAX_SHOWN = 1_000
+"""Problems listed for people: a file of another kind may have one in every line."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckReport:
     """What was found in which file."""
@@ -46,7 +50,9 @@ class CheckReport:
     def text(self) -> str:
         """Return a line for each problem, for each gap in the tests when they were asked for, and what sums up."""
         gaps = [line for file in self.coverage or () for line in file.lines()]
-        return "\n".join([*map(_lines, self.problems), *gaps, self.summary()])
+        more = len(self.problems) - MAX_SHOWN
+        cut = [f"and {_count(more, 'problem')} more; --format json names them all"] if more > 0 else []
+        return "\n".join([*map(_lines, self.problems[:MAX_SHOWN]), *cut, *gaps, self.summary()])
 
     def written(self, form: Form) -> str:
         """Return the report in the form asked for, without a last end of line."""

@@ -21,7 +21,7 @@ Places = Mapping[str, Place]
 
 def advise(triggers: Sequence[Trigger], cycle: Cycle, places: Places, file_place: Place, findings: Findings) -> None:
     """Add warnings to `findings`; `places` tells where each trigger stands, `file_place` where their list does."""
-    if not any(trigger.active for trigger in triggers):
+    if not findings.has_errors and not any(trigger.active for trigger in triggers):
         findings.add(file_place, "no_active_trigger", "no trigger is active: nothing would ever be commanded")
     in_order = in_firing_order(triggers)
     writers = Writers(in_order, cycle)

@@ -24,6 +24,7 @@ CODES: dict[str, Code] = {
     "is_directory": Code("error", "the path names a directory"),
     "unreadable": Code("error", "the operating system refuses to read the file"),
     "not_utf8": Code("error", "the file is written in another encoding than UTF-8"),
+    "not_text": Code("error", "the file holds something else than text"),
     "too_large": Code("error", "the file is larger than 10 MB"),
     "empty": Code("error", "nothing is written in the file"),
     "zendesk_export": Code("error", "the file is Zendesk's own export, which `lapse import` turns into a trigger file"),
@@ -137,6 +138,11 @@ class Findings:
         """Note a problem where `place` stands. An unknown code is a mistake of ours: KeyError."""
         CODES[code]
         self._problems.setdefault(Problem(self.file, place.line, place.column, code, message))
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether any problem keeps the file from being used."""
+        return any(problem.severity == "error" for problem in self._problems)
 
     def sorted(self) -> list[Problem]:
         """Return all problems in the order in which a reader of the file meets them."""

@@ -11,7 +11,17 @@ MAX_BYTES = 10_000_000
 """7,000 triggers, the most that Zendesk lets be active, take about 5 MB when each is written out at length."""
 
 _TOP = At(1, 1)
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_MARKS = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16 (Windows calls it Unicode)",
+    b"\xfe\xff": "UTF-16 (Windows calls it Unicode)",
+}
+_MAGIC = {
+    b"\x1f\x8b": "compressed with gzip: unpack it first",
+    b"PK\x03\x04": "a ZIP archive or an Office document: unpack it, or save its text",
+    b"%PDF": "a PDF document: save its text",
+}
 
 
 def read_text(path: Path, findings: Findings) -> str | None:
@@ -36,16 +46,38 @@ def read_text(path: Path, findings: Findings) -> str | None:
 
 def decode(data: bytes, findings: Findings) -> str | None:
     """Return `data` as text; None, and a finding at the first byte that is not UTF-8, when it is something else."""
+    known = next((what for magic, what in _MAGIC.items() if data.startswith(magic)), None)
+    if known is not None:
+        findings.add(_TOP, "not_text", f"this is {known}")
+        return None
+    encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), None) or _wide(data)
+    if encoding is not None:
+        findings.add(_TOP, "not_utf8", f"written as {encoding}; save it as UTF-8")
+        return None
+    nul = data.find(b"\0")
+    if nul >= 0:
+        message = "a NUL byte stands here, which no text holds: is this the right file, is it damaged?"
+        findings.add(_place(data[:nul]), "not_text", message)
+        return None
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        if data.startswith(_UTF16_MARKS):
-            findings.add(_TOP, "not_utf8", "written as UTF-16 (Windows calls it Unicode); save it as UTF-8")
-            return None
-        before = data[: error.start]
-        column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1
         guess = data[error.start : error.start + 1].decode("cp1252", "replace")
         why = f"byte 0x{data[error.start]:02X} is not UTF-8: the file looks Windows-encoded (`{guess}` there)"
-        message = f"{why}; save it as UTF-8"
-        findings.add(At(before.count(b"\n") + 1, column), "not_utf8", message)
+        findings.add(_place(data[: error.start]), "not_utf8", f"{why}; save it as UTF-8")
         return None
+
+
+def _wide(data: bytes) -> str | None:
+    """Name the encoding of a text of which every other byte is 0, as it is for most of the world's trigger files."""
+    head = data[:1_000]
+    pairs = len(head) // 2
+    if pairs >= 2 and max(head[::2].count(0), head[1::2].count(0)) * 2 > pairs and head.count(0) * 4 < len(head) * 3:
+        return "UTF-16 (Windows calls it Unicode)"
+    return None
+
+
+def _place(before: bytes) -> At:
+    """Return the place behind some bytes."""
+    line = before[before.rfind(b"\n") + 1 :]
+    return At(before.count(b"\n") + 1, len(line.decode("utf-8", "replace")) + 1)

@@ -89,6 +89,10 @@ def parse_triggers(text: str, file: str = "<text>") -> TriggerFile:
         message = "this is Zendesk's own export; turn it into a trigger file with `lapse import`"
         findings.add(root, "zendesk_export", message)
         return TriggerFile(file, None, findings.sorted())
+    if isinstance(root, ListNode):
+        message = "a trigger file is a mapping, and this is a list: write `triggers:` above it"
+        findings.add(root, "wrong_type", message)
+        return TriggerFile(file, None, findings.sorted())
     return _Reader(findings).read(root)
 
 

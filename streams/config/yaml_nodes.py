@@ -362,6 +362,8 @@ def _syntax_message(text: str, place: At, error: yaml.MarkedYAMLError) -> str:
     line = lines[place.line - 1] if place.line <= len(lines) else ""
     if line[: place.column].lstrip(" ").startswith("\t"):
         return f"a tab indents this line; YAML wants spaces: {problem}{where}"
+    if "quoted scalar" in (error.context or ""):
+        return f"{problem}{where}: is the closing quote missing?"
     if "mapping values are not allowed" in problem:
         return f"{problem}{where}: is a `:` inside a text that lacks quotes, or a line indented too far?"
     if "did not find expected" in problem:

@@ -16,19 +16,22 @@ from streams.config.engine import make_engine
 from streams.config.settings import Settings, SettingsError, load_settings
 from streams.config.triggers import load_triggers
 from streams.core.model import Micros
+from streams.core.partition import Step
 from streams.core.triggers import Ruleset
 from streams.runtime.app import App
 from streams.runtime.clock import Clock
 from streams.runtime.config import RuntimeConfig
 from streams.runtime.errors import Refused, RuntimeStop
+from streams.runtime.lookup import Lookup
 from streams.runtime.service import Worker, run_until_stopped
 from streams.runtime.status import WorkerStatus
 from streams.runtime.supervisor import Supervisor
 from streams.telemetry.logs import configure_logging
 from streams.telemetry.observer import Metrics
+from streams.web.journal import Journal
 from streams.web.server import Server, WebServerError
 from streams.wire.decode import decode
-from streams.wire.rows import MsgpackRows
+from streams.wire.rows import MsgpackRows, session_state
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +64,9 @@ def load_ruleset(settings: Settings) -> Ruleset:
 
 def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
     """Put a worker together; call it inside the event loop that runs it."""
-    metrics = Metrics(
+    journal = Journal()
+    metrics = _Kept(
+        journal,
         abandonment_reasons=settings.abandonment_reasons,
         triggers=[trigger.id for trigger in ruleset.triggers],
         ruleset=ruleset.digest,
@@ -78,6 +83,9 @@ def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
                 source=WorkerStatus(supervisor),
                 ruleset=ruleset,
                 app_id=settings.app_id,
+                journal=journal,
+                tables=Lookup(supervisor, session_state),
+                join_wait=settings.join_wait,
             )
         except WebServerError as error:
             raise Refused(str(error)) from None
@@ -90,6 +98,18 @@ def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
         observer=metrics,
         beside=(web,),
     )
+
+
+class _Kept(Metrics):
+    """The metrics, with a journal of the latest for the pages."""
+
+    def __init__(self, journal: Journal, **labels: Any) -> None:
+        super().__init__(**labels)
+        self._journal = journal
+
+    def stepped(self, partition: int, step: Step, seconds: float, commit_seconds: float | None = None) -> None:
+        super().stepped(partition, step, seconds, commit_seconds)
+        self._journal.stepped(step)
 
 
 class _LoggedServer(Server):

@@ -17,11 +17,11 @@ from streams.config.triggers import load_triggers
 from streams.core.engine import EngineSettings
 from streams.core.model import Kind, Micros, PendingRound, RoundOutcome, Topic, Transition
 from streams.core.trace import ConditionTrace, TriggerTrace
-from streams.core.triggers import OPERATOR_ALIASES, WITHOUT_VALUE, Ruleset
+from streams.core.triggers import Ruleset
 from streams.offline.captures import CaptureError, Captures
 from streams.offline.command import BacktestError
 from streams.offline.explain import Event, Round, Story, tell
-from streams.offline.words import counted, shown
+from streams.offline.words import asked, counted, how_it_ended, not_asked, shown
 from streams.wire import encode, instants
 from streams.wire.trace import round_trace
 
@@ -101,7 +101,7 @@ def _round_object(one: Round, ruleset: Ruleset, settings: EngineSettings) -> dic
         "why": why(one, settings),
         "ended_by": _event_object(one.ended_by),
         **(trace if one.trace is None else round_trace(one.trace)),
-        "not_asked": [{"id": trigger, "why": reason} for trigger, reason in not_asked(one, ruleset)],
+        "not_asked": [{"id": trigger, "why": reason} for trigger, reason in not_asked(one.evaluation.wait, ruleset)],
         "command": None if one.command is None else msgspec.to_builtins(encode.command_record(one.command)),
     }
 
@@ -164,17 +164,7 @@ def why(one: Round, settings: EngineSettings) -> str:
         if cause is None:
             cause = "the ticket was deleted" if ended_by.topic is Topic.TICKETS else "the session changed"
         return f"Before the round was due, {cause} (event {ended_by.event_id}, {instants.text(ended_by.at)})."
-    sentences = {
-        RoundOutcome.COMMANDED: "Triggers fired, and the command below was sent.",
-        RoundOutcome.DRY_RUN: "Triggers fired; with `dry_run` no command is sent.",
-        RoundOutcome.NO_OP: "Triggers fired, but the ticket was already as they want it.",
-        RoundOutcome.NO_MATCH: "No trigger matched.",
-        RoundOutcome.UNJOINED: "No update of the ticket came within `join_wait` "
-        f"({render(settings.rounds.join_wait)}).",
-        RoundOutcome.CLOSED: "The ticket was closed when the round began.",
-        RoundOutcome.HISTORIC: "The lapse was before `act_from`: it is counted, and nothing is done.",
-    }
-    return sentences[outcome]
+    return how_it_ended(outcome, settings.rounds.join_wait)
 
 
 def why_pending(entry: PendingRound) -> str:
@@ -182,15 +172,6 @@ def why_pending(entry: PendingRound) -> str:
     if entry.parked_until is not None:
         return f"Its ticket was not heard of yet; it waits for an update until {instants.text(entry.parked_until)}."
     return f"It is due at {instants.text(entry.due)}, after the end of the capture."
-
-
-def not_asked(one: Round, ruleset: Ruleset) -> Iterator[tuple[str, str]]:
-    """Yield (id, reason) of the triggers that this round did not ask."""
-    for trigger in ruleset.triggers:
-        if not trigger.active:
-            yield trigger.id, "inactive"
-        elif trigger.wait != one.evaluation.wait:
-            yield trigger.id, f"wait {render(trigger.wait)}"
 
 
 # --- for people ------------------------------------------------------------------------------------------------------
@@ -246,7 +227,7 @@ def _round(one: Round, ruleset: Ruleset, settings: EngineSettings) -> Iterator[s
             for trace in one.trace.not_fired:
                 yield f"    - {_title(trace)}: {counted(trace.short, 'condition')} short"
                 yield from _conditions(trace)
-    skipped = list(not_asked(one, ruleset))
+    skipped = list(not_asked(one.evaluation.wait, ruleset))
     if skipped and one.trace is not None:
         yield f"  Not asked: {', '.join(f'{trigger} ({reason})' for trigger, reason in skipped)}"
     if one.command is not None:
@@ -270,17 +251,8 @@ def _conditions(trace: TriggerTrace) -> Iterator[str]:
 
 
 def _condition(one: ConditionTrace) -> str:
-    condition = one.condition
-    wanted = "" if condition.operator in WITHOUT_VALUE else f" {shown(condition.value)}"
-    saw = shown(one.now)
-    if shown(one.before) != saw:
-        saw = f"{shown(one.before)} → {saw}"
-    operator = _SPOKEN.get(condition.operator, condition.operator.value)
-    return f"{'✓' if one.holds else '✗'} {condition.field} {operator}{wanted}  (saw {saw})"
-
-
-_SPOKEN = {operator: alias for alias, operator in OPERATOR_ALIASES.items()}
-"""For people `changed_to`, which Zendesk's API calls `value`."""
+    found = asked(one)
+    return f"{'✓' if found.holds else '✗'} {found.asks}  (saw {found.saw})"
 
 
 def _changes(trace: TriggerTrace) -> str:

@@ -16,9 +16,7 @@ from streams.config.triggers import TriggerFile
 from streams.core.engine import Engine
 from streams.core.model import MILLISECOND, SECOND, Evaluation, Micros, Topic
 from streams.core.partition import Partition, Step
-from streams.core.trace import trace_round
 from streams.core.triggers import Ruleset, Trigger
-from streams.offline.explain import ASKED
 from streams.wire import instants
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode
@@ -77,17 +75,12 @@ def _run(test: InlineTest, engine: Engine) -> Found:
     steps += _settled(partition, partition.drain_until(end))
     letters = [letter for step in steps for letter in step.dead_letters]
     if letters:
-        return Found(None, None, trouble=f"{letters[0].rejection.path}: {letters[0].rejection.message}")
+        return Found(engine.rules, trouble=f"{letters[0].rejection.path}: {letters[0].rejection.message}")
     evaluations = (record for step in steps for record in step.records if isinstance(record, Evaluation))
     event_id = str(test.when.get("event_id") or _EVENT_ID)
     ended = next((e for e in evaluations if e.event_id == event_id and e.wait == test.after), None)
-    if ended is None:
-        return Found(None, None)
     commands = {command.command_id: command for step in steps for command in step.commands}
-    trace = None
-    if ended.outcome in ASKED and ended.lapse is not None and ended.ticket is not None:
-        trace = trace_round(engine.rules, ended.wait, ended.lapse, ended.ticket.fields or {})
-    return Found(ended, commands.get(ended.command_id or ""), trace)
+    return Found(engine.rules, ended, commands.get(ended.command_id or "") if ended is not None else None)
 
 
 def _records(test: InlineTest) -> Iterator[tuple[Topic, Mapping[str, Any], Micros]]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
+from streams.config.durations import render
 from streams.core.conditions import is_none
-from streams.core.model import FieldValue, Value
+from streams.core.model import FieldValue, Micros, RoundOutcome, Value
+from streams.core.trace import ConditionTrace
+from streams.core.triggers import OPERATOR_ALIASES, WITHOUT_VALUE, Ruleset
+
+_SPOKEN = {operator: alias for alias, operator in OPERATOR_ALIASES.items()}
+"""For people `changed_to`, which Zendesk's API calls `value`."""
 
 
 def shown(value: Value) -> str:
@@ -37,3 +44,46 @@ def acts(actions: Iterable[FieldValue]) -> str:
     'status = solved; add_tags = [a]'
     """
     return "; ".join(f"{action.field} = {shown(action.value)}" for action in actions)
+
+
+class Asked(NamedTuple):
+    """A condition in words: what it asks, and what it saw."""
+
+    holds: bool
+    asks: str
+    saw: str
+
+
+def asked(one: ConditionTrace) -> Asked:
+    """Return a condition as it was asked."""
+    condition = one.condition
+    wanted = "" if condition.operator in WITHOUT_VALUE else f" {shown(condition.value)}"
+    saw = shown(one.now)
+    if shown(one.before) != saw:
+        saw = f"{shown(one.before)} → {saw}"
+    operator = _SPOKEN.get(condition.operator, condition.operator.value)
+    return Asked(one.holds, f"{condition.field} {operator}{wanted}", saw)
+
+
+def how_it_ended(outcome: RoundOutcome, join_wait: Micros) -> str:
+    """Say in a sentence why a round ended as it did, as far as the outcome alone tells."""
+    return {
+        RoundOutcome.COMMANDED: "Triggers fired, and the command below was sent.",
+        RoundOutcome.DRY_RUN: "Triggers fired; with `dry_run` no command is sent.",
+        RoundOutcome.NO_OP: "Triggers fired, but the ticket was already as they want it.",
+        RoundOutcome.NO_MATCH: "No trigger matched.",
+        RoundOutcome.UNJOINED: f"No update of the ticket came within `join_wait` ({render(join_wait)}).",
+        RoundOutcome.CANCELLED: "Before the round was due, the customer came back, the session ended or was another "
+        "one, or the ticket was deleted.",
+        RoundOutcome.CLOSED: "The ticket was closed when the round began.",
+        RoundOutcome.HISTORIC: "The lapse was before `act_from`: it is counted, and nothing is done.",
+    }[outcome]
+
+
+def not_asked(wait: Micros, ruleset: Ruleset) -> Iterator[tuple[str, str]]:
+    """Yield (id, reason) of the triggers that the round of a wait does not ask."""
+    for trigger in ruleset.triggers:
+        if not trigger.active:
+            yield trigger.id, "inactive"
+        elif trigger.wait != wait:
+            yield trigger.id, f"wait {render(trigger.wait)}"

@@ -1,71 +1,68 @@
-"""The page at `/`: rendered here once with what is known now, kept up to date by `assets/page.js`."""
+"""The pages, rendered here; `assets/page.js` fetches the live part anew and changes what differs."""
 
 from __future__ import annotations
 
 from functools import cache
-from html import escape
-from importlib import resources
-from string import Template
+from typing import Any
+from urllib.parse import quote
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from streams.config.durations import render as render_duration
 from streams.core.model import Topic
-from streams.web.views import PartitionView, PositionView, StatusView
+from streams.offline.words import asked, shown
+from streams.telemetry.definitions import DEFINITIONS
+from streams.web.live import percent
+from streams.wire import instants
 
 UNKNOWN = "–"
 
 
-def render(status: StatusView) -> str:
-    """Return the page as HTML that is complete without its script."""
-    blank = PartitionView(0, "", None, None, {topic.value: PositionView(None, None) for topic in Topic})
-    return _template().substitute(
-        app_id=escape(status.app_id),
-        ruleset=escape(status.ruleset.digest or UNKNOWN),
-        triggers=f"{status.ruleset.active} of {status.ruleset.triggers}",
-        started_at=_instant(status.started_at),
-        now=_instant(status.now),
-        summary=escape(status.summary),
-        working="yes" if status.working else "no",
-        abandonment_rate=_percent(status.abandonment_rate),
-        false_abandonment_rate=_percent(status.false_abandonment_rate),
-        topic_columns="".join(f'<th scope="colgroup" colspan="2">{topic.value}</th>' for topic in Topic),
-        position_columns='<th scope="col" class="number">Position</th><th scope="col" class="number">Lag</th>'
-        * len(Topic),
-        partitions="".join(_row(partition) for partition in status.partitions),
-        blank_partition=_row(blank),
-        none_hidden="hidden" if status.partitions else "",
-        **{name: f"{getattr(status.figures, name):,}" for name in status.figures.__struct_fields__},
-    )
-
-
-def _row(partition: PartitionView) -> str:
-    cells = [
-        ("state", "", escape(partition.state)),
-        *(
-            (f"{topic}.{member}", "number", _count(value))
-            for topic, at in partition.topics.items()
-            for member, value in (("position", at.position), ("lag", at.lag))
-        ),
-        ("stream_time", "", _instant(partition.stream_time)),
-    ]
+def render(template: str, **context: Any) -> str:
+    """Return a page as HTML that is complete without its script; every value is escaped."""
     return (
-        f'<tr data-partition="{partition.partition}" data-state="{escape(partition.state)}">'
-        f'<th scope="row" data-cell="partition">{partition.partition}</th>'
-        + "".join(f'<td class="{kind}" data-cell="{name}">{text}</td>' for name, kind, text in cells)
-        + "</tr>"
+        _environment()
+        .get_template(template)
+        .render(definitions=DEFINITIONS, topics=[topic.value for topic in Topic], **context)
     )
+
+
+@cache
+def _environment() -> Environment:
+    found = Environment(
+        loader=PackageLoader("streams.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {
+        "n": _count,
+        "percent": percent,
+        "shown": shown,
+        "asked": asked,
+        "wait": render_duration,
+        "name": lambda name: name.replace("_", " "),
+        "micros": lambda at: _instant(instants.text(at)),
+        "spoken_instant": _instant,
+        "ticket_url": ticket_url,
+        "round_url": lambda id: f"/rounds/{quote(id, safe='')}",
+    }
+    return found
+
+
+def ticket_url(ticket_id: str) -> str:
+    """Return where the page of a ticket is, whatever its id is made of.
+
+    >>> ticket_url("5158"), ticket_url("a/b c")
+    ('/tickets?id=5158', '/tickets?id=a%2Fb%20c')
+    """
+    return f"/tickets?id={quote(ticket_id, safe='')}"
 
 
 def _count(number: int | None) -> str:
     return UNKNOWN if number is None else f"{number:,}"
 
 
-def _percent(ratio: float | None) -> str:
-    return UNKNOWN if ratio is None else f"{100 * ratio:.1f} %"
-
-
 def _instant(text: str | None) -> str:
-    return UNKNOWN if text is None else escape(text.replace("T", " ").replace("Z", " UTC"))
-
-
-@cache
-def _template() -> Template:
-    return Template(resources.files("streams.web").joinpath("assets", "page.html").read_text("utf-8"))
+    return UNKNOWN if text is None else text.replace("T", " ").removesuffix("Z")

@@ -7,25 +7,45 @@ import errno
 import logging
 import socket
 import time
+from collections import Counter
 from importlib import resources
 from typing import Any, Self
 
 import msgspec
 from aiohttp import web
 
+from streams.config.durations import parse
+from streams.core.cycle import Rules
+from streams.core.model import Micros
 from streams.core.triggers import Ruleset
 from streams.telemetry.observer import Metrics
-from streams.web import page, views
+from streams.web import live, page, views
 from streams.web.access import add_headers, guard, is_loopback
 from streams.web.health import STALLED_AFTER, StallWatch, reasons_not_ready
-from streams.web.status import StatusSource
+from streams.web.journal import Journal
+from streams.web.status import NoTables, StatusSource, Tables
+from streams.wire.state import session_state
 
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY = 1.0
 """Seconds between two looks of the stall watch."""
 
+COUNTED_FOR = 30.0
+"""Seconds after a look at the page for which its sessions are counted anew; with nobody there nothing is counted."""
+
+COUNT_EVERY, COUNT_SHARE = 3.0, 50.0
+"""Sessions are counted every so many seconds, and at most for one part in so many of the time."""
+
+JOIN_WAIT: Micros = parse("30s")
+
 ASSETS = {"page.css": "text/css", "page.js": "text/javascript"}
+
+
+NOT_KEPT = (
+    "This worker keeps the latest few hundred rounds since it started, and this is none of them. Another worker may "
+    "have it; `lapse explain` tells of every round in a capture."
+)
 
 
 class WebServerError(Exception):
@@ -46,8 +66,15 @@ class Server:
         ruleset: Ruleset,
         app_id: str = "lapse",
         stalled_after: float = STALLED_AFTER,
+        journal: Journal | None = None,
+        tables: Tables | None = None,
+        join_wait: Micros = JOIN_WAIT,
     ) -> None:
-        """Port 0 takes a free one; without a token `host` must be loopback. Raises `WebServerError` otherwise."""
+        """Port 0 takes a free one; without a token `host` must be loopback. Raises `WebServerError` otherwise.
+
+        `journal` is fed by whoever feeds `metrics`; `tables` are those of the worker's partitions; rounds are explained
+        by `ruleset` and `join_wait`.
+        """
         if not token and not is_loopback(host):
             raise WebServerError(
                 f"The web server would listen on {host}, open to other machines, without a token. "
@@ -62,6 +89,12 @@ class Server:
         self._source = source
         self._ruleset = ruleset
         self._app_id = app_id
+        self._journal = journal if journal is not None else Journal()
+        self._tables: Tables = tables if tables is not None else NoTables()
+        self._explainer = live.Explainer(ruleset, Rules(ruleset), join_wait)
+        self._sessions: Counter[str] | None = None
+        self._looked_at = -COUNTED_FOR
+        self._counting: asyncio.Task[None] | None = None
         self._started_at = time.time()
         self._watch = StallWatch(stalled_after)
         self._runner: web.AppRunner | None = None
@@ -92,6 +125,7 @@ class Server:
             raise WebServerError(_explain(error, self.host, self._wanted_port)) from None
         self._runner = runner
         self._looks = asyncio.create_task(self._keep_looking(), name="lapse stall watch")
+        self._counting = asyncio.create_task(self._keep_counting(), name="lapse session count")
 
     async def __aenter__(self) -> Self:
         """Start, for `async with`."""
@@ -104,10 +138,11 @@ class Server:
 
     async def stop(self) -> None:
         """Close the port; does nothing when it is not open."""
-        if self._looks is not None:
-            self._looks.cancel()
-            await asyncio.gather(self._looks, return_exceptions=True)
-            self._looks = None
+        for task in (self._looks, self._counting):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        self._looks = self._counting = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -123,10 +158,15 @@ class Server:
                 web.get("/healthz", self._get_healthz),
                 web.get("/readyz", self._get_readyz),
                 web.get("/", self._get_page),
+                web.get("/tickets", self._get_ticket_page),
+                web.get("/rounds/{id}", self._get_round_page),
                 web.get("/assets/{name}", _get_asset),
                 web.get("/api/v1/status", self._get_status),
                 web.get("/api/v1/triggers", self._get_triggers),
                 web.get("/api/v1/evaluations", self._get_evaluations),
+                web.get("/api/v1/rates", self._get_rates),
+                web.get("/api/v1/tickets/{id}", self._get_ticket),
+                web.get("/api/v1/rounds/{id}", self._get_round),
             ]
         )
         return app
@@ -164,8 +204,64 @@ class Server:
         reasons = reasons_not_ready(self._source)
         return _json({"ready": not reasons, "not_ready": reasons}, 503 if reasons else 200)
 
-    async def _get_page(self, _: web.Request) -> web.Response:
-        return web.Response(text=page.render(self._status()), content_type="text/html")
+    async def _get_page(self, request: web.Request) -> web.Response:
+        now = time.time()
+        if self._sessions is None:
+            await self._count_sessions()
+        self._looked_at = time.monotonic()
+        text = self._render(
+            "index.html",
+            status=self._status(),
+            tiles=live.tiles(self._journal, self._sessions, now),
+            plot=live.plot(self._journal, now),
+            hours_shown=live.HOURS_SHOWN,
+            reasons=live.reasons(self._journal, now),
+            fired=live.fired(self._journal.fired()[: live.ROUNDS_SHOWN]),
+            quiet=live.fired(self._journal.quiet()),
+            waiting=live.waiting(self._tables, now),
+            partition_count=self._tables.partition_count,
+        )
+        return web.Response(text=text, content_type="text/html")
+
+    async def _get_ticket_page(self, request: web.Request) -> web.Response:
+        ticket_id = request.query.get("id", "").strip()
+        if not ticket_id:
+            return self._missing("No ticket", "Give its id in the field above.", 400)
+        found = self._ticket(ticket_id)
+        session = None if found.session is None else session_state(found.session)
+        text = self._render("ticket.html", found=found, session=session, looked_for=ticket_id)
+        return web.Response(text=text, content_type="text/html", status=200 if _is_known(found) else 404)
+
+    async def _get_round_page(self, request: web.Request) -> web.Response:
+        found = self._journal.find(request.match_info["id"])
+        if found is None:
+            return self._missing("No such round", NOT_KEPT, 404)
+        text = self._render("round.html", one=live.explained(found, self._explainer))
+        return web.Response(text=text, content_type="text/html")
+
+    def _missing(self, title: str, why: str, status: int) -> web.Response:
+        text = self._render("missing.html", title=title, why=why)
+        return web.Response(text=text, content_type="text/html", status=status)
+
+    def _render(self, template: str, **context: Any) -> str:
+        return page.render(template, app_id=self._app_id, ruleset=views.ruleset_view(self._ruleset), **context)
+
+    def _ticket(self, ticket_id: str) -> live.Ticket:
+        held = {one.partition for one in self._source.partitions()}
+        return live.ticket(ticket_id, self._tables, held, self._journal, self._explainer)
+
+    async def _keep_counting(self) -> None:
+        while True:
+            began = time.monotonic()
+            if began - self._looked_at < COUNTED_FOR:
+                await self._count_sessions()
+            await asyncio.sleep(max(COUNT_EVERY, COUNT_SHARE * (time.monotonic() - began)))
+
+    async def _count_sessions(self) -> None:
+        try:
+            self._sessions = await self._tables.count_sessions()
+        except Exception:
+            logger.exception("can't count the sessions", extra={"limit": "sessions"})
 
     async def _get_status(self, _: web.Request) -> web.Response:
         return _json(self._status())
@@ -173,8 +269,25 @@ class Server:
     async def _get_triggers(self, _: web.Request) -> web.Response:
         return _json(views.triggers(self._ruleset, self._metrics.triggers_fired()))
 
+    async def _get_rates(self, _: web.Request) -> web.Response:
+        return _json(views.rates(self._journal, time.time()))
+
+    async def _get_ticket(self, request: web.Request) -> web.Response:
+        found = self._ticket(request.match_info["id"])
+        return _json(live.ticket_object(found), 200 if _is_known(found) else 404)
+
+    async def _get_round(self, request: web.Request) -> web.Response:
+        found = self._journal.find(request.match_info["id"])
+        if found is None:
+            return _json({"error": NOT_KEPT}, 404)
+        return _json(live.explained_object(live.explained(found, self._explainer)))
+
     async def _get_evaluations(self, _: web.Request) -> web.Response:
         return _json(views.evaluations(self._metrics))
+
+
+def _is_known(found: live.Ticket) -> bool:
+    return found.ticket is not None or found.session is not None
 
 
 async def _get_asset(request: web.Request) -> web.Response:

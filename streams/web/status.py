@@ -5,10 +5,11 @@ These are protocols, not classes: the runtime answers with records of its own th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
-from streams.core.model import Micros, Topic
+from streams.core.model import Due, Micros, SessionRow, TicketRow, Topic
 
 
 class TopicPosition(Protocol):
@@ -60,3 +61,60 @@ class StatusSource(Protocol):
 
     def partitions(self) -> Sequence[PartitionStatus]:
         """Return the partitions that this worker holds."""
+
+
+class TicketRows(Protocol):
+    """What a partition has of a ticket."""
+
+    @property
+    def partition(self) -> int:
+        """Its number."""
+
+    @property
+    def ticket(self) -> TicketRow | None:
+        """The ticket's row."""
+
+    @property
+    def session(self) -> SessionRow | None:
+        """The session's row."""
+
+
+class Tables(Protocol):
+    """The tables of the partitions that this worker holds."""
+
+    @property
+    def partition_count(self) -> int:
+        """How many partitions the topics have; 0 before they were checked."""
+
+    def partition_of(self, ticket_id: str) -> int | None:
+        """Return the partition that a ticket's records belong into; None before the topics were checked."""
+
+    def find(self, ticket_id: str) -> Sequence[TicketRows]:
+        """Return the rows of a ticket."""
+
+    def upcoming(self, limit: int) -> Sequence[Due]:
+        """Return the rounds that are due next, the soonest first."""
+
+    async def count_sessions(self) -> Counter[str]:
+        """Count sessions by state."""
+
+
+class NoTables:
+    """Tables of a worker that holds no partition."""
+
+    partition_count = 0
+
+    def partition_of(self, ticket_id: str) -> int | None:
+        """Nobody knows."""
+
+    def find(self, ticket_id: str) -> Sequence[TicketRows]:
+        """There is nothing."""
+        return ()
+
+    def upcoming(self, limit: int) -> Sequence[Due]:
+        """Nothing waits."""
+        return ()
+
+    async def count_sessions(self) -> Counter[str]:
+        """There are none."""
+        return Counter()

@@ -11,6 +11,7 @@ from streams.core.model import MILLISECOND, Topic
 from streams.core.triggers import Action, Condition, Ruleset, Trigger
 from streams.telemetry.observer import Figures, Metrics
 from streams.web.health import NotReady, reasons_not_ready
+from streams.web.journal import Journal, by_count
 from streams.web.status import PartitionStatus, StatusSource
 from streams.wire import encode, instants
 
@@ -91,6 +92,26 @@ class EvaluationsView(msgspec.Struct, frozen=True):
     transitions: list[dict[str, Any]]
 
 
+class RateView(msgspec.Struct, frozen=True):
+    """A quarter of an hour from `start` on, by `occurred_at`: what this worker saw of it since it started."""
+
+    start: str
+    sessions: int
+    sessions_abandoned: int
+    abandonments: int
+    false_abandonments: int
+    lapses: dict[str, int]
+    """By reason."""
+    abandonment_rate: float | None
+    false_abandonment_rate: float | None
+
+
+class RatesView(msgspec.Struct, frozen=True):
+    """`/api/v1/rates`."""
+
+    quarters: list[RateView]
+
+
 def status(
     *,
     app_id: str,
@@ -125,6 +146,25 @@ def triggers(ruleset: Ruleset, fired: Mapping[str, int]) -> TriggersView:
     """Return the triggers in use; `fired` counts by trigger id."""
     return TriggersView(
         ruleset_view(ruleset), [_trigger(trigger, fired.get(trigger.id, 0)) for trigger in ruleset.triggers]
+    )
+
+
+def rates(journal: Journal, now: float) -> RatesView:
+    """Return what happened in the last 24 hours, by quarter of an hour, oldest first."""
+    return RatesView(
+        [
+            RateView(
+                _instant(start),
+                sums.sessions,
+                sums.abandoned,
+                sums.abandonments,
+                sums.false_abandonments,
+                dict(by_count(sums.lapses)),
+                sums.abandonment_rate,
+                sums.false_abandonment_rate,
+            )
+            for start, sums in journal.series(24 * 60, 15, now)
+        ]
     )
 
 

@@ -1,87 +1,91 @@
-// Keeps the page up to date from /api/v1/status. Text is changed only where it differs, so that neither a selection nor
-// a screen reader is disturbed; the readiness line alone is announced.
+// Keeps the page up to date: fetches its live part as HTML and changes only what differs, so that neither focus, nor a
+// selection, nor an open table, nor a screen reader is disturbed. The line about health alone is announced.
 "use strict";
 
 const EVERY_MS = 2000;
 const TIMEOUT_MS = 5000;
-const UNKNOWN = "–";
-const counts = new Intl.NumberFormat("en");
 
+const live = document.getElementById("live");
 const summary = document.getElementById("summary");
+const now = document.getElementById("now");
 const pause = document.getElementById("pause");
-const rows = document.getElementById("partition-rows");
-const blankRow = document.getElementById("partition-row").content.firstElementChild;
 
 let paused = false;
 let next = null;
 let silentSince = null;
 
-function show(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+function key(node) {
+  return node.nodeType === Node.ELEMENT_NODE ? node.dataset.key : undefined;
 }
 
-function written(value) {
-  if (value === null || value === undefined) return UNKNOWN;
-  if (typeof value === "number") return counts.format(value);
-  return value.replace(/^(\d{4}-\d\d-\d\d)T(\S+)Z$/, "$1 $2 UTC");
+function alike(one, other) {
+  return one.nodeType === other.nodeType && one.nodeName === other.nodeName && key(one) === key(other);
 }
 
-function percent(ratio) {
-  return ratio === null ? UNKNOWN : `${(100 * ratio).toFixed(1)} %`;
+function showAttributes(old, fresh) {
+  for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  for (const { name } of [...old.attributes]) {
+    // Whether a table is open is the reader's choice.
+    if (!fresh.hasAttribute(name) && !(name === "open" && old.nodeName === "DETAILS")) old.removeAttribute(name);
+  }
 }
 
-function at(status, path) {
-  return path.split(".").reduce((inner, member) => inner?.[member], status);
+function showChildren(old, fresh) {
+  let at = old.firstChild;
+  for (const wanted of [...fresh.childNodes]) {
+    let found = at;
+    if (key(wanted) !== undefined) {
+      while (found && key(found) !== key(wanted)) found = found.nextSibling;
+    }
+    if (found && alike(found, wanted)) {
+      if (found !== at) {
+        old.insertBefore(found, at);
+      } else {
+        at = at.nextSibling;
+      }
+      show(found, wanted);
+    } else {
+      old.insertBefore(document.importNode(wanted, true), at);
+    }
+  }
+  while (at) {
+    const gone = at;
+    at = at.nextSibling;
+    gone.remove();
+  }
+}
+
+function show(old, fresh) {
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
+    return;
+  }
+  if (old.isEqualNode(fresh)) return;
+  showAttributes(old, fresh);
+  showChildren(old, fresh);
 }
 
 function showSummary(text, ready) {
-  show(summary, text);
-  summary.dataset.ready = ready ? "yes" : "no";
-}
-
-function showPartition(partition) {
-  let row = rows.querySelector(`[data-partition="${partition.partition}"]`);
-  if (!row) {
-    row = blankRow.cloneNode(true);
-    row.dataset.partition = partition.partition;
-    const later = [...rows.children].find((other) => Number(other.dataset.partition) > partition.partition);
-    rows.insertBefore(row, later ?? null);
-  }
-  row.dataset.state = partition.state;
-  const cells = { partition: partition.partition, state: partition.state, stream_time: partition.stream_time };
-  for (const [topic, place] of Object.entries(partition.topics)) {
-    cells[`${topic}.position`] = place.position;
-    cells[`${topic}.lag`] = place.lag;
-  }
-  for (const cell of row.querySelectorAll("[data-cell]")) show(cell, written(cells[cell.dataset.cell]));
-}
-
-function showStatus(status) {
-  showSummary(status.summary, status.working);
-  for (const element of document.querySelectorAll("[data-value]")) {
-    show(element, written(at(status, element.dataset.value)));
-  }
-  for (const element of document.querySelectorAll("[data-percent]")) {
-    show(element, percent(at(status, element.dataset.percent)));
-  }
-  const held = new Set(status.partitions.map((partition) => String(partition.partition)));
-  for (const row of [...rows.children]) if (!held.has(row.dataset.partition)) row.remove();
-  status.partitions.forEach(showPartition);
-  document.getElementById("no-partitions").hidden = held.size > 0;
+  if (summary.textContent !== text) summary.textContent = text;
+  summary.dataset.ready = ready;
 }
 
 async function update() {
   clearTimeout(next);
   if (paused || document.hidden) return;
   try {
-    const answer = await fetch("/api/v1/status", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const answer = await fetch("/?part=live", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
     if (!answer.ok) throw new Error(`status ${answer.status}`);
-    const status = await answer.json();
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("live");
     silentSince = null;
-    if (!paused) showStatus(status);
+    if (!paused) {
+      show(live, fresh);
+      showSummary(fresh.dataset.summary, fresh.dataset.ready);
+      now.textContent = fresh.dataset.now;
+    }
   } catch {
     silentSince ??= new Date().toISOString().slice(11, 19);
-    showSummary(`No answer from the worker since ${silentSince} UTC; the figures are older. Trying again.`, false);
+    showSummary(`No answer from the worker since ${silentSince} UTC; the figures are older. Trying again.`, "no");
   }
   clearTimeout(next);
   next = setTimeout(update, EVERY_MS);

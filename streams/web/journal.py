@@ -1,0 +1,198 @@
+"""What this worker did lately: figures by the minute, and its latest rounds with what they looked at.
+
+Kept in memory, bounded, and gone with the process: Prometheus has the history, the topics have the exact figures. Fed
+with every committed step, so that it has to be quick.
+
+Minutes are those of the events (`occurred_at`), not of the counting: a worker that catches up with an hour of backlog
+fills that hour, instead of telling of a terrible minute. In a `Step`, the facts of one event follow the fact of its
+transition, and transitions come in the order of their facts; that is how each fact gets its minute.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+from streams.core import model
+from streams.core.command import command_id
+from streams.core.model import SECOND, Command, Evaluation, Fact, Kind, Micros, Transition
+from streams.core.partition import Step
+
+MINUTES_KEPT = 24 * 60
+ROUNDS_KEPT = 200
+"""Of those in which a trigger fired, and again of the others, which are many more."""
+TRANSITIONS_KEPT = 400
+REASONS_PER_MINUTE = 20
+"""Reasons are an open set; in a minute that has more of them, the rest count as `other`."""
+
+OTHER = "other"
+_MINUTE: Micros = 60 * SECOND
+_LOOKED_AT = 10 * ROUNDS_KEPT
+"""Records of one step that are looked at, from its end: a step may have thousands, of which hundreds are kept."""
+
+
+class Sums(msgspec.Struct):
+    """What happened in some stretch of time; words as in SPEC section 8."""
+
+    sessions: int = 0
+    abandoned: int = 0
+    """Sessions abandoned for the first time."""
+    abandonments: int = 0
+    false_abandonments: int = 0
+    lapses: Counter[str] = msgspec.field(default_factory=Counter)
+    """Lapses by reason, `none` without one."""
+
+    def add(self, other: Sums) -> None:
+        """Add another stretch."""
+        self.sessions += other.sessions
+        self.abandoned += other.abandoned
+        self.abandonments += other.abandonments
+        self.false_abandonments += other.false_abandonments
+        self.lapses.update(other.lapses)
+
+    @property
+    def abandonment_rate(self) -> float | None:
+        """Sessions abandoned over sessions begun; None when none began."""
+        return self.abandoned / self.sessions if self.sessions else None
+
+    @property
+    def false_abandonment_rate(self) -> float | None:
+        """False abandonments over abandonments; None without any."""
+        return self.false_abandonments / self.abandonments if self.abandonments else None
+
+
+class Round(msgspec.Struct, frozen=True):
+    """One round that ended: its evaluation, its command if it has one, and when it was committed (epoch seconds)."""
+
+    evaluation: Evaluation
+    command: Command | None
+    committed_at: float
+
+    @property
+    def id(self) -> str:
+        """The id that its command has, or would have had: it names the round."""
+        said = self.evaluation
+        return said.command_id or command_id(said.ticket_id, said.event_id, said.episode, said.wait)
+
+
+class Journal:
+    """The latest of one worker. Instants that are asked with are seconds since the epoch."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        """Begin empty, now."""
+        self._clock = clock
+        self.began_at = clock()
+        self._minutes: dict[int, Sums] = {}
+        self._fired: deque[Round] = deque(maxlen=ROUNDS_KEPT)
+        self._quiet: deque[Round] = deque(maxlen=ROUNDS_KEPT)
+        self._transitions: deque[Transition] = deque(maxlen=TRANSITIONS_KEPT)
+
+    # --- what the worker tells ---------------------------------------------------------------------------------------
+
+    def stepped(self, step: Step) -> None:
+        """Take in a committed step."""
+        if not step.records:
+            return
+        now = self._clock()
+        if step.facts:
+            self._count(step.facts, iter(step.records), now)
+        commands = {command.command_id: command for command in step.commands}
+        for record in step.records[-_LOOKED_AT:]:
+            if type(record) is Evaluation:
+                command = None if record.command_id is None else commands.get(record.command_id)
+                (self._fired if record.triggers else self._quiet).append(Round(record, command, now))
+            elif type(record) is Transition:
+                self._transitions.append(record)
+
+    def _count(self, facts: list[Fact], records: Iterator[Transition | Evaluation], now: float) -> None:
+        oldest, minute = int(now // 60) - MINUTES_KEPT, Sums()
+        for fact in facts:
+            name = fact.name
+            if name == model.TRANSITION:
+                for record in records:
+                    if type(record) is Transition:
+                        minute = self._minute(record.occurred_at // _MINUTE, oldest)
+                        break
+                kind, reason, _ = fact.labels
+                if kind == Kind.LAPSED:
+                    known = reason in minute.lapses or len(minute.lapses) < REASONS_PER_MINUTE
+                    minute.lapses[reason if known else OTHER] += 1
+            elif name == model.SESSION:
+                minute.sessions += 1
+            elif name == model.SESSION_ABANDONED:
+                minute.abandoned += 1
+            elif name == model.ABANDONMENT:
+                minute.abandonments += 1
+            elif name == model.FALSE_ABANDONMENT:
+                minute.false_abandonments += 1
+
+    def _minute(self, number: int, oldest: int) -> Sums:
+        found = self._minutes.get(number)
+        if found is None:
+            if number < oldest:
+                return Sums()  # longer ago than is kept
+            if len(self._minutes) >= MINUTES_KEPT + 10:
+                self._minutes = {kept: sums for kept, sums in self._minutes.items() if kept >= oldest}
+            found = self._minutes[number] = Sums()
+        return found
+
+    # --- what the web shows ------------------------------------------------------------------------------------------
+
+    def last(self, minutes: int, now: float) -> Sums:
+        """Return the sums of the current minute and those before it, `minutes` in all."""
+        return self.series(minutes, minutes, now)[0][1]
+
+    def series(self, minutes: int, width: int, now: float) -> list[tuple[float, Sums]]:
+        """Return (start, sums) of each `width` minutes, oldest first, `minutes` in all, up to the current one.
+
+        Stretches begin at multiples of their width, save that one as long as the whole ends now: then bars stand still
+        while the clock moves. What lies ahead of the clock (it may by five minutes) counts as now.
+        """
+        this = int(now // 60)
+        end = this + 1 if width == minutes else (this // width + 1) * width
+        start = end - minutes
+        found = [(60.0 * at, Sums()) for at in range(start, end, width)]
+        for number, sums in self._minutes.items():
+            if number >= start:
+                found[min((number - start) // width, len(found) - 1)][1].add(sums)
+        return found
+
+    def fired(self) -> list[Round]:
+        """Return the latest rounds in which a trigger fired, newest first."""
+        return list(reversed(self._fired))
+
+    def quiet(self) -> list[Round]:
+        """Return the latest rounds in which none did, newest first."""
+        return list(reversed(self._quiet))
+
+    def rounds(self) -> list[Round]:
+        """Return both together, newest first."""
+        return sorted([*self.fired(), *self.quiet()], key=lambda one: one.committed_at, reverse=True)
+
+    def find(self, id: str) -> Round | None:
+        """Return the round of that id, None when it is not kept."""
+        return next((one for one in self.rounds() if one.id == id), None)
+
+    def rounds_of(self, ticket_id: str) -> list[Round]:
+        """Return the kept rounds of a ticket, newest first."""
+        return [one for one in self.rounds() if one.evaluation.ticket_id == ticket_id]
+
+    def transitions(self) -> list[Transition]:
+        """Return the latest transitions, newest first."""
+        return list(reversed(self._transitions))
+
+    def transitions_of(self, ticket_id: str) -> list[Transition]:
+        """Return the kept transitions of a ticket, newest first."""
+        return [one for one in self.transitions() if one.ticket_id == ticket_id]
+
+
+def by_count(lapses: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Sort reasons, the commonest first; those as common by name.
+
+    >>> by_count({"b": 1, "c": 2, "a": 1})
+    [('c', 2), ('a', 1), ('b', 1)]
+    """
+    return sorted(lapses.items(), key=lambda entry: (-entry[1], entry[0]))

@@ -1,0 +1,153 @@
+"""What the pages and the API tell of tickets, rounds and the last hours."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from streams.core.model import Topic
+from tests.web.desk import Desk
+
+Get = Callable[[str], Awaitable[tuple[int, Any]]]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture
+async def get(desk: Desk) -> AsyncIterator[Get]:
+    async with desk.server() as server, aiohttp.ClientSession() as client:
+
+        async def ask(path: str) -> tuple[int, Any]:
+            async with client.get(server.url.rstrip("/") + path) as answer:
+                is_json = answer.content_type == "application/json"
+                return answer.status, await (answer.json() if is_json else answer.text())
+
+        yield ask
+
+
+async def test_a_ticket_tells_its_rows_its_rounds_and_what_waits(desk: Desk, get: Get):
+    desk.abandoned("5158", priority="urgent")
+    status, found = await get("/api/v1/tickets/5158")
+    assert (status, found["partition"], found["held"]) == (200, 0, True)
+    assert found["ticket"]["fields"]["status"] == "open"
+    assert found["session"]["state"] == "inactive"
+    assert [entry["wait_ms"] for entry in found["session"]["pending"]] == [60_000]
+    (ended,) = found["rounds"]
+    assert (ended["outcome"], ended["triggers"], ended["not_asked"]) == (
+        "commanded",
+        ["solve"],
+        [{"id": "remind", "why": "wait 1m"}],
+    )
+    assert [one["kind"] for one in found["transitions"]] == ["lapsed", "opened"]
+    assert found["sentences"][0].startswith("The round with wait 1m is due at ")
+
+
+async def test_a_round_shows_near_misses_with_the_values_they_saw(desk: Desk, get: Get):
+    desk.abandoned("5158", priority="urgent", status="pending")
+    (round_,) = (await get("/api/v1/tickets/5158"))[1]["rounds"]
+    assert round_["outcome"] == "no_match"
+    assert [(one["id"], one["short"]) for one in round_["not_fired"]] == [("solve", 1), ("vip", 1)]
+    _, page = await get(f"/rounds/{round_['id']}")
+    assert "tags includes vip" in page or "tags includes [vip]" in page
+    assert "saw no value" in page
+    assert "1 condition short" in page
+
+
+async def test_a_command_id_leads_to_its_round(desk: Desk, get: Get):
+    desk.abandoned("5158")
+    (round_,) = desk.journal.fired()
+    assert round_.command is not None
+    status, found = await get(f"/api/v1/rounds/{round_.command.command_id}")
+    assert (status, found["ticket_id"], found["command"]["actions"]) == (
+        200,
+        "5158",
+        [{"field": "status", "value": "solved"}],
+    )
+    assert (await get("/api/v1/rounds/unheard-of"))[0] == 404
+    assert (await get("/rounds/unheard-of"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        ([], "No record of this ticket was ever taken"),
+        ([("ticket", {"status": "open"})], "No session state of it is known"),
+        ([("ticket", {"status": "open"}), ("session", "active")], "Its session is active, since"),
+        ([("session", "active"), ("session", "ended")], "Its session is ended, since"),
+        ([("session", "active"), ("session", "inactive")], "Its ticket is not known; the round with wait 0s waits"),
+    ],
+)
+async def test_a_ticket_page_answers_why_nothing_happened(desk: Desk, get: Get, events: list[Any], said: str):
+    for place, (topic, what) in enumerate(events):
+        if topic == "ticket":
+            desk.ticket("1", -10 + place, **what)
+        else:
+            desk.session("1", what, -10 + place, "user_inactive_or_offline" if what == "inactive" else None)
+    status, page = await get("/tickets?id=1")
+    assert said in page
+    assert status == (200 if events else 404)
+
+
+async def test_a_ticket_of_another_worker_is_said_to_be_there(desk: Desk, get: Get):
+    desk.worker.held = []
+    _, found = await get("/api/v1/tickets/1")
+    assert found["sentences"] == ["Its records belong into partition 0, which another worker holds: ask there."]
+
+
+async def test_a_deleted_ticket_is_told_as_one(desk: Desk, get: Get):
+    desk.abandoned("1")
+    desk.tell(Topic.TICKETS, "1", 0, None)
+    _, found = await get("/api/v1/tickets/1")
+    assert "No ticket of it is known: rounds wait for its update, or it was deleted." in found["sentences"]
+    assert {one["outcome"] for one in found["rounds"]} == {"commanded", "cancelled"}
+
+
+async def test_rates_are_those_of_the_quarter_in_which_things_occurred(desk: Desk, get: Get):
+    desk.session("1", "active", -3600.0)
+    desk.abandoned("2")
+    _, found = await get("/api/v1/rates")
+    quarters = found["quarters"]
+    assert len(quarters) == 96
+    assert sum(one["sessions"] for one in quarters) == 2
+    assert sum(one["sessions_abandoned"] for one in quarters) == 1
+    busy = [one for one in quarters if one["sessions"]]
+    assert len(busy) == 2
+    assert busy[0]["abandonment_rate"] == 0.0
+    assert busy[1]["lapses"] == {"user_inactive_or_offline": 1}
+
+
+async def test_the_front_page_counts_open_and_inactive_sessions(desk: Desk, get: Get):
+    for number in range(3):
+        desk.session(str(number), "active", -1.0)
+    desk.abandoned("9")
+    _, page = await get("/")
+    assert '<dt>open now</dt><dd class="figure">3</dd>' in page
+    assert '<dt>inactive now</dt><dd class="figure">1</dd>' in page
+    assert "1 of 4 sessions" in page
+
+
+async def test_what_records_say_is_text_on_every_page(desk: Desk, get: Get):
+    evil = "<img src=x onerror=alert(1)>"
+    desk.abandoned(evil, subject=evil, tags=[evil])
+    (round_,) = desk.journal.fired()
+    pages = [(await get(path))[1] for path in ("/", f"/tickets?id={evil}", f"/rounds/{round_.id}")]
+    for page in pages:
+        assert "<img" not in page
+        assert "Solve <b>" not in page
+    assert all("&lt;img src=x" in page for page in pages)
+
+
+async def test_ids_of_any_make_lead_to_their_pages(desk: Desk, get: Get):
+    for ticket_id in ("a/b", "ü?&#", "a b", "%2F"):
+        desk.abandoned(ticket_id)
+        _, page = await get("/")
+        link = page.split('<a href="/tickets?id=')[1].split('"')[0]
+        status, found = await get(f"/tickets?id={link}")
+        assert status == 200, ticket_id
+        assert "<h1>Ticket " in found

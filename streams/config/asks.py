@@ -66,9 +66,11 @@ class Asks:
             if always_holds(condition):
                 continue
             field, demand = read_field(condition), demand_now(condition)
-            self.necessary[field] = self.necessary.get(field, ANYTHING) & demand
+            known = self.necessary.get(field)
+            self.necessary[field] = demand if known is None else known & demand
             if _is_exact(condition):
-                self.exact[field] = self.exact.get(field, ANYTHING) & demand
+                known = self.exact.get(field)
+                self.exact[field] = demand if known is None else known & demand
             else:
                 others.add(_key(condition))
         self.others = frozenset(others)

@@ -173,12 +173,13 @@ def cover(file: TriggerFile, runs: Iterable[TestRun]) -> Coverage | None:
     tests = 0
     for run in runs:
         tests += 1
-        if run.trace is None:
+        seen = run.trace()
+        if seen is None:
             continue
-        for trace in run.trace.fired:
+        for trace in seen.fired:
             found[trace.trigger.id].fired += 1
             _count(found[trace.trigger.id], trace)
-        for trace in run.trace.not_fired:
+        for trace in seen.not_fired:
             found[trace.trigger.id].quiet += 1
             _count(found[trace.trigger.id], trace)
     in_file_order = sorted(found.values(), key=lambda one: (one.place.line, one.place.column))

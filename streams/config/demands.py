@@ -104,7 +104,8 @@ def demands_now(conditions: Iterable[Condition], given: Demands) -> dict[str, De
     for condition in conditions:
         demand = demand_now(condition)
         if demand is not ANYTHING:
-            demands[condition.field] = demands.get(condition.field, ANYTHING) & demand
+            known = demands.get(condition.field)
+            demands[condition.field] = demand if known is None else known & demand
     return demands
 
 
@@ -117,13 +118,15 @@ def clash(conditions: Iterable[Condition], *, may_be_closed: bool) -> str | None
     for name, demand in demands_now(conditions, {}).items():
         if demand.is_impossible:
             return f"the conditions on `{name}` exclude each other"
-        given = ANYTHING if name == "status" and may_be_closed else IN_EVERY_ROUND.get(name, ANYTHING)
-        if (demand & given).is_impossible:
+        given = IN_EVERY_ROUND.get(name) if name != "status" or not may_be_closed else None
+        if given is not None and (demand & given).is_impossible:
             return _ALWAYS[name]
     by_field: dict[str, list[Condition]] = {}
     for condition in conditions:
         by_field.setdefault(condition.field, []).append(condition)
     for name, group in by_field.items():
+        if len(group) == 1 and name != STATE_FIELD:
+            continue  # nothing to clash with
         why = _clash_of_change(name, group)
         if why is not None:
             return why

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,8 +60,8 @@ class TestRun:
     test: InlineTest
     problem: Problem | None
     """None when it passed."""
-    trace: RoundTrace | None
-    """What its round's triggers saw; None when none was asked."""
+    trace: Callable[[], RoundTrace | None]
+    """Works out what its round's triggers saw; None when none was asked."""
 
 
 class InlineTestReader:

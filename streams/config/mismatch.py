@@ -17,24 +17,35 @@ from streams.config.yaml_nodes import At
 from streams.core import normal
 from streams.core.actions import is_passed_on
 from streams.core.conditions import same
+from streams.core.cycle import Rules
 from streams.core.model import SECOND, Command, Evaluation, RoundOutcome
-from streams.core.trace import ConditionTrace, RoundTrace, TriggerTrace
+from streams.core.trace import ConditionTrace, RoundTrace, TriggerTrace, trace_round
 from streams.core.triggers import CHANGE_FAMILY, TAG_ACTIONS, Trigger
 
 MAX_HINTS = 3
 """Triggers that are explained for one failed test."""
 
 
+ASKED = frozenset({RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.NO_OP, RoundOutcome.NO_MATCH})
+"""Outcomes of rounds in which triggers were asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What became of the round that a test speaks of; None for all when there was no such round."""
+    """What became of the round that a test speaks of; None for both when there was no such round."""
 
-    evaluation: Evaluation | None
-    command: Command | None
-    trace: RoundTrace | None = None
-    """None when no trigger was asked."""
+    rules: Rules
+    evaluation: Evaluation | None = None
+    command: Command | None = None
     trouble: str | None = None
     """Why a record of the test could not be used."""
+
+    def trace(self) -> RoundTrace | None:
+        """Return what the round's triggers saw, worked out anew each time; None when none was asked."""
+        ended = self.evaluation
+        if ended is None or ended.outcome not in ASKED or ended.lapse is None or ended.ticket is None:
+            return None
+        return trace_round(self.rules, ended.wait, ended.lapse, ended.ticket.fields or {})
 
 
 def mismatch(test: InlineTest, found: Found, file: TriggerFile, active: Sequence[Trigger]) -> tuple[str, ...]:
@@ -139,7 +150,8 @@ class _Hints:
     def __init__(self, test: InlineTest, found: Found, file: TriggerFile, active: Sequence[Trigger]) -> None:
         self._test, self._found, self._file = test, found, file
         self._active = {trigger.id: trigger for trigger in active}
-        traces = () if found.trace is None else (*found.trace.fired, *found.trace.not_fired)
+        self._trace = found.trace()
+        traces = () if self._trace is None else (*self._trace.fired, *self._trace.not_fired)
         self._traces = {trace.trigger.id: trace for trace in traces}
 
     def lines(self) -> Iterator[str]:
@@ -151,8 +163,8 @@ class _Hints:
         elif missing:
             for name in dict.fromkeys(missing):
                 yield self._not_fired(name)
-        elif expected is None and not fired and self._found.trace is not None and self._found.trace.not_fired:
-            yield f"nearest to firing: {self._short(self._found.trace.not_fired[0])}"
+        elif expected is None and not fired and self._trace is not None and self._trace.not_fired:
+            yield f"nearest to firing: {self._short(self._trace.not_fired[0])}"
         for name in [name for name in fired if expected is None or name not in expected][:MAX_HINTS]:
             yield self._fired(self._traces[name])
         if ended is not None and ended.outcome is RoundOutcome.NO_OP and self._test.expect.outcome is not None:
@@ -185,7 +197,7 @@ class _Hints:
         asked = (*trace.all, *trace.any)
         changed = {"tags" if one.condition.field == "current_tags" else one.condition.field for one in asked}
         earlier: list[str] = []
-        for one in self._found.trace.fired if self._found.trace else ():
+        for one in self._trace.fired if self._trace else ():
             if one.trigger.id == trace.trigger.id:
                 break
             if changed & one.changes.keys():

@@ -25,7 +25,7 @@ CODES: dict[str, Code] = {
     "unreadable": Code("error", "the operating system refuses to read the file"),
     "not_utf8": Code("error", "the file is written in another encoding than UTF-8"),
     "not_text": Code("error", "the file holds something else than text"),
-    "too_large": Code("error", "the file is larger than 10 MB"),
+    "too_large": Code("error", "the file is larger than 20 MB"),
     "empty": Code("error", "nothing is written in the file"),
     "zendesk_export": Code("error", "the file is Zendesk's own export, which `lapse import` turns into a trigger file"),
     # YAML

@@ -7,8 +7,8 @@ from pathlib import Path
 from streams.config.problems import Findings
 from streams.config.yaml_nodes import At
 
-MAX_BYTES = 10_000_000
-"""7,000 triggers, the most that Zendesk lets be active, take about 5 MB when each is written out at length."""
+MAX_BYTES = 20_000_000
+"""7,000 triggers, the most that Zendesk lets be active, take about 8 MB when each is written out at length."""
 
 _TOP = At(1, 1)
 _MARKS = {

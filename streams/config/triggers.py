@@ -15,7 +15,7 @@ from streams.config.lints import advise
 from streams.config.problems import Findings, Place, Problem, did_you_mean
 from streams.config.reading import read_text
 from streams.config.shape import Members, Shape
-from streams.config.yaml_nodes import At, ListNode, MapNode, Node, ScalarNode, compose, kind
+from streams.config.yaml_nodes import At, ListNode, MapNode, Node, ScalarNode, compose, cyclic_collector_paused, kind
 from streams.core.triggers import Action, Condition, Cycle, Ruleset, Trigger
 
 Part = TypeVar("Part")
@@ -79,7 +79,12 @@ def load_triggers(path: Path | str) -> TriggerFile:
 
 def parse_triggers(text: str, file: str = "<text>") -> TriggerFile:
     """Read the text of a trigger file; `file` is how problems call it."""
-    findings = Findings(file)
+    with cyclic_collector_paused():
+        return _parse(text, Findings(file))
+
+
+def _parse(text: str, findings: Findings) -> TriggerFile:
+    file = findings.file
     root = compose(text, findings)
     if root is None or _is_nothing(root):
         if not findings.sorted():

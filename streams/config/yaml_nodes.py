@@ -75,7 +75,7 @@ def compose(text: str, findings: Findings) -> Node | None:
     """
     composer = _Composer(findings)
     try:
-        with _cyclic_collector_paused():
+        with cyclic_collector_paused():
             composer.read(text)
     except _GiveUp:
         return None
@@ -170,8 +170,8 @@ _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @contextmanager
-def _cyclic_collector_paused() -> Iterator[None]:
-    """Keep the collector from walking a growing tree that has no cycles again and again: a third of the time."""
+def cyclic_collector_paused() -> Iterator[None]:
+    """Keep the collector from walking growing trees that have no cycles again and again: a third of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

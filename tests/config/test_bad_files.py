@@ -48,7 +48,7 @@ BAD = {
         GOOD.replace("    title", "    id: b\n    title").encode(),
         "3:5: duplicate_key: `id` stands on line 2",
     ),
-    "50 MB of text": (b"# nothing\n" * 5_000_000, "1:1: too_large: larger than 10 MB: is this the right file?"),
+    "50 MB of text": (b"# nothing\n" * 5_000_000, "1:1: too_large: larger than 20 MB: is this the right file?"),
     "50 MB of nothing": (bytes(50_000_000), "1:1: too_large: "),
     "a bomb of aliases": (
         BOMB.encode(),

@@ -35,13 +35,17 @@ def file(tmp_path: Path):
 
 def fails(file: TriggerFile) -> list[TestRun]:
     return [
-        TestRun(test, Problem(file.file, test.line, test.column, "failed_test", f"`{test.name}` fails", ("why",)), None)
+        TestRun(
+            test,
+            Problem(file.file, test.line, test.column, "failed_test", f"`{test.name}` fails", ("why",)),
+            lambda: None,
+        )
         for test in file.tests
     ]
 
 
 def passes(file: TriggerFile) -> list[TestRun]:
-    return [TestRun(test, None, None) for test in file.tests]
+    return [TestRun(test, None, lambda: None) for test in file.tests]
 
 
 @pytest.mark.parametrize(("text", "code", "strict_code"), [(SOUND, 0, 0), (DOUBTFUL, 0, 1), (BROKEN, 1, 1), ("", 1, 1)])

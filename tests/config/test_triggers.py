@@ -451,7 +451,7 @@ def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(tmp_path: Path):
     [
         ("triggers:\n  - title: für\n".encode("cp1252"), "2:13 not_utf8", "Windows-encoded (`ü` there)"),
         ("triggers: []".encode("utf-16"), "1:1 not_utf8", "UTF-16"),
-        (b"# " + b"x" * reading.MAX_BYTES, "1:1 too_large", "10 MB"),
+        (b"# " + b"x" * reading.MAX_BYTES, "1:1 too_large", "20 MB"),
         (b"", "1:1 empty", "empty"),
     ],
 )

@@ -162,6 +162,7 @@ class Server:
                 web.get("/rounds/{id}", self._get_round_page),
                 web.get("/assets/{name}", _get_asset),
                 web.get("/api/v1/status", self._get_status),
+                web.get("/api/v1/state", self._get_status),
                 web.get("/api/v1/triggers", self._get_triggers),
                 web.get("/api/v1/evaluations", self._get_evaluations),
                 web.get("/api/v1/rates", self._get_rates),

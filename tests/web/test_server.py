@@ -29,6 +29,7 @@ PROTECTED = [
     "/assets/page.js",
     "/assets/page.css",
     "/api/v1/status",
+    "/api/v1/state",
     "/api/v1/triggers",
     "/api/v1/evaluations",
     "/api/v1/rates",

@@ -67,6 +67,8 @@ class Consumer(faust_consumer.Consumer):
         self._answers: dict[TopicPartition, tuple[Micros, Micros]] = {}
         self.last_answer: float | None = None
         """`time.monotonic` at the latest fetch answer."""
+        self.last_heartbeat: float | None = None
+        """`time.monotonic` when the group's coordinator last took a heartbeat."""
         self.generation = -1
         """The group's generation of the present assignment; -1 before the first."""
 
@@ -87,6 +89,7 @@ class Consumer(faust_consumer.Consumer):
         self._kafka = await patiently("Can't start the consumer", self.app.runtime, start)
         unwrap_fetched_records(self._kafka)
         self._note_answers(self._kafka)
+        self._note_heartbeats(self._kafka)
 
     def _create(self) -> AIOKafkaConsumer:
         config: RuntimeConfig = self.app.runtime
@@ -254,6 +257,18 @@ class Consumer(faust_consumer.Consumer):
             return has_data
 
         fetcher._proc_fetch_request = process_and_note
+
+    def _note_heartbeats(self, kafka: AIOKafkaConsumer) -> None:
+        """Note when the group's coordinator answers: a worker without partitions asks for nothing else."""
+        beat: Callable[[], Awaitable[bool]] = kafka._coordinator._do_heartbeat
+
+        async def beat_and_note() -> bool:
+            taken = await beat()
+            if taken:
+                self.last_heartbeat = time.monotonic()
+            return taken
+
+        kafka._coordinator._do_heartbeat = beat_and_note
 
     def _leader_of_other_topic(self, tp: TopicPartition) -> int | None:
         other = next(name for name in self.app.runtime.inputs if name != tp.topic)

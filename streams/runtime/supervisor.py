@@ -83,10 +83,16 @@ class Supervisor:
 
     @property
     def last_answer(self) -> float | None:
-        """`time.monotonic` when a broker last answered a fetch or took a transaction."""
-        progress = [at for processor in self.processors.values() if (at := processor.last_progress) is not None]
-        answered = self._app.consumer.last_answer
-        return max([*progress, *([] if answered is None else [answered])], default=None)
+        """`time.monotonic` when a broker last answered a fetch or took a transaction.
+
+        Without partitions there is neither; then a heartbeat counts. With partitions it does not: the group's
+        coordinator may be well while the leaders of the partitions are away.
+        """
+        consumer = self._app.consumer
+        answers = [consumer.last_answer, *(processor.last_progress for processor in self.processors.values())]
+        if not self._assigned:
+            answers.append(consumer.last_heartbeat)
+        return max((at for at in answers if at is not None), default=None)
 
     @property
     def ready(self) -> bool:

@@ -265,7 +265,8 @@ SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
         MetricDefinition(
             "lapse_broker_answer_timestamp_seconds",
             "gauge",
-            "When a broker last answered a fetch or took a transaction, in seconds since the Unix epoch; 0 before.",
+            "When a broker last answered a fetch or took a transaction, in seconds since the Unix epoch; 0 before. "
+            "Of a worker without partitions: when the group's coordinator last took a heartbeat.",
         ),
         MetricDefinition(
             "lapse_restore_rows_total",

@@ -229,6 +229,20 @@ async def test_a_commit_that_hangs_shows_as_lag_in_records_and_in_seconds(kafka,
         assert worker.of("lapse_committed_offset", topic="ticket-updates") == 7
 
 
+async def test_a_worker_without_partitions_still_shows_that_a_broker_answers(kafka, topic_prefix, monkeypatch):
+    monkeypatch.setattr("streams.runtime.status._ANSWERED_WITHIN", 1.5)
+    config = await topics(config_for(kafka, topic_prefix))
+    async with measured(config) as first:
+        await first.until(lambda: first.held == {0})
+        async with measured(config) as second:
+            await second.until(lambda: second.status and second.status.joined and first.held ^ second.held == {0})
+            idle = second if first.held else first
+            await idle.until(lambda: idle.of("lapse_assigned_partitions") == 0)
+            await asyncio.sleep(4)
+            assert idle.status.broker_reachable
+            assert time.time() - idle.of("lapse_broker_answer_timestamp_seconds") < 3
+
+
 async def test_records_of_another_partitioner_are_counted_as_misrouted(kafka, topic_prefix):
     config = await topics(config_for(kafka, topic_prefix), 2)
     record = ticket_update("1", at=at(hours=1))

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from streams.cli import app
+from streams.config.settings import Settings
 from streams.telemetry.table import METRICS
 from tests.deploy_monitoring.promql import groupings, is_counter, labels_of, selectors
 from tests.deploy_monitoring.tools import promtool
@@ -130,3 +133,24 @@ def test_what_a_runbook_names_exists(path):
     assert set(re.findall(r"\blapse_[a-z_]+\b", text)) <= known
     for panel in re.findall(r"\*(?:Pipeline|Abandonment|Triggers) → ([^*]+)\*", text):
         assert f'"title": "{panel}' in DASHBOARDS, panel
+
+
+COMMANDS = sorted(
+    {span for path in RUNBOOKS.glob("*.md") for span in re.findall(r"`lapse ([^`]+)`", path.read_text("utf-8"))}
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_that_runbooks_name_are_verbs_with_such_flags(command):
+    words = command.split()
+    verb = [word for word in words[:2] if re.fullmatch(r"[a-z-]+", word) and not word.startswith("-")]
+    shown = CliRunner().invoke(app, [*verb, "--help"])
+    assert shown.exit_code == 0, shown.output
+    assert [word for word in words if word.startswith("-") and word not in shown.output] == []
+
+
+def test_settings_that_runbooks_name_are_settings():
+    named = {"act_from", "app_id", "dead_letter_limit", "false_abandonment_window", "join_wait", "state_ttl", "dry_run"}
+    text = "".join(path.read_text("utf-8") for path in RUNBOOKS.glob("*.md"))
+    assert named <= set(Settings.model_fields)
+    assert all(re.search(rf"`{name}\b", text) for name in named)

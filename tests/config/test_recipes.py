@@ -78,3 +78,13 @@ def test_the_examples_leave_nothing_of_the_recipes_out():
     assert covered is not None
     assert covered.seen == covered.total
     assert all(one.counts for one in covered.triggers)
+
+
+def test_the_patient_desk_is_sound_and_its_examples_leave_nothing_out():
+    file = load_triggers(RECIPES.with_name("patient.yaml"))
+    runs = list(run_tests(file))
+    covered = cover(file, runs)
+    assert file.problems == []
+    assert [run.problem for run in runs if run.problem is not None] == []
+    assert covered is not None
+    assert covered.seen == covered.total

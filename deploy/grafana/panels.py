@@ -28,7 +28,11 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
+from deploy.grafana.queries import series
+
 DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+
+_RULESETS = f"count by (ruleset) ({series('lapse_ruleset_info')})"
 
 Queries = dict[str, str]
 """PromQL by legend; a legend can name labels, as in `{{channel}}`."""
@@ -62,6 +66,14 @@ def dashboard(
         .with_variable(builders.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
         .with_variable(_labels("job", "Job", "lapse_build_info", ""))
         .with_variable(_labels("instance", "Worker", "lapse_build_info", 'job=~"$job"'))
+    )
+    made = made.annotation(
+        builders.AnnotationQuery()
+        .name("Triggers changed")
+        .datasource(DATASOURCE)
+        .enable(True)
+        .icon_color("purple")
+        .expr(f"{_RULESETS} unless {_RULESETS.replace('}', '} offset 2m')}")
     )
     for variable in variables:
         metric, label = variable.split(".")

@@ -17,7 +17,7 @@ DEFINITIONS: Mapping[str, str] = {
     ),
     "abandonment rate": (
         "Sessions abandoned at least once / sessions seen, both counted over the same time: the session counts when "
-        "it is first seen, its abandonment when it first happens."
+        "it is first seen, its abandonment when it first happens, so that over minutes the rate can pass 100 %."
     ),
     "false abandonment": (
         "An abandonment after which the customer was active again, in any session of the ticket, within "

@@ -72,6 +72,16 @@ def test_variables_list_labels_that_exist_and_follow_the_time_shown(name):
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
+def test_every_dashboard_marks_when_the_triggers_changed(name):
+    (annotation,) = DASHBOARDS[name]["annotations"]["list"]
+    assert annotation["enable"]
+    assert annotation["datasource"]["uid"] == "${datasource}"
+    asked = list(selectors(annotation["expr"]))
+    assert [selector.name for selector in asked] == ["lapse_ruleset_info"] * 2
+    assert all(selector.matchers == {"job": "$job", "instance": "$instance"} for selector in asked)
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
 def test_panels_do_not_overlap_and_fill_their_lines(name):
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARDS[name]["panels"]:

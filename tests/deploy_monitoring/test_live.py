@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,18 @@ def asked() -> Places:
     """Every query of every dashboard by dashboard, panel and legend, with values for the variables."""
     found: Places = {}
     for name, dashboard in DASHBOARDS.items():
-        for panel in dashboard["panels"]:
-            for target in panel.get("targets", ()):
-                query = target["expr"]
-                for variable, value in WINDOWS.items():
-                    query = query.replace(variable, value)
-                assert "$" not in query
-                found[name.capitalize(), panel["title"], target["legendFormat"]] = query
+        queries = [
+            (panel["title"], target["legendFormat"], target["expr"])
+            for panel in dashboard["panels"]
+            for target in panel.get("targets", ())
+        ]
+        queries += [(mark["name"], "mark", mark["expr"]) for mark in dashboard["annotations"]["list"]]
+        for title, legend, query in queries:
+            asks = query
+            for variable, value in WINDOWS.items():
+                asks = asks.replace(variable, value)
+            assert "$" not in asks
+            found[name.capitalize(), title, legend] = asks
     return found
 
 
@@ -104,8 +110,9 @@ def test_figures_are_possible_ones(seen):
     }
     for (name, panel, legend), values in results.items():
         assert min(values) >= 0 or panel == "Stream time behind the clock", (panel, legend)
-        if units[name, panel] == "percentunit" and panel not in ("Carried out", "Processor"):
-            assert max(values) <= 1.05, (panel, legend, values)
+        # Rates and what was carried out compare two counts of one time: over seconds they can pass 100 %.
+        if units.get((name, panel)) == "percentunit" and not re.search("rate|Carried out|Processor", panel):
+            assert max(values) <= 1, (panel, legend, values)
 
 
 def test_the_rules_evaluate_and_nothing_pages_while_all_is_well(seen):

@@ -272,6 +272,7 @@ VALUES = {
     "messaging_session_state": ["active", "inactive", "ended"],
     "messaging_session_inactive_reason": ["left", "ended", None],
     "update_type": ["create", "change"],
+    "reopens": [1, "2", 2.5, None],
 }
 
 
@@ -283,7 +284,7 @@ def conditions(draw: st.DrawFn) -> Condition:
         operators = [Operator.INCLUDES, Operator.NOT_INCLUDES, Operator.PRESENT, Operator.NOT_PRESENT]
     elif field == "update_type":
         operators = [Operator.IS, Operator.IS_NOT]
-    elif field not in ("status", "priority"):
+    elif field not in ("status", "priority", "reopens"):
         operators = [operator for operator in operators if "_than" not in operator.value]
     operator = draw(st.sampled_from(operators))
     value: object = draw(st.sampled_from(VALUES[field]))
@@ -291,6 +292,7 @@ def conditions(draw: st.DrawFn) -> Condition:
         value = [value]
     elif "_than" in operator.value:
         value = draw(st.sampled_from([one for one in VALUES[field] if one is not None]))
+        value = float(value) if field == "reopens" else value
     elif operator in (Operator.IS, Operator.IS_NOT) and draw(st.booleans()):
         value = draw(st.lists(st.sampled_from(VALUES[field]), min_size=1, max_size=2))
     return Condition(field, operator, value)
@@ -308,6 +310,7 @@ ROWS = st.fixed_dictionaries(
         "status": st.sampled_from(VALUES["status"][:-1]),
         "priority": st.sampled_from(VALUES["priority"]),
         "tags": st.sampled_from([None, ["a"], ["a", "b"]]),
+        "reopens": st.sampled_from([None, 1, 2, "2.5", 3]),
     }
 )
 LAPSES = st.builds(
@@ -328,6 +331,22 @@ def test_what_is_called_unreachable_never_fires(bodies, cycle, row, lapse):
     unreachable = {str(problem.line) for problem in findings.sorted() if problem.code == "unreachable"}
     fired, _ = Rules(Ruleset(triggers, cycle)).fire(0, lapse, row)
     assert unreachable & {trigger.id for trigger in fired} == set()
+
+
+@given(BODIES, st.sampled_from(["restart", "single_pass"]), ROWS, LAPSES)
+def test_what_is_said_to_depend_on_another_trigger_fires_after_another_or_not_at_all(bodies, cycle, row, lapse):
+    triggers = tuple(
+        Trigger(id=str(at), title="", position=at, actions=tuple(actions), all=tuple(every), any=tuple(some))
+        for at, (every, some, actions) in enumerate(bodies, 1)
+    )
+    findings = Findings("f")
+    advise(triggers, cycle, {trigger.id: At(int(trigger.id), 1) for trigger in triggers}, At(99, 1), findings)
+    dependent = {str(problem.line) for problem in findings.sorted() if problem.code == "depends_on_trigger"}
+    fired, _ = Rules(Ruleset(triggers, cycle)).fire(0, lapse, row)
+    assert not fired or fired[0].id not in dependent
+    for trigger in triggers:
+        if trigger.id in dependent:
+            assert Rules(Ruleset((trigger,), cycle)).fire(0, lapse, row)[0] == []
 
 
 @given(BODIES, ROWS, LAPSES)

@@ -131,3 +131,13 @@ def test_the_pause_grows_with_the_transactions_to_come_and_inboxes_shrink_with_t
     assert config.pause(16) == 16 * config.pause(1)
     assert config.pause(1000) == 500_000
     assert config.inbox_limit(1) > config.inbox_limit(64) >= 500
+
+
+def test_it_shows_the_record_that_waits_longest() -> None:
+    box = inbox(next_offset=3)
+    assert box.first is None
+    box.put(fetch(2, 3, 4))
+    box.put(fetch(5))
+    assert box.first is not None and box.first.offset == 3
+    box.take()
+    assert box.first is None

@@ -12,7 +12,7 @@ import pytest
 from deploy.grafana.__main__ import FOLDER, files
 from deploy.grafana.queries import series
 from streams.telemetry.definitions import DEFINITIONS
-from tests.deploy_monitoring.promql import groupings, is_counter, labels_of, selectors
+from tests.deploy_monitoring.promql import TABLE, groupings, is_counter, labels_of, selectors
 
 DASHBOARDS = {path.stem: json.loads(text) for path, text in files().items()}
 PANELS = [
@@ -167,3 +167,9 @@ def test_a_query_about_an_unknown_metric_cannot_be_written():
         series("lapse_no_such_thing_total")
     with pytest.raises(KeyError):
         series("lapse_commands_total_bucket")
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_metric_has_its_place_on_a_dashboard(name):
+    asked = {selector.name for param in PANELS for query in queries(param.values[0]) for selector in selectors(query)}
+    assert asked & {name, f"{name}_bucket", f"{name}_count"}

@@ -79,6 +79,7 @@ CODES: dict[str, Code] = {
     "depends_on_trigger": Code("warning", "a trigger that can match only after another one has fired in the round"),
     "cancels_waits": Code("warning", "ending the session cancels triggers of the file that wait longer"),
     "not_all_compared": Code("warning", "too many triggers alike to compare each with each"),
+    "bad_allow": Code("warning", "a comment `lapse: allow` that allows nothing"),
     "unlisted_overlaps": Code("warning", "there are more overlaps than are listed"),
 }
 """Every code that a problem can carry."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from streams.config.actions import ActionReader
+from streams.config.allowed import without_allowed
 from streams.config.conditions import ConditionReader
 from streams.config.digest import ruleset_digest
 from streams.config.inline_tests import InlineTest, read_tests
@@ -98,7 +99,8 @@ def _parse(text: str, findings: Findings) -> TriggerFile:
         message = "a trigger file is a mapping, and this is a list: write `triggers:` above it"
         findings.add(root, "wrong_type", message)
         return TriggerFile(file, None, findings.sorted())
-    return _Reader(findings).read(root)
+    read = _Reader(findings).read(root)
+    return replace(read, problems=without_allowed(text, read.problems, findings))
 
 
 class _Reader:

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from streams.core import normal
-from streams.core.actions import WorkingCopy
+from streams.core.actions import TAGS, WorkingCopy
 from streams.core.conditions import Fields, Predicate, compile_condition
 from streams.core.model import Lapse, Micros
 from streams.core.triggers import Condition, Operator, Ruleset, Trigger
@@ -26,6 +26,15 @@ UPDATE_TYPE = "change"
 _Context: TypeAlias = tuple[Micros, str | None, str | None, str | None, str | None, str | None]
 
 
+class Key(NamedTuple):
+    """A ticket field, and the texts of which it must be one, or, as tags, must have one."""
+
+    field: str
+    texts: tuple[str, ...]
+    decides: bool
+    """Whether the condition holds just when the key fits, so that it need not be asked."""
+
+
 class Candidate(msgspec.Struct, frozen=True):
     """A trigger whose session conditions hold, with what is left to ask of the ticket."""
 
@@ -33,8 +42,8 @@ class Candidate(msgspec.Struct, frozen=True):
     all: tuple[Predicate, ...]
     any: tuple[Predicate, ...]
     """Empty when nothing is left to satisfy."""
-    key: tuple[str, str] | None = None
-    """A ticket field and the text that it must have, by one of the `all` conditions; None when none says so."""
+    key: Key | None = None
+    """What to find it by, from one of the `all` conditions; None when none will do."""
 
     def matches(self, before: Fields, now: Fields) -> bool:
         """`every(all) and (any is empty or some(any))`."""
@@ -60,8 +69,9 @@ class Candidates:
         self._keyed: dict[str, dict[str, list[int]]] = {}
         for place, candidate in enumerate(candidates):
             if candidate.key is not None:
-                field, text = candidate.key
-                self._keyed.setdefault(field, {}).setdefault(text, []).append(place)
+                by_text = self._keyed.setdefault(candidate.key.field, {})
+                for text in candidate.key.texts:
+                    by_text.setdefault(text, []).append(place)
 
     def first(self, before: Fields, now: Fields, fired: set[int], start: int) -> tuple[int, Candidate] | None:
         """Return the first candidate from place `start` on that matches and has not fired."""
@@ -74,11 +84,15 @@ class Candidates:
         found: list[int] = []
         for field, by_text in self._keyed.items():
             value = now.get(field)
-            if value is not None and not isinstance(value, list):
+            if isinstance(value, list):
+                for element in value:
+                    found.extend(by_text.get(element if isinstance(element, str) else normal.text(element), ()))
+            elif value is not None:
                 found.extend(by_text.get(value if isinstance(value, str) else normal.text(value), ()))
         if not found:
             return self._unkeyed
-        return sorted([*self._unkeyed, *found]) if self._unkeyed or len(self._keyed) > 1 else found
+        # Two tags may lead to the same trigger.
+        return sorted({*self._unkeyed, *found})
 
 
 class Firing(NamedTuple):
@@ -96,7 +110,7 @@ class _Compiled(msgspec.Struct, frozen=True):
 
     of_session: bool
     predicate: Predicate
-    key: tuple[str, str] | None
+    key: Key | None
 
 
 class _Rule(msgspec.Struct, frozen=True):
@@ -118,14 +132,20 @@ class _Rule(msgspec.Struct, frozen=True):
             if self.any and not some:
                 return None
         key = self._key(rest)
-        left = tuple(condition.predicate for condition in rest if key is None or condition.key != key)
+        left = tuple(
+            condition.predicate for condition in rest if key is None or not key.decides or condition.key != key
+        )
         return Candidate(self.trigger, left, tuple(some), key)
 
     @staticmethod
-    def _key(conditions: list[_Compiled]) -> tuple[str, str] | None:
+    def _key(conditions: list[_Compiled]) -> Key | None:
         """Choose what to find a trigger by: an id says more than a status, which half of all tickets share."""
         keys = [condition.key for condition in conditions if condition.key is not None]
-        return min(keys, key=lambda key: (not normal.is_id(key[0]), key[0] in normal.NAMES), default=None)
+        return min(
+            keys,
+            key=lambda key: (not normal.is_id(key.field), key.field in normal.NAMES, len(key.texts)),
+            default=None,
+        )
 
 
 def session_context(lapse: Lapse) -> tuple[dict[str, str | None], dict[str, str | None]]:
@@ -209,7 +229,17 @@ def _compile(trigger: Trigger) -> _Rule:
 
 def _compile_condition(condition: Condition) -> _Compiled:
     of_session = condition.field in normal.SESSION_FIELDS or condition.field == "update_type"
-    key = None
-    if condition.operator is Operator.IS and condition.value is not None and not isinstance(condition.value, list):
-        key = (condition.field, normal.text(condition.value))
-    return _Compiled(of_session, compile_condition(condition), key)
+    return _Compiled(of_session, compile_condition(condition), _key_of(condition))
+
+
+def _key_of(condition: Condition) -> Key | None:
+    value = condition.value
+    if condition.operator is Operator.IS:
+        if isinstance(value, list):
+            # No value is none of the texts, but may be what the condition asks for.
+            whole = value and all(isinstance(one, str | int | float) for one in value)
+            return Key(condition.field, tuple(dict.fromkeys(map(normal.text, value))), False) if whole else None
+        return None if value is None else Key(condition.field, (normal.text(value),), True)
+    if condition.operator is Operator.INCLUDES and condition.field in normal.TAG_FIELDS:
+        return Key(TAGS, tuple(normal.words(value)), False)
+    return None

@@ -26,7 +26,7 @@ from streams.core.model import MILLISECOND, Topic
 from streams.core.partition import DeadLetterLimitExceeded, Partition, Step
 from streams.core.rounds import RoundPolicy
 from streams.core.triggers import Ruleset
-from streams.offline.command import BacktestError, backtest
+from streams.offline.command import BacktestError, Wanted, backtest
 from streams.testing.driver import Driver
 from streams.wire import encode
 from streams.wire.capture import CapturedRecord
@@ -125,10 +125,7 @@ def _backtest(case: Case, directory: Path) -> Result:
                 triggers=triggers,
                 settings=load_settings({}, environment(case), None),
                 now=millis(case.now) * MILLISECOND,
-                commands=commands,
-                transitions=transitions,
-                as_json=True,
-                strict=True,
+                wanted=Wanted(commands=commands, transitions=transitions, as_json=True, strict=True),
             )
     except BacktestError as error:
         raise RefusedError(f"{error} {complaints.getvalue()}") from error

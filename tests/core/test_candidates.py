@@ -1,0 +1,103 @@
+"""Triggers are found by what they ask for, and none is missed for it: the index only ever leaves out who can't match."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.core import cycle
+from streams.core.cycle import Rules
+from streams.core.model import Lapse
+from streams.core.triggers import Action, Condition, Operator, Ruleset, Trigger
+
+LAPSE = Lapse("e", 0, 0, 1, "active", None, None, "gone", "web")
+
+VALUES = st.sampled_from(["a", "b", "360", 360, True, None])
+CONDITIONS = st.one_of(
+    st.builds(
+        Condition,
+        st.sampled_from(["group_id", "status", "x"]),
+        st.just(Operator.IS),
+        st.one_of(VALUES, st.lists(VALUES, max_size=3)),
+    ),
+    st.builds(
+        Condition,
+        st.sampled_from(["tags", "current_tags"]),
+        st.sampled_from([Operator.INCLUDES, Operator.NOT_INCLUDES]),
+        st.sampled_from(["a", "b c", ["a", "b"], ["c"]]),
+    ),
+    st.builds(Condition, st.sampled_from(["x", "status"]), st.just(Operator.IS_NOT), VALUES),
+)
+ACTIONS = st.sampled_from(
+    [
+        Action("x", "a"),
+        Action("status", "b"),
+        Action("group_id", None),
+        Action("add_tags", ["c"]),
+        Action("set_tags", []),
+    ]
+)
+
+
+@st.composite
+def rulesets(draw: st.DrawFn) -> Ruleset:
+    return Ruleset(
+        tuple(
+            Trigger(
+                id=f"t{number}",
+                title="",
+                position=number,
+                all=tuple(draw(st.lists(CONDITIONS, max_size=3))),
+                any=tuple(draw(st.lists(CONDITIONS, max_size=2))),
+                actions=(draw(ACTIONS),),
+            )
+            for number in range(draw(st.integers(1, 6)))
+        ),
+        cycle=draw(st.sampled_from(["restart", "single_pass"])),
+    )
+
+
+ROWS = st.fixed_dictionaries(
+    {},
+    optional={
+        "group_id": st.sampled_from(["360", "a", None]),
+        "status": st.sampled_from(["a", "b"]),
+        "x": st.sampled_from(["a", 360, True, ["a", "b"], None]),
+        "tags": st.lists(st.sampled_from(["a", "b", "c"]), unique=True),
+    },
+)
+
+
+@given(rulesets(), ROWS)
+@settings(max_examples=400, deadline=None)
+def test_the_index_changes_nothing_but_the_time(ruleset: Ruleset, row: dict[str, Any]):
+    fired, copy = Rules(ruleset).fire(0, LAPSE, row)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cycle, "_key_of", lambda condition: None)
+        plain, plain_copy = Rules(ruleset).fire(0, LAPSE, row)
+    assert [trigger.id for trigger in fired] == [trigger.id for trigger in plain]
+    assert copy.now == plain_copy.now
+
+
+def test_triggers_that_ask_for_tags_are_looked_up_by_them(monkeypatch: pytest.MonkeyPatch):
+    """A thousand of them cost no more than the few whose tag the ticket has."""
+    asked: list[str] = []
+
+    def compiled(condition: Condition) -> Any:
+        def predicate(before: Any, now: Any) -> bool:
+            asked.append(condition.value)
+            return condition.value in now["tags"]
+
+        return predicate
+
+    monkeypatch.setattr(cycle, "compile_condition", compiled)
+    triggers = tuple(
+        Trigger(id=f"t{n}", title="", position=n, all=(Condition("tags", Operator.INCLUDES, f"tag{n}"),), actions=())
+        for n in range(1_000)
+    )
+    fired, _ = Rules(Ruleset(triggers)).fire(0, LAPSE, {"tags": ["tag7", "tag700"]})
+    assert [trigger.id for trigger in fired] == ["t7", "t700"]
+    assert set(asked) == {"tag7", "tag700"}

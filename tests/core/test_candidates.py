@@ -1,4 +1,4 @@
-"""Triggers are found by what they ask for, and none is missed for it: the index only ever leaves out who can't match."""
+"""The index only ever leaves out triggers that cannot match: found by what they ask for, none is missed."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
+    IllegalOperation,
     InvalidProducerIdMapping,
     InvalidTxnState,
     KafkaError,
@@ -138,36 +139,50 @@ class PartitionProducer:
         what = f"Can't commit a step of partition {self.partition}"
         try:
             await self._within(self._transaction(writes, offsets, stream_time, now), what)
-        except KafkaError as error:
-            # aiokafka wraps what ended its sender.
-            reason = error.__cause__ if isinstance(error.__cause__, KafkaError) else error
+        except (KafkaError, IllegalOperation) as error:
+            reason = self._what_ended(error)
             if isinstance(reason, _EPOCH_IS_OVER):
                 raise Fenced(f"{what}: {reason!r}") from error
             raise Failed(f"{what}: {_text(reason)}") from error
+
+    def _what_ended(self, error: KafkaError | IllegalOperation) -> BaseException:
+        """Return what ended the transaction: aiokafka wraps it, or says to what came later only that it is over."""
+        reason: BaseException | None = error.__cause__ if isinstance(error.__cause__, KafkaError) else None
+        ended = self._started()._txn_manager.wait_for_transaction_end()
+        if isinstance(error, IllegalOperation) and ended.done():
+            reason = ended.exception()
+        return reason or error
 
     async def _transaction(
         self, writes: Mapping[str, Iterable[Write]], offsets: Mapping[str, int], stream_time: Micros, now: Micros
     ) -> None:
         kafka = self._started()
         await kafka.begin_transaction()
-        # The first batch of every topic is handed in before anything waits, so that the transaction's partitions are
-        # announced to the coordinator in one request.
         batches = [(topic, self._batches(records, now)) for topic, records in writes.items()]
-        sent = [await self._send(topic, batch) for topic, several in batches for batch in several[:1]]
         metadata = offset_metadata(stream_time)
         read_to = {
             TopicPartition(topic, self.partition): OffsetAndMetadata(offset, metadata)
             for topic, offset in offsets.items()
         }
-        if read_to:
-            sent.append(asyncio.ensure_future(kafka.send_offsets_to_transaction(read_to, self._config.group)))
+        sent: list[asyncio.Future[Any]] = []
         try:
-            sent += [await self._send(topic, batch) for topic, several in batches for batch in several[1:]]
+            # Noted one by one: a comprehension would lose those before one that fails. The first batch of every topic
+            # is handed in before anything waits, so that the transaction's partitions are announced in one request.
+            for topic, several in batches:
+                for batch in several[:1]:
+                    sent.append(await self._send(topic, batch))  # noqa: PERF401
+            if read_to:
+                sent.append(asyncio.ensure_future(kafka.send_offsets_to_transaction(read_to, self._config.group)))
+            for topic, several in batches:
+                for batch in several[1:]:
+                    sent.append(await self._send(topic, batch))  # noqa: PERF401
             # aiokafka commits whether or not a batch has failed: every single one has to be looked at.
             await asyncio.gather(*sent)
         finally:
             for future in sent:
-                if not future.done():
+                if future.done():
+                    _look_at(future)
+                else:
                     future.cancel()
         await kafka.commit_transaction()
 
@@ -239,6 +254,28 @@ def _tune(kafka: AIOKafkaProducer, config: RuntimeConfig) -> None:
         return await _PromptAddPartitions(sender, tps).do(node_id)
 
     sender._do_add_partitions_to_txn = add_partitions
+
+    # When a producer is fenced, aiokafka tells its own futures as well, and nobody asks those: asyncio would log each
+    # with a traceback, whenever the collector comes by.
+    accumulator, transactions = kafka._message_accumulator, kafka._txn_manager
+    append_batch, begin = accumulator._append_batch, transactions.begin_transaction
+
+    def append(builder: Any, tp: Any) -> Any:
+        batch = append_batch(builder, tp)
+        batch._drain_waiter.add_done_callback(_look_at)
+        return batch
+
+    def begin_transaction() -> None:
+        begin()
+        transactions._transaction_waiter.add_done_callback(_look_at)
+
+    accumulator._append_batch, transactions.begin_transaction = append, begin_transaction
+
+
+def _look_at(future: asyncio.Future[Any]) -> None:
+    """Count a future's error as seen; whoever has to know of it learns it from another one."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _without_verification(entry: logging.LogRecord) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -64,6 +65,24 @@ async def test_a_second_producer_of_the_same_id_fences_the_first(kafka: Any, top
     assert [record.value for record in await read_all(config, commands)] == [b"1", b"2"]
     await first.discard()
     await second.close()
+
+
+async def test_a_fenced_producer_leaves_no_error_that_nobody_looked_at(kafka: Any, topic_prefix: str) -> None:
+    """aiokafka sets the error on futures of its own as well; asyncio would log each with a traceback, at any time."""
+    config = await topics(config_for(kafka, topic_prefix))
+    said: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    first = await started(config)
+    second = await started(config)
+    writes = {topic: [Write(b"k", b"late" * 200_000), Write(b"k", b"later" * 150_000)] for topic in config.written}
+    with pytest.raises(Fenced):
+        await first.commit(writes, {config.topic(Topic.TICKETS.value): 7}, 0, NOW)
+    await first.discard()
+    del first
+    await second.close()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert said == []
 
 
 async def test_a_producer_that_never_wrote_is_fenced_as_well(kafka: Any, topic_prefix: str) -> None:

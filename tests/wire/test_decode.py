@@ -176,3 +176,11 @@ def test_the_short_way_and_the_long_way_through_the_members_agree(small: bool) -
         },
         0,
     )
+
+
+def test_only_the_records_own_instant_needs_a_colon_in_its_offset() -> None:
+    nested = {"occurred_at": "2026-03-01T09:00:00+0100"}
+    update = _decode(Topic.TICKETS, _ticket(occurred_at="2026-03-01T10:30:00+01:00", ticket=nested))
+    assert isinstance(update, TicketUpdate)
+    rejection = _decode(Topic.TICKETS, _ticket(occurred_at="2026-03-01T10:30:00+0100"))
+    assert (rejection.code, rejection.path) == (Code.INVALID, "$.occurred_at")

@@ -17,10 +17,11 @@ _ANSWERED_WITHIN = 10.0
 
 
 class InputStatus(msgspec.Struct, frozen=True):
-    """One input of one partition: the offset of the first record not yet taken, and how many follow."""
+    """One input of one partition: the first record not yet taken, how many follow, how old the oldest is."""
 
     position: int | None
     lag: int | None
+    lag_seconds: float | None = None
 
 
 class HeldPartition(msgspec.Struct, frozen=True):
@@ -68,7 +69,10 @@ def _held(processor: PartitionProcessor) -> HeldPartition:
     return HeldPartition(
         processor.number,
         "ready",
-        {topic: InputStatus(processor.position(topic), processor.lag(topic)) for topic in Topic},
+        {
+            topic: InputStatus(processor.position(topic), processor.lag(topic), processor.lag_seconds(topic))
+            for topic in Topic
+        },
         processor.last_progress,
         stream_time if stream_time > 0 else None,
     )

@@ -61,6 +61,8 @@ class Figures(msgspec.Struct, frozen=True):
     commands_applied: int
     records: int
     dead_letters: int
+    open_abandonments: int | None
+    """None before they were counted."""
     pending_rounds: int
     ticket_rows: int
     session_rows: int
@@ -220,6 +222,7 @@ class Metrics:
             commands_applied=int(total("lapse_commands_applied_total")),
             records=int(total("lapse_records_total")),
             dead_letters=int(total("lapse_dead_letters_total")),
+            open_abandonments=sum(self._open_abandonments.values()) if self._open_abandonments else None,
             pending_rounds=sum(self._pending.values()),
             ticket_rows=sum(tickets for tickets, _ in self._rows.values()),
             session_rows=sum(sessions for _, sessions in self._rows.values()),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -17,8 +18,10 @@ from streams.core.trace import RoundTrace, trace_round
 from streams.core.triggers import Ruleset
 from streams.offline.words import acts, how_it_ended, not_asked
 from streams.telemetry.definitions import DEFINITIONS
+from streams.telemetry.observer import Figures
 from streams.web.journal import Journal, Round, Sums, by_count
-from streams.web.status import Tables
+from streams.web.status import PartitionStatus, Tables
+from streams.web.views import PartitionView
 from streams.wire import encode, instants
 from streams.wire.state import session_state, ticket_state
 from streams.wire.trace import round_trace
@@ -29,7 +32,15 @@ ROUNDS_SHOWN = 8
 WAITS_SHOWN = 8
 REASONS_SHOWN = 8
 
-_PLOT_WIDTH, _PLOT_HEIGHT, _PLOT_LEFT, _PLOT_TOP = 720.0, 120.0, 60.0, 14.0
+TITLE_SHOWN = 70
+"""Characters of a trigger's title in a table; the page of the round has the whole."""
+
+DEFINED = ("session", "abandonment", "abandonment rate", "false abandonment", "false abandonment rate")
+"""What the page says the meaning of."""
+
+_PLOT_HEIGHT, _PLOT_TOP = 120.0, 14.0
+_LEAST_BAR = 2.0
+"""So that a quarter of an hour with sessions and none abandoned differs from one without sessions."""
 _STEPS = (0.05, 0.1, 0.2, 0.25, 0.5, 1.0)
 
 
@@ -53,15 +64,32 @@ class Tile(NamedTuple):
     means: str
 
 
-def tiles(journal: Journal, sessions: Counter[str] | None, now: float) -> list[Tile]:
+def tiles(
+    journal: Journal,
+    sessions: Counter[str] | None,
+    figures: Figures,
+    held: Sequence[PartitionStatus],
+    now: float,
+) -> list[Tile]:
     """Return the figures at the top. Rates are those of the last hour and of the last 24."""
     hour, day = journal.last(60, now), journal.last(24 * 60, now)
-    left = sum(count for state, count in (sessions or {}).items() if state == INACTIVE)
+    if not any(one.state == "ready" for one in held):
+        sessions = None  # the tables are empty because they have not been read yet
+    waits = "–" if sessions is None else f"{figures.pending_rounds:,}"
     here = "–" if sessions is None else f"{sessions[ACTIVE]:,}"
-    gone = "–" if sessions is None else f"{left:,}"
+    gone = "–" if sessions is None else f"{sessions[INACTIVE]:,}"
+    unsolved = (
+        "not ended" if figures.open_abandonments is None else f"{figures.open_abandonments:,} abandoned, unsolved"
+    )
     return [
-        Tile(here, "open now", "sessions of this worker", "Sessions whose latest state is active."),
-        Tile(gone, "inactive now", "sessions of this worker", "Sessions whose latest state is inactive, not ended."),
+        Tile(here, "open now", "sessions", "Sessions whose latest state is active."),
+        Tile(
+            gone,
+            "inactive now",
+            unsolved,
+            "Sessions whose latest state is inactive, not ended. Abandoned, unsolved: "
+            + DEFINITIONS["open abandonments"],
+        ),
         Tile(
             percent(hour.abandonment_rate),
             "abandonment rate, last hour",
@@ -76,15 +104,31 @@ def tiles(journal: Journal, sessions: Counter[str] | None, now: float) -> list[T
         ),
         Tile(
             percent(day.false_abandonment_rate),
-            "of them false, last 24 h",
+            "false abandonments, 24 h",
             f"{day.false_abandonments:,} of {day.abandonments:,} abandonments",
             DEFINITIONS["false abandonment rate"],
         ),
+        Tile(waits, "rounds waiting", "for their time or their ticket", ""),
+        Tile(f"{figures.commands:,}", "commands sent", f"{figures.commands_applied:,} seen applied", ""),
+        _behind(held),
     ]
 
 
+def _behind(held: Sequence[PartitionStatus]) -> Tile:
+    inputs = [at for one in held for at in one.topics.values()]
+    lags = [at.lag for at in inputs if at.lag is not None]
+    ages = [at.lag_seconds for at in inputs if at.lag and at.lag_seconds is not None]
+    if ages:
+        oldest = f"the oldest {age(max(ages))} old"
+    else:
+        oldest = "not known yet" if not lags else "of age not known" if any(lags) else "all is read"
+    return Tile(
+        f"{sum(lags):,}" if lags else "–", "records behind", oldest, "Lag of all inputs that this worker reads."
+    )
+
+
 class Bar(NamedTuple):
-    """One bar of the plot, in the units of its view box."""
+    """One bar of the plot: across in percent of the width, down in pixels."""
 
     x: float
     y: float
@@ -96,14 +140,13 @@ class Bar(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """The abandonment rate over the last hours."""
+    """The abandonment rate over the last hours, as wide as there is room."""
 
     bars: list[Bar]
     lines: list[tuple[float, str]]
     """(y, label) of the lines behind."""
     hours: list[tuple[float, str]]
     """(x, label) along the bottom."""
-    width: float = _PLOT_LEFT + _PLOT_WIDTH
     height: float = _PLOT_TOP + _PLOT_HEIGHT + 26
 
 
@@ -112,17 +155,26 @@ def plot(journal: Journal, now: float) -> Plot:
     series = journal.series(HOURS_SHOWN * 60, BAR_MINUTES, now)
     most = max((sums.abandonment_rate or 0.0 for _, sums in series), default=0.0)
     top = next((step for step in _STEPS if step >= most), 1.0)
-    wide = _PLOT_WIDTH / len(series)
+    wide = 100.0 / len(series)
     bars, hours = [], []
     for place, (start, sums) in enumerate(series):
-        x = _PLOT_LEFT + place * wide
+        x = place * wide
         height = (min(sums.abandonment_rate or 0.0, top) / top) * _PLOT_HEIGHT
         begins, ends = clock(start), clock(start + BAR_MINUTES * 60)
         words = f"{begins} to {ends}: {sums.abandoned:,} of {sums.sessions:,} sessions abandoned"
         if sums.sessions:
             words += f", {percent(sums.abandonment_rate)}"
+            height = max(height, _LEAST_BAR)
         bars.append(
-            Bar(x + 1.5, _PLOT_TOP + _PLOT_HEIGHT - height, wide - 3, height, words, f"{begins} to {ends}", sums)
+            Bar(
+                x + 0.1 * wide,
+                _PLOT_TOP + _PLOT_HEIGHT - height,
+                0.8 * wide,
+                height,
+                words,
+                f"{begins} to {ends}",
+                sums,
+            )
         )
         if start % 3600 == 0:
             hours.append((x, begins))
@@ -130,11 +182,22 @@ def plot(journal: Journal, now: float) -> Plot:
     return Plot(bars, lines, hours)
 
 
+def troubled_first(held: Iterable[PartitionView]) -> list[PartitionView]:
+    """Return partitions by number, but those that are not ready before the others."""
+    return sorted(held, key=lambda one: (one.state == "ready", one.partition))
+
+
 def reasons(journal: Journal, now: float) -> list[tuple[str, int, float]]:
     """Return (reason, lapses, share of the commonest) of the last 24 hours, the commonest first."""
     ranked = by_count(journal.last(24 * 60, now).lapses)[:REASONS_SHOWN]
     most = ranked[0][1] if ranked else 1
     return [(reason, count, count / most) for reason, count in ranked]
+
+
+def other_reasons(journal: Journal, now: float) -> tuple[int, int]:
+    """Return how many reasons `reasons` leaves out, and how many lapses they had."""
+    rest = by_count(journal.last(24 * 60, now).lapses)[REASONS_SHOWN:]
+    return len(rest), sum(count for _, count in rest)
 
 
 class Fired(NamedTuple):
@@ -145,21 +208,23 @@ class Fired(NamedTuple):
     at: str
     reason: str
     wait: str
-    triggers: str
+    triggers: list[str]
+    """Titles, where they have any."""
     outcome: str
     does: str
 
 
-def fired(found: Sequence[Round]) -> list[Fired]:
+def fired(found: Iterable[Round], ruleset: Ruleset, now: float) -> list[Fired]:
     """Return rounds as lines of a table."""
+    titles = {trigger.id: _short(trigger.title or trigger.id) for trigger in ruleset.triggers}
     return [
         Fired(
             one.id,
             one.evaluation.ticket_id,
-            moment(one.committed_at),
+            moment(one.committed_at, now),
             "none" if one.evaluation.lapse is None else one.evaluation.lapse.reason or "none",
             render(one.evaluation.wait),
-            ", ".join(one.evaluation.triggers) or "–",
+            [titles.get(trigger, trigger) for trigger in one.evaluation.triggers],
             one.evaluation.outcome.value.replace("_", " "),
             "" if one.command is None else acts(one.command.actions),
         )
@@ -167,9 +232,30 @@ def fired(found: Sequence[Round]) -> list[Fired]:
     ]
 
 
-def waiting(tables: Tables, now: float) -> list[tuple[str, str, str]]:
-    """Return (ticket id, wait, time left) of the rounds that are due next."""
-    return [(due.ticket_id, render(due.wait), _left(due.at / SECOND - now)) for due in tables.upcoming(WAITS_SHOWN)]
+def _short(title: str) -> str:
+    return title if len(title) <= TITLE_SHOWN else title[: TITLE_SHOWN - 1].rstrip() + "…"
+
+
+class Waiting(NamedTuple):
+    """One round that has not ended."""
+
+    ticket_id: str
+    wait: str
+    parked: bool
+    """It is over its time, and waits for its ticket until `left` has passed."""
+    left: str
+
+
+def waiting(tables: Tables, now: float) -> list[Waiting]:
+    """Return the rounds that are due, or whose parking ends, next."""
+    found = []
+    for due in tables.upcoming(WAITS_SHOWN):
+        sessions = [one.session for one in tables.find(due.ticket_id) if one.session is not None]
+        parked = any(
+            entry.parked_until == due.at and entry.wait == due.wait for session in sessions for entry in session.pending
+        )
+        found.append(Waiting(due.ticket_id, render(due.wait), parked, _left(due.at / SECOND - now)))
+    return found
 
 
 # --- a round ---------------------------------------------------------------------------------------------------------
@@ -227,9 +313,14 @@ class Ticket(NamedTuple):
     transitions: list[dict[str, Any]]
     sentences: list[str]
 
+    @property
+    def known(self) -> bool:
+        """Whether there is a row of it."""
+        return self.ticket is not None or self.session is not None
 
-def ticket(ticket_id: str, tables: Tables, held: set[int], journal: Journal, by: Explainer) -> Ticket:
-    """Look a ticket up."""
+
+def ticket(ticket_id: str, tables: Tables, held: Mapping[int, str], journal: Journal, by: Explainer) -> Ticket:
+    """Look a ticket up; `held` are this worker's partitions and their states."""
     rows = list(tables.find(ticket_id))
     first = rows[0] if rows else None
     partition = first.partition if first is not None else tables.partition_of(ticket_id)
@@ -243,36 +334,61 @@ def ticket(ticket_id: str, tables: Tables, held: set[int], journal: Journal, by:
         [msgspec.to_builtins(encode.told_record(one)) for one in journal.transitions_of(ticket_id)],
         [],
     )
-    found.sentences.extend(_sentences(found, len({one.partition for one in rows}) > 1))
+    if found.known:
+        found.sentences.extend(_sentences(found, by.ruleset, len({one.partition for one in rows}) > 1))
+    else:
+        found.sentences.append(_why_unknown(partition, held))
     return found
 
 
-def _sentences(found: Ticket, scattered: bool) -> list[str]:
+def _why_unknown(partition: int | None, held: Mapping[int, str]) -> str:
+    if partition is None:
+        return "This worker has not joined its consumer group yet: ask again in a moment."
+    if partition not in held:
+        return f"Its records belong into partition {partition}, which another worker holds: ask there."
+    if held[partition] == "restoring":
+        return f"The tables of its partition, {partition}, are being restored: ask again in a moment."
+    return (
+        "No usable record of this ticket was ever taken, or its rows have expired. "
+        "`lapse dead-letters list` prints records that could not be used."
+    )
+
+
+def _sentences(found: Ticket, ruleset: Ruleset, scattered: bool) -> list[str]:
     """Answer *why did nothing happen?*, the most telling first."""
-    if found.ticket is None and found.session is None:
-        if found.partition is not None and not found.held:
-            return [f"Its records belong into partition {found.partition}, which another worker holds: ask there."]
-        return ["No record of this ticket was ever taken, or its rows have expired."]
     told = []
     if scattered:
         told.append("Its two sides lie in different partitions: their producers use different partitioners.")
-    if found.session is None or found.session.state is None:
-        told.append("No session state of it is known, so that nothing could lapse. Do both topics have the same keys?")
-    elif found.session.state == ACTIVE:
-        told.append(f"Its session is active, since {instants.text(found.session.since)}: nothing waits.")
-    elif found.session.pending:
-        told.extend(map(_waits_for, found.session.pending))
-    elif found.session.state == INACTIVE and not found.session.episode:
-        told.append("Its session was inactive when it was first heard of, which counts as no lapse here.")
-    elif found.session.state == INACTIVE:
-        told.append(f"Its session is inactive, since {instants.text(found.session.since)}; its rounds are over.")
-    else:
-        told.append(f"Its session is {found.session.state}, since {instants.text(found.session.since)}.")
-    if found.ticket is None or found.ticket.fields is None:
+    told.extend(_of_session(found.session))
+    waits = () if found.session is None else found.session.pending
+    if (found.ticket is None or found.ticket.fields is None) and not any(entry.parked_until for entry in waits):
         told.append("No ticket of it is known: rounds wait for its update, or it was deleted.")
-    if not found.rounds and found.session is not None and found.session.episode:
+    if found.rounds:
+        latest = found.rounds[0].round.evaluation
+        told.append(
+            f"Its latest round (wait {render(latest.wait)}, episode {latest.episode}) ended as "
+            f"{latest.outcome.value.replace('_', ' ')}. {found.rounds[0].why}"
+        )
+    elif not any(trigger.active for trigger in ruleset.triggers):
+        told.append("No trigger is active: nothing is ever done.")
+    elif found.session is not None and found.session.episode and not waits:
         told.append("Of its rounds none is among those kept here; `lapse explain` tells of all in a capture.")
     return told
+
+
+def _of_session(session: SessionRow | None) -> list[str]:
+    if session is None or session.state is None:
+        return ["No session state of it is known, so that nothing could lapse. Do both topics have the same keys?"]
+    since = instants.text(session.since)
+    if session.state == ACTIVE:
+        return [f"Its session is active, since {since}: nothing waits."]
+    if session.pending:
+        return list(map(_waits_for, session.pending))
+    if session.state == INACTIVE and not session.episode:
+        return ["Its session was inactive when it was first heard of, which counts as no lapse here."]
+    if session.state == INACTIVE:
+        return [f"Its session is inactive, since {since}; its rounds are over."]
+    return [f"Its session is {session.state}, since {since}."]
 
 
 def _waits_for(entry: PendingRound) -> str:
@@ -319,14 +435,36 @@ def clock(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M")
 
 
-def moment(seconds: float) -> str:
-    """Return the time of day, UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")
+def moment(seconds: float, now: float) -> str:
+    """Return the time of day, UTC, with the date where it is not today's.
+
+    >>> moment(45_000.9, 50_000), moment(45_000, 90_000)
+    ('12:30:00', '01-01 12:30:00')
+    """
+    then = datetime.fromtimestamp(seconds, UTC)
+    today = then.date() == datetime.fromtimestamp(now, UTC).date()
+    return then.strftime("%H:%M:%S" if today else "%m-%d %H:%M:%S")
+
+
+def age(seconds: float) -> str:
+    """Return a span of time, in the unit that says it shortest.
+
+    >>> age(0.4), age(90), age(600), age(9_000), age(200_000)
+    ('0.4 s', '90 s', '10 min', '2.5 h', '2.3 days')
+    """
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7_200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3_600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
 
 
 def _left(seconds: float) -> str:
-    if seconds <= 0:
-        return "now"
-    if seconds < 120:
-        return f"in {seconds:.0f} s"
-    return f"in {seconds / 60:.0f} min" if seconds < 7_200 else f"in {seconds / 3_600:.1f} h"
+    """Return when something is due.
+
+    >>> _left(-0.1), _left(0.2), _left(61)
+    ('now', 'in 1 s', 'in 61 s')
+    """
+    return "now" if seconds <= 0 else f"in {age(seconds) if seconds >= 10 else f'{math.ceil(seconds)} s'}"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from streams.config.durations import render as render_duration
 from streams.core.model import Topic
 from streams.offline.words import asked, shown
 from streams.telemetry.definitions import DEFINITIONS
-from streams.web.live import percent
+from streams.web.live import age, percent
 from streams.wire import instants
 
 UNKNOWN = "–"
@@ -39,6 +41,8 @@ def _environment() -> Environment:
     found.filters |= {
         "n": _count,
         "percent": percent,
+        "age": age,
+        "told": told,
         "shown": shown,
         "asked": asked,
         "wait": render_duration,
@@ -46,6 +50,7 @@ def _environment() -> Environment:
         "micros": lambda at: _instant(instants.text(at)),
         "spoken_instant": _instant,
         "ticket_url": ticket_url,
+        "ticket_api_url": lambda id: f"/api/v1/tickets/{quote(id, safe='')}",
         "round_url": lambda id: f"/rounds/{quote(id, safe='')}",
     }
     return found
@@ -58,6 +63,20 @@ def ticket_url(ticket_id: str) -> str:
     ('/tickets?id=5158', '/tickets?id=a%2Fb%20c')
     """
     return f"/tickets?id={quote(ticket_id, safe='')}"
+
+
+def told(sentence: str) -> Markup:
+    """Return a sentence for a page: what stands in backticks as code, instants as they are written elsewhere.
+
+    >>> told("Since 2026-03-01T10:00:00.5Z; `lapse check` says <more>.")
+    Markup('Since 2026-03-01 10:00:00.5; <code>lapse check</code> says &lt;more&gt;.')
+    """
+    spoken = _INSTANT.sub(r"\1 \2", str(escape(sentence)))
+    return Markup(_CODE.sub(r"<code>\1</code>", spoken))  # noqa: S704 -- escaped above
+
+
+_INSTANT = re.compile(r"\b(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d(?:\.\d+)?)Z")
+_CODE = re.compile(r"`([^`]+)`")
 
 
 def _count(number: int | None) -> str:

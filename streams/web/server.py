@@ -16,14 +16,15 @@ from aiohttp import web
 
 from streams.config.durations import parse
 from streams.core.cycle import Rules
-from streams.core.model import Micros
+from streams.core.model import SECOND, Micros
 from streams.core.triggers import Ruleset
 from streams.telemetry.observer import Metrics
 from streams.web import live, page, views
-from streams.web.access import add_headers, guard, is_loopback
+from streams.web.access import Handler, add_headers, guard, is_loopback
 from streams.web.health import STALLED_AFTER, StallWatch, reasons_not_ready
 from streams.web.journal import Journal
 from streams.web.status import NoTables, StatusSource, Tables
+from streams.wire import instants
 from streams.wire.state import session_state
 
 logger = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ class Server:
     # -----------------------------------------------------------------------------------------------------------------
 
     def _app(self) -> web.Application:
-        app = web.Application(middlewares=[guard(self._token)])
+        app = web.Application(middlewares=[guard(self._token), self._show_the_way])
         app.on_response_prepare.append(add_headers)
         app.add_routes(
             [
@@ -171,6 +172,16 @@ class Server:
             ]
         )
         return app
+
+    @web.middleware
+    async def _show_the_way(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer a browser that asks for an address that there is not with a page that leads on."""
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            if "text/html" not in request.headers.get("Accept", ""):
+                raise
+            return self._missing("No such page", "Look a ticket up above, or see what happens now.", 404)
 
     async def _keep_looking(self) -> None:
         while True:
@@ -210,16 +221,21 @@ class Server:
         if self._sessions is None:
             await self._count_sessions()
         self._looked_at = time.monotonic()
+        status = self._status()
         text = self._render(
             "index.html",
-            status=self._status(),
-            tiles=live.tiles(self._journal, self._sessions, now),
+            status=status,
+            up=live.age(now - self._started_at),
+            defined=live.DEFINED,
+            tiles=live.tiles(self._journal, self._sessions, status.figures, self._source.partitions(), now),
             plot=live.plot(self._journal, now),
             hours_shown=live.HOURS_SHOWN,
             reasons=live.reasons(self._journal, now),
-            fired=live.fired(self._journal.fired()[: live.ROUNDS_SHOWN]),
-            quiet=live.fired(self._journal.quiet()),
+            other_reasons=live.other_reasons(self._journal, now),
+            fired=live.fired(self._journal.fired()[: live.ROUNDS_SHOWN], self._ruleset, now),
+            quiet=live.fired(self._journal.quiet(), self._ruleset, now),
             waiting=live.waiting(self._tables, now),
+            partitions=live.troubled_first(status.partitions),
             partition_count=self._tables.partition_count,
         )
         return web.Response(text=text, content_type="text/html")
@@ -229,9 +245,12 @@ class Server:
         if not ticket_id:
             return self._missing("No ticket", "Give its id in the field above.", 400)
         found = self._ticket(ticket_id)
+        if not found.known and ticket_id.startswith("#"):  # as Zendesk writes it
+            found = self._ticket(ticket_id.lstrip("# ") or ticket_id)
         session = None if found.session is None else session_state(found.session)
-        text = self._render("ticket.html", found=found, session=session, looked_for=ticket_id)
-        return web.Response(text=text, content_type="text/html", status=200 if _is_known(found) else 404)
+        now = instants.text(int(time.time()) * SECOND)
+        text = self._render("ticket.html", found=found, session=session, looked_for=found.id, now=now)
+        return web.Response(text=text, content_type="text/html", status=200 if found.known else 404)
 
     async def _get_round_page(self, request: web.Request) -> web.Response:
         found = self._journal.find(request.match_info["id"])
@@ -248,7 +267,7 @@ class Server:
         return page.render(template, app_id=self._app_id, ruleset=views.ruleset_view(self._ruleset), **context)
 
     def _ticket(self, ticket_id: str) -> live.Ticket:
-        held = {one.partition for one in self._source.partitions()}
+        held = {one.partition: one.state for one in self._source.partitions()}
         return live.ticket(ticket_id, self._tables, held, self._journal, self._explainer)
 
     async def _keep_counting(self) -> None:
@@ -275,7 +294,7 @@ class Server:
 
     async def _get_ticket(self, request: web.Request) -> web.Response:
         found = self._ticket(request.match_info["id"])
-        return _json(live.ticket_object(found), 200 if _is_known(found) else 404)
+        return _json(live.ticket_object(found), 200 if found.known else 404)
 
     async def _get_round(self, request: web.Request) -> web.Response:
         found = self._journal.find(request.match_info["id"])
@@ -285,10 +304,6 @@ class Server:
 
     async def _get_evaluations(self, _: web.Request) -> web.Response:
         return _json(views.evaluations(self._metrics))
-
-
-def _is_known(found: live.Ticket) -> bool:
-    return found.ticket is not None or found.session is not None
 
 
 async def _get_asset(request: web.Request) -> web.Response:

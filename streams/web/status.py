@@ -23,6 +23,10 @@ class TopicPosition(Protocol):
     def lag(self) -> int | None:
         """Records from `position` to the last stable offset; None before it is known."""
 
+    @property
+    def lag_seconds(self) -> float | None:
+        """Age of the oldest record that `lag` counts, 0 without any; None before it has come."""
+
 
 class PartitionStatus(Protocol):
     """One partition that this worker holds."""

@@ -17,10 +17,14 @@ from streams.wire import encode, instants
 
 
 class PositionView(msgspec.Struct, frozen=True):
-    """One input of a partition: offset of the first record not yet taken, records behind the end; null = unknown."""
+    """One input of a partition: offset of the first record not yet taken, records behind the end; null = unknown.
+
+    `lag_seconds` is the age of the oldest of those records.
+    """
 
     position: int | None
     lag: int | None
+    lag_seconds: float | None
 
 
 class PartitionView(msgspec.Struct, frozen=True):
@@ -200,9 +204,9 @@ def _partition(held: PartitionStatus, stalled: float | None) -> PartitionView:
         stream_time=None if held.stream_time is None else instants.text(held.stream_time),
         stalled_seconds=None if stalled is None else round(stalled, 1),
         topics={
-            topic.value: PositionView(at.position, at.lag)
+            topic.value: PositionView(at.position, at.lag, None if at.lag_seconds is None else round(at.lag_seconds, 1))
             if (at := held.topics.get(topic))
-            else PositionView(None, None)
+            else PositionView(None, None, None)
             for topic in Topic
         },
     )

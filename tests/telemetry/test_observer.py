@@ -255,6 +255,9 @@ def test_the_figures_sum_over_labels(metrics):
     assert (figures.tickets_abandoned, figures.false_abandonments) == (1, 1)
     assert (figures.commands, figures.commands_applied, figures.records) == (1, 1, 3)
     assert (figures.pending_rounds, figures.ticket_rows, figures.session_rows) == (2, 5, 4)
+    assert figures.open_abandonments is None
+    metrics.open_abandonments(0, 0)
+    assert metrics.figures().open_abandonments == 0
     assert metrics.triggers_fired() == {"solve": 0, "tag": 1}
 
 

@@ -66,17 +66,17 @@ async def page(browser: Browser, server: Server) -> AsyncIterator[Page]:
 async def test_it_updates_itself_and_leaves_focus_scroll_selection_and_open_tables_alone(page: Page, desk: Desk):
     await page.set_viewport_size({"width": 1280, "height": 500})
     await page.click("text=The same as a table")
-    row = await page.query_selector("#fired ~ .scroll tbody tr")
+    row = await page.query_selector("#fired ~ table tbody tr")
     await page.fill("#ticket-id", "51")
     await page.evaluate("window.scrollTo(0, 300)")
     await page.evaluate("getSelection().selectAllChildren(document.querySelector('#partitions'))")
     desk.abandoned("999")
-    await page.wait_for_selector("#fired ~ .scroll >> text=999", timeout=10_000)
+    await page.wait_for_selector("#fired ~ table >> text=999", timeout=10_000)
     assert await page.evaluate("document.activeElement.id") == "ticket-id"
     assert await page.input_value("#ticket-id") == "51"
     assert await page.evaluate("scrollY") == 300
     assert await page.evaluate("getSelection().toString()") == "Partitions"
-    assert await page.evaluate("document.querySelector('#live details').open")
+    assert await page.evaluate("document.querySelector('#rate ~ details').open")
     assert row is not None
     assert await row.evaluate("row => row.isConnected && row.rowIndex") == 2, "the row that was first moved, not anew"
 
@@ -86,9 +86,9 @@ async def test_a_paused_page_stands_still(page: Page, desk: Desk):
     assert await page.get_attribute("#pause", "aria-pressed") == "true"
     desk.abandoned("999")
     await page.wait_for_timeout(3_000)
-    assert not await page.is_visible("#fired ~ .scroll >> text=999")
+    assert not await page.is_visible("#fired ~ table >> text=999")
     await page.click("#pause")
-    await page.wait_for_selector("#fired ~ .scroll >> text=999", timeout=10_000)
+    await page.wait_for_selector("#fired ~ table >> text=999", timeout=10_000)
 
 
 async def test_trouble_is_announced_and_so_is_a_worker_that_is_gone(browser: Browser, desk: Desk):
@@ -122,11 +122,17 @@ async def test_lookup_leads_to_a_ticket_and_on_to_its_round_by_keyboard_alone(pa
 
 
 @pytest.mark.parametrize("path", ["", "tickets?id=102", "tickets?id=nobody"])
-async def test_it_fits_a_phone(browser: Browser, server: Server, path: str):
+async def test_it_fits_a_phone_whatever_is_written(browser: Browser, server: Server, desk: Desk, path: str):
+    desk.session("9" * 60, "active", -2.0)
+    desk.session("9" * 60, "inactive", -1.0, "x" * 80)
     context = await browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page = await context.new_page()
     await page.goto(server.url + path)
     assert await page.evaluate("document.documentElement.scrollWidth") == 360
+    cut_off = (
+        "[...document.querySelectorAll('.fired td, .fired th')].filter(e => e.getBoundingClientRect().right > 360)"
+    )
+    assert await page.evaluate(f"{cut_off}.length") == 0, "who fired and what came of it is seen without scrolling"
     small = await page.evaluate(
         "[...document.querySelectorAll('button, input')].filter(e => e.offsetHeight && e.offsetHeight < 32).length"
     )
@@ -175,5 +181,5 @@ async def test_without_its_script_the_page_says_so_and_shows_the_same(browser: B
     page = await context.new_page()
     await page.goto(server.url)
     assert "Scripts are off: reload the page to see newer figures." in await page.content()
-    assert await page.is_visible("#fired ~ .scroll >> text=104")
+    assert await page.is_visible("#fired ~ table >> text=104")
     await context.close()

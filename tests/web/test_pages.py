@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
+from markupsafe import escape
 
 from streams.core.model import Topic
+from streams.telemetry.definitions import DEFINITIONS
+from streams.web import live
 from tests.web.desk import Desk
+from tests.web.worker import a_partition
 
 Get = Callable[[str], Awaitable[tuple[int, Any]]]
 
@@ -76,7 +83,7 @@ async def test_a_command_id_leads_to_its_round(desk: Desk, get: Get):
 @pytest.mark.parametrize(
     ("events", "said"),
     [
-        ([], "No record of this ticket was ever taken"),
+        ([], "No usable record of this ticket was ever taken"),
         ([("ticket", {"status": "open"})], "No session state of it is known"),
         ([("ticket", {"status": "open"}), ("session", "active")], "Its session is active, since"),
         ([("session", "active"), ("session", "ended")], "Its session is ended, since"),
@@ -151,3 +158,93 @@ async def test_ids_of_any_make_lead_to_their_pages(desk: Desk, get: Get):
         status, found = await get(f"/tickets?id={link}")
         assert status == 200, ticket_id
         assert "<h1>Ticket " in found
+
+
+async def test_a_ticket_of_a_partition_that_is_being_restored_is_not_said_to_be_unheard_of(desk: Desk, get: Get):
+    desk.worker.held[0].state = "restoring"
+    _, found = await get("/api/v1/tickets/1")
+    assert found["sentences"] == ["The tables of its partition, 0, are being restored: ask again in a moment."]
+
+
+async def test_a_ticket_is_found_by_the_number_that_zendesk_shows(desk: Desk, get: Get):
+    desk.abandoned("5158")
+    status, page = await get("/tickets?id=%235158")
+    assert status == 200
+    assert "<h1>Ticket 5158</h1>" in page
+
+
+async def test_a_ticket_page_says_how_its_latest_round_ended(desk: Desk, get: Get):
+    desk.abandoned("1", status="pending")
+    desk.session("1", "active")
+    _, page = await get("/tickets?id=1")
+    assert "Its latest round (wait 1m, episode 1) ended as cancelled. Before the round was due, the customer" in page
+
+
+async def test_rounds_that_wait_are_not_said_to_be_forgotten(desk: Desk, get: Get):
+    desk.session("1", "active", -2.0)
+    desk.session("1", "inactive", -1.0, "user_inactive_or_offline")
+    _, found = await get("/api/v1/tickets/1")
+    assert len(found["session"]["pending"]) == 2
+    assert all("waits for it until" in told or "is due at" in told for told in found["sentences"])
+
+
+async def test_the_front_page_tells_triggers_by_their_titles_shortened(desk: Desk, get: Get):
+    desk.abandoned("1")
+    _, page = await get("/")
+    assert "<li>Solve &lt;b&gt;abandoned&lt;/b&gt;</li>" in page
+    desk.ruleset = msgspec.structs.replace(
+        desk.ruleset, triggers=tuple(msgspec.structs.replace(one, title="ab" * 100) for one in desk.ruleset.triggers)
+    )
+    (line,) = live.fired(desk.journal.fired(), desk.ruleset, time.time())
+    assert line.triggers == ["ab" * 34 + "a…"]
+
+
+async def test_the_front_page_says_how_many_reasons_and_waits_it_leaves_out(desk: Desk, get: Get):
+    for number in range(live.REASONS_SHOWN + 2):
+        desk.session(str(number), "active", -2.0)
+        desk.session(str(number), "inactive", -1.0, f"reason {number}")
+    _, page = await get("/")
+    assert "And 2 for 2 other reasons." in page
+    assert f"The next 8 of {2 * (live.REASONS_SHOWN + 2)}." in page
+    assert page.count("over: no ticket yet") == 8
+
+
+async def test_figures_of_tables_that_are_not_restored_are_not_shown_as_none(desk: Desk, get: Get):
+    desk.worker.held[0].state = "restoring"
+    _, page = await get("/")
+    for name in ("open now", "inactive now", "rounds waiting"):
+        assert f'<dt>{name}</dt><dd class="figure">–</dd>' in page
+
+
+async def test_the_front_page_tells_how_far_behind_the_worker_is(desk: Desk, get: Get):
+    desk.worker.held = [a_partition(0), a_partition(1, lag=1_234)]
+    desk.worker.held[1].topics[Topic.TICKETS].lag_seconds = 90.4
+    _, page = await get("/")
+    assert '<dt>records behind</dt><dd class="figure">1,234</dd><dd class="quiet">the oldest 90 s old</dd>' in page
+    assert '1,234 <span class="quiet">90 s</span>' in page
+
+
+async def test_partitions_in_trouble_stand_first(desk: Desk, get: Get):
+    desk.worker.held = [a_partition(0), a_partition(1), a_partition(2, state="restoring")]
+    _, page = await get("/")
+    assert re.findall(r'data-partition="(\d)"', page) == ["2", "0", "1"]
+
+
+async def test_every_figure_of_abandonment_has_its_definition_on_the_page(desk: Desk, get: Get):
+    _, page = await get("/")
+    for name in ("abandonment", "abandonment rate", "false abandonment", "false abandonment rate"):
+        assert f"<dt>{name}</dt><dd>{escape(DEFINITIONS[name])}</dd>" in page
+
+
+async def test_a_quarter_of_an_hour_with_sessions_and_no_abandonment_has_a_bar(desk: Desk, get: Get):
+    desk.session("1", "active", -3600.0)
+    with_sessions = [bar for bar in live.plot(desk.journal, time.time()).bars if bar.sums.sessions]
+    assert [bar.height for bar in with_sessions] == [2.0]
+
+
+async def test_a_browser_that_asks_for_no_page_is_shown_the_way(desk: Desk):
+    async with desk.server() as server, aiohttp.ClientSession() as client:
+        for accept, words in (("text/html", "<h1>No such page</h1>"), ("*/*", "404: Not Found")):
+            async with client.get(f"{server.url}nowhere", headers={"Accept": accept}) as answer:
+                assert answer.status == 404
+                assert words in await answer.text()

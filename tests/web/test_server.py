@@ -192,7 +192,10 @@ async def test_the_status_tells_partitions_positions_lag_ruleset_and_figures(get
         "state": "ready",
         "stream_time": "2026-03-01T10:05:00Z",
         "stalled_seconds": None,
-        "topics": {"ticket-updates": {"position": 1_200, "lag": 3}, "session-states": {"position": 1_200, "lag": 0}},
+        "topics": {
+            "ticket-updates": {"position": 1_200, "lag": 3, "lag_seconds": None},
+            "session-states": {"position": 1_200, "lag": 0, "lag_seconds": None},
+        },
     }
 
 
@@ -413,7 +416,7 @@ async def test_the_page_shows_partitions_and_health_without_its_script(get, metr
     rows = [attributes["data-partition"] for attributes in page.all("tr") if "data-partition" in attributes]
     assert rows == ["0", "1"]
     assert "2026-03-01 10:05:00" in text
-    assert '<dt>commands</dt><dd class="figure">7</dd>' in text
+    assert '<dt>commands sent</dt><dd class="figure">7</dd>' in text
 
 
 async def test_the_page_asks_nobody_else_for_anything(get):

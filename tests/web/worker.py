@@ -13,6 +13,7 @@ from streams.core.triggers import Action, Condition, Operator, Ruleset, Trigger
 class Position:
     position: int | None
     lag: int | None
+    lag_seconds: float | None = None
 
 
 @dataclass

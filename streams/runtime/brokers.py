@@ -61,9 +61,22 @@ async def patiently(what: str, config: RuntimeConfig, attempt: Callable[[], Awai
                 raise Failed(
                     f"{what}: {await _explain(error, config)} Tried for {config.patience // SECOND} s."
                 ) from error
-            logger.warning("%s: %s; trying again", what, error)
+            logger.warning(
+                "%s: %s; trying again for %.0f s at most",
+                what,
+                _shortly(error, config),
+                deadline - time.monotonic(),
+                extra={"limit": what},
+            )
         await asyncio.sleep(backoff)
         backoff = min(backoff * 2, _LAST_BACKOFF)
+
+
+def _shortly(error: BaseException, config: RuntimeConfig) -> str:
+    """Say what went wrong in a few words; aiokafka logs why each broker could not be reached."""
+    if isinstance(error, KafkaConnectionError):
+        return f"no broker of {', '.join(config.brokers)} answers"
+    return str(error) or "no answer in time"
 
 
 async def _explain(error: BaseException, config: RuntimeConfig) -> str:

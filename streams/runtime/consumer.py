@@ -152,7 +152,7 @@ class Consumer(faust_consumer.Consumer):
         except KafkaError as error:
             if not error.retriable:
                 raise Failed(f"Can't read the inputs: {error}") from error
-            logger.warning("Can't read the inputs: %s; trying again", error)
+            logger.warning("Can't read the inputs: %s; trying again", error, extra={"limit": "fetch"})
             await asyncio.sleep(_RETRY_SECONDS)
             return {}
 

@@ -10,10 +10,8 @@ import msgspec
 
 from streams.core.model import Micros, Topic
 from streams.runtime.processor import PartitionProcessor
+from streams.runtime.silence import ANSWERED_WITHIN
 from streams.runtime.supervisor import Supervisor
-
-_ANSWERED_WITHIN = 10.0
-"""Seconds: an idle partition is asked for, and answered, forty times a second."""
 
 
 class InputStatus(msgspec.Struct, frozen=True):
@@ -41,6 +39,7 @@ class WorkerStatus:
     def __init__(self, supervisor: Supervisor) -> None:
         """Look at this worker."""
         self._supervisor = supervisor
+        self._began = time.monotonic()
 
     @property
     def joined(self) -> bool:
@@ -49,9 +48,9 @@ class WorkerStatus:
 
     @property
     def broker_reachable(self) -> bool:
-        """Whether a broker has answered a fetch or taken a transaction lately."""
+        """Whether a broker has answered a fetch or taken a transaction lately; at first it has yet to be asked."""
         latest = self._supervisor.last_answer
-        return latest is not None and time.monotonic() - latest < _ANSWERED_WITHIN
+        return time.monotonic() - (self._began if latest is None else latest) < ANSWERED_WITHIN
 
     def partitions(self) -> list[HeldPartition]:
         """Return the partitions that this worker holds, restored or not."""

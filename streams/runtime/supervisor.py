@@ -23,6 +23,7 @@ from streams.runtime.inbox import Inbox
 from streams.runtime.observer import Observer
 from streams.runtime.processor import PartitionProcessor
 from streams.runtime.producer import PartitionProducer, Write, stream_time_of
+from streams.runtime.silence import SilenceWatch
 from streams.runtime.tables import END_KEY, restore
 
 logger = logging.getLogger(__name__)
@@ -331,6 +332,7 @@ class Supervisor:
                 processor.on_empty_answer()
 
     async def _report(self) -> None:
+        silence = SilenceWatch(self._config.brokers)
         while True:
             due = time.perf_counter() + _REPORT_SECONDS
             await asyncio.sleep(_REPORT_SECONDS)
@@ -338,6 +340,7 @@ class Supervisor:
             answered = self.last_answer
             if answered is not None:
                 self._observer.answered(time.time() - (time.monotonic() - answered))
+            silence.look(answered, time.monotonic())
             for processor in list(self.processors.values()):
                 processor.report()
 

@@ -28,6 +28,8 @@ LIBRARIES = ("aiohttp", "aiokafka", "asyncio", "faust", "mode")
 
 _MINUTE = 60.0
 _BURST = 5
+_LIBRARY_BURST = 1
+"""What the libraries try again by themselves, they say again each time."""
 _KEYS = 1_024
 _DEPTH = 4
 
@@ -181,9 +183,9 @@ def _without_bodies(value: Any, depth: int = _DEPTH) -> Any:
 class RateLimit(logging.Filter):
     """Lets the first few of equal warnings and errors of a minute pass; the next one to pass says how many it hid.
 
-    Equal are those of one logger with the same text before its values are put in: five a minute pass. An event
-    logged with `limit="some key"`, in `extra` or to structlog, passes once a minute for that key. Critical events
-    always pass.
+    Equal are those of one logger and level with the same text before its values are put in: five a minute pass of
+    ours, one of the libraries'. An event logged with `limit="some key"`, in `extra` or to structlog, passes once a
+    minute for that key. Critical events always pass.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -199,7 +201,9 @@ class RateLimit(logging.Filter):
         if limit is None and not logging.WARNING <= record.levelno < logging.CRITICAL:
             return True
         text = limit if limit is not None else record.msg if event is None else event.get("event")
-        window = self._window((record.name, str(text)), burst=_BURST if limit is None else 1)
+        usual = _LIBRARY_BURST if record.name.partition(".")[0] in LIBRARIES else _BURST
+        key = (record.name, f"{record.levelname} {text}" if limit is None else str(limit))
+        window = self._window(key, burst=usual if limit is None else 1)
         if window.left == 0:
             window.hidden += 1
             return False

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -207,11 +208,27 @@ class PartitionProcessor:
         if step.oldest_taken is not None:
             observer.event_age((self._clock() - step.oldest_taken) / SECOND)
         observer.pending_rounds(self.number, step.pending_rounds)
+        self._tell_of(step)
+
+    def _tell_of(self, step: Step) -> None:
+        """Log what somebody has to look after, once a minute at most."""
+        for topic in Topic:
+            codes = Counter(bad.rejection.code for bad in step.dead_letters if bad.topic is topic)
+            if codes:
+                logger.warning(
+                    "partition %d: %s of %s could not be used: %s; see %s",
+                    self.number,
+                    _records(codes.total()),
+                    self.inboxes[topic].tp.topic,
+                    ", ".join(f"{code} {n}" for code, n in codes.most_common()),
+                    self._config.topic(DEAD_LETTERS),
+                    extra={"limit": f"dead letters {topic}"},
+                )
         for topic, count in step.misrouted.items():
             logger.warning(
-                "partition %d: %d records of %s belong elsewhere by murmur2 over their keys; is the other topic keyed "
-                "by the same partitioner? If not, the join finds nothing",
-                *(self.number, count, self.inboxes[topic].tp.topic),
+                "partition %d: murmur2 over the key puts %s of %s elsewhere; is the other topic keyed by the same "
+                "partitioner? If not, the join finds nothing",
+                *(self.number, _records(count), self.inboxes[topic].tp.topic),
                 extra={"limit": f"misrouted {topic}"},
             )
 
@@ -315,3 +332,7 @@ class PartitionProcessor:
         abandoned = self._census.advance()
         if abandoned is not None:
             observer.open_abandonments(number, abandoned)
+
+
+def _records(count: int) -> str:
+    return "1 record" if count == 1 else f"{count:,} records"

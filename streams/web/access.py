@@ -11,9 +11,11 @@ import base64
 import binascii
 import hmac
 import ipaddress
+import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 OPEN_PATHS = frozenset({"/metrics", "/healthz", "/readyz"})
@@ -80,6 +82,23 @@ def guard(token: str | None) -> Middleware:
 async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
     """Put `HEADERS` on every response, errors included (a signal handler of aiohttp)."""
     response.headers.update(HEADERS)
+
+
+class _WithoutStrangersMistakes(logging.Filter):
+    """Keeps out what a scanner, or a browser that expects TLS, does to the log: a traceback for each bad request."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is to be written."""
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError)
+
+
+def requests_logger() -> logging.Logger:
+    """Return the logger for what goes wrong between the port and our handlers; a client's mistakes are not logged."""
+    found = logging.getLogger("streams.web.requests")
+    if not found.filters:
+        found.addFilter(_WithoutStrangersMistakes())
+    return found
 
 
 def _host_asked_for(request: web.Request) -> str:

@@ -20,7 +20,7 @@ from streams.core.model import SECOND, Micros
 from streams.core.triggers import Ruleset
 from streams.telemetry.observer import Metrics
 from streams.web import live, page, views
-from streams.web.access import Handler, add_headers, guard, is_loopback
+from streams.web.access import Handler, add_headers, guard, is_loopback, requests_logger
 from streams.web.health import STALLED_AFTER, StallWatch, reasons_not_ready
 from streams.web.journal import Journal
 from streams.web.status import NoTables, StatusSource, Tables
@@ -117,7 +117,9 @@ class Server:
     async def start(self) -> None:
         """Open the port and serve. Raises `WebServerError` where that can't be done."""
         # Requests in flight get a second at a stop: all answers come from memory.
-        runner = web.AppRunner(self._app(), access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        runner = web.AppRunner(
+            self._app(), access_log=None, handle_signals=False, shutdown_timeout=1.0, logger=requests_logger()
+        )
         await runner.setup()
         try:
             await web.TCPSite(runner, self.host, self._wanted_port).start()

@@ -207,7 +207,9 @@ async def test_bad_records_beyond_the_limit_end_the_worker_and_nothing_of_the_st
     assert await read_all(config, config.topic(DEAD_LETTERS)) == []
 
 
-async def test_dead_letters_keep_their_bytes_and_say_why(kafka: Any, topic_prefix: str) -> None:
+async def test_dead_letters_keep_their_bytes_and_say_why(
+    kafka: Any, topic_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
     config = await topics(config_for(kafka, topic_prefix))
     async with running(config) as worker:
         await worker.until(lambda: worker.held == {0})
@@ -223,6 +225,11 @@ async def test_dead_letters_keep_their_bytes_and_say_why(kafka: Any, topic_prefi
     assert dict(first.headers)["lapse.source.topic"] == sessions.encode()
     assert second.value is None
     assert dict(second.headers)["lapse.source.size"] == b"1050000"
+    told = [text for text in caplog.messages if "could not be used" in text]
+    assert (
+        f"partition 0: 1 record of {sessions} could not be used: not_json 1; see {config.topic(DEAD_LETTERS)}" in told
+    )
+    assert "xxx" not in caplog.text
 
 
 async def test_a_gap_below_the_next_offset_stops_the_worker(kafka: Any, topic_prefix: str) -> None:

@@ -104,6 +104,18 @@ async def test_trouble_is_announced_and_so_is_a_worker_that_is_gone(browser: Bro
     assert await page.is_visible("#fired"), "what was last known stays"
 
 
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(401, "The worker asks for its token anew: reload the page"), (500, "The worker answers with an error (500)")],
+)
+async def test_a_worker_that_refuses_is_not_said_to_be_gone(browser: Browser, server: Server, status: int, told: str):
+    page = await (await browser.new_context()).new_page()
+    await page.goto(server.url)
+    await page.route("**/?part=live", lambda route: route.fulfill(status=status, body=""))
+    await page.wait_for_selector(f"#summary >> text={told}", timeout=10_000)
+    await page.context.close()
+
+
 async def test_lookup_leads_to_a_ticket_and_on_to_its_round_by_keyboard_alone(page: Page):
     await page.keyboard.press("Tab")
     assert await page.evaluate("document.activeElement.textContent") == "Skip to the content"

@@ -538,3 +538,18 @@ async def test_two_workers_in_one_process_serve_their_own_figures(serve, client,
     metrics.stepped(0, a_step(facts=facts((model.COMMAND,))), 0.1)
     figures = [(await (await client.get(f"{s.url}api/v1/status")).json())["figures"] for s in (one, two)]
     assert [each["commands"] for each in figures] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [b"GARBAGE\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 20_000],
+    ids=["not HTTP", "TLS", "a header without end"],
+)
+async def test_a_strangers_bad_request_is_refused_and_leaves_no_traceback_in_the_log(serve, caplog, request_bytes):
+    server = await serve()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(request_bytes + b"\r\n\r\n")
+    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.0 400")
+    writer.close()
+    await writer.wait_closed()
+    assert caplog.records == []

@@ -70,12 +70,22 @@ function showSummary(text, ready) {
   summary.dataset.ready = ready;
 }
 
+function trouble(status) {
+  if (status === 401) return "The worker asks for its token anew: reload the page";
+  if (status) return `The worker answers with an error (${status}) since ${silentSince} UTC`;
+  return `No answer from the worker since ${silentSince} UTC`;
+}
+
 async function update() {
   clearTimeout(next);
   if (paused || document.hidden) return;
+  let status = null;
   try {
     const answer = await fetch("/?part=live", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    if (!answer.ok) {
+      status = answer.status;
+      throw new Error(`status ${status}`);
+    }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("live");
     silentSince = null;
     if (!paused) {
@@ -85,7 +95,7 @@ async function update() {
     }
   } catch {
     silentSince ??= new Date().toISOString().slice(11, 19);
-    showSummary(`No answer from the worker since ${silentSince} UTC; the figures are older. Trying again.`, "no");
+    showSummary(`${trouble(status)}; the figures are older. Trying again.`, "no");
   }
   clearTimeout(next);
   next = setTimeout(update, EVERY_MS);

@@ -22,16 +22,16 @@ from streams.core.model import SECOND, Command, Evaluation, Fact, Kind, Micros, 
 from streams.core.partition import Step
 
 MINUTES_KEPT = 24 * 60
-ROUNDS_KEPT = 200
+ROUNDS_KEPT = 1_000
 """Of those in which a trigger fired, and again of the others, which are many more."""
-TRANSITIONS_KEPT = 400
+TRANSITIONS_KEPT = 2_000
 REASONS_PER_MINUTE = 20
 """Reasons are an open set; in a minute that has more of them, the rest count as `other`."""
 
 OTHER = "other"
 _MINUTE: Micros = 60 * SECOND
-_LOOKED_AT = 10 * ROUNDS_KEPT
-"""Records of one step that are looked at, from its end: a step may have thousands, of which hundreds are kept."""
+_LOOKED_AT = 4 * ROUNDS_KEPT
+"""Records of one step that are looked at, from its end: a step may have more than are kept."""
 
 
 class Sums(msgspec.Struct):

@@ -35,7 +35,14 @@ REASONS_SHOWN = 8
 TITLE_SHOWN = 70
 """Characters of a trigger's title in a table; the page of the round has the whole."""
 
-DEFINED = ("session", "abandonment", "abandonment rate", "false abandonment", "false abandonment rate")
+DEFINED = (
+    "session",
+    "abandonment",
+    "abandonment rate",
+    "false abandonment",
+    "false abandonment rate",
+    "open abandonments",
+)
 """What the page says the meaning of."""
 
 _PLOT_HEIGHT, _PLOT_TOP = 120.0, 14.0
@@ -449,11 +456,11 @@ def moment(seconds: float, now: float) -> str:
 def age(seconds: float) -> str:
     """Return a span of time, in the unit that says it shortest.
 
-    >>> age(0.4), age(90), age(600), age(9_000), age(200_000)
+    >>> age(0.34), age(90), age(600), age(9_000), age(200_000)
     ('0.4 s', '90 s', '10 min', '2.5 h', '2.3 days')
     """
     if seconds < 10:
-        return f"{max(seconds, 0):.1f} s"
+        return f"{math.ceil(10 * max(seconds, 0)) / 10:.1f} s"
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 7_200:

@@ -43,6 +43,7 @@ def _environment() -> Environment:
         "percent": percent,
         "age": age,
         "told": told,
+        "breakable": breakable,
         "shown": shown,
         "asked": asked,
         "wait": render_duration,
@@ -73,6 +74,15 @@ def told(sentence: str) -> Markup:
     """
     spoken = _INSTANT.sub(r"\1 \2", str(escape(sentence)))
     return Markup(_CODE.sub(r"<code>\1</code>", spoken))  # noqa: S704 -- escaped above
+
+
+def breakable(text: str) -> Markup:
+    """Return a text that may be broken where its words are joined.
+
+    >>> breakable("add_tags = <a>")
+    Markup('add_<wbr>tags = &lt;a&gt;')
+    """
+    return Markup("_<wbr>").join(text.split("_"))
 
 
 _INSTANT = re.compile(r"\b(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d(?:\.\d+)?)Z")

@@ -44,7 +44,7 @@ ASSETS = {"page.css": "text/css", "page.js": "text/javascript"}
 
 
 NOT_KEPT = (
-    "This worker keeps the latest few hundred rounds since it started, and this is none of them. Another worker may "
+    "This worker keeps its latest rounds, some two thousand, and this is none of them. Another worker may "
     "have it; `lapse explain` tells of every round in a capture."
 )
 
@@ -223,7 +223,7 @@ class Server:
         if self._sessions is None:
             await self._count_sessions()
         self._looked_at = time.monotonic()
-        status = self._status()
+        status, quiet = self._status(), self._journal.quiet()
         text = self._render(
             "index.html",
             status=status,
@@ -235,7 +235,8 @@ class Server:
             reasons=live.reasons(self._journal, now),
             other_reasons=live.other_reasons(self._journal, now),
             fired=live.fired(self._journal.fired()[: live.ROUNDS_SHOWN], self._ruleset, now),
-            quiet=live.fired(self._journal.quiet(), self._ruleset, now),
+            quiet=live.fired(quiet[:1], self._ruleset, now),
+            quiet_kept=len(quiet),
             waiting=live.waiting(self._tables, now),
             partitions=live.troubled_first(status.partitions),
             partition_count=self._tables.partition_count,

@@ -231,7 +231,7 @@ async def test_a_commit_that_hangs_shows_as_lag_in_records_and_in_seconds(kafka,
 
 
 async def test_a_worker_without_partitions_still_shows_that_a_broker_answers(kafka, topic_prefix, monkeypatch):
-    monkeypatch.setattr("streams.runtime.status._ANSWERED_WITHIN", 1.5)
+    monkeypatch.setattr("streams.runtime.status.ANSWERED_WITHIN", 1.5)
     config = await topics(config_for(kafka, topic_prefix))
     async with measured(config) as first:
         await first.until(lambda: first.held == {0})

@@ -232,7 +232,13 @@ async def test_partitions_in_trouble_stand_first(desk: Desk, get: Get):
 
 async def test_every_figure_of_abandonment_has_its_definition_on_the_page(desk: Desk, get: Get):
     _, page = await get("/")
-    for name in ("abandonment", "abandonment rate", "false abandonment", "false abandonment rate"):
+    for name in (
+        "abandonment",
+        "abandonment rate",
+        "false abandonment",
+        "false abandonment rate",
+        "open abandonments",
+    ):
         assert f"<dt>{name}</dt><dd>{escape(DEFINITIONS[name])}</dd>" in page
 
 

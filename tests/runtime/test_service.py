@@ -106,7 +106,8 @@ async def test_no_broker_ends_it_with_1_and_the_reason(topic_prefix: str, start:
 async def test_a_stop_while_no_broker_answers_is_prompt(topic_prefix: str, start: Start) -> None:
     config = RuntimeConfig(brokers=("127.0.0.1:1",), topic_prefix=topic_prefix)
     process = await start(config)
-    await asyncio.sleep(2)
+    assert process.stderr is not None
+    assert b"connect" in await asyncio.wait_for(process.stderr.readline(), 30), "it has begun to look for a broker"
     process.send_signal(signal.SIGTERM)
     code, _ = await asyncio.wait_for(ended(process), 5)
     assert code == 0

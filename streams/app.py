@@ -68,7 +68,8 @@ def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
     metrics = _Kept(
         journal,
         abandonment_reasons=settings.abandonment_reasons,
-        triggers=[trigger.id for trigger in ruleset.triggers],
+        # One that is switched off is not silent: it has no series, so that nobody is told that it does not fire.
+        triggers=[trigger.id for trigger in ruleset.triggers if trigger.active],
         ruleset=ruleset.digest,
     )
 

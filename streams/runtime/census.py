@@ -49,8 +49,14 @@ class Census:
 
 
 def _is_left(session: SessionRow | None) -> bool:
-    """Whether a session is inactive because of an abandonment that nobody has returned from."""
-    return session is not None and session.state == INACTIVE and session.abandoned is not None
+    """Whether a session is inactive because of an abandonment that nobody has returned from.
+
+    Not for another reason since: an abandonment that began what still lasts has its instant.
+    """
+    if session is None or session.state != INACTIVE or session.abandoned is None:
+        return False
+    left_at, _ = session.abandoned
+    return left_at == session.since
 
 
 def _is_open(ticket: TicketRow | None) -> bool:

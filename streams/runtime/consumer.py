@@ -284,6 +284,13 @@ class Consumer(faust_consumer.Consumer):
         state = self._state(tp)
         return None if state is None else cast("int | None", state.lso)
 
+    def held_back(self, tp: TopicPartition) -> int | None:
+        """Return how many offsets of the latest fetch answer lie behind its last stable one."""
+        state = self._state(tp)
+        if state is None or state.lso is None or state.highwater is None:
+            return None
+        return max(0, state.highwater - state.lso)
+
     def _state(self, tp: TopicPartition) -> Any:
         subscription = self.kafka._subscription.subscription
         if subscription is None or subscription.assignment is None:

@@ -27,6 +27,9 @@ class Observer(Protocol):
     def restoring(self, partition: int, rows: int) -> None:
         """Count table rows as they are read back."""
 
+    def restore_remaining(self, partition: int, offsets: int) -> None:
+        """Show how many changelog offsets a partition's restore has still to go."""
+
     def restored(self, partition: int, rows: int, seconds: float) -> None:
         """Note that a partition's tables are back; the rows were counted by `restoring` before."""
 
@@ -38,6 +41,9 @@ class Observer(Protocol):
 
     def end(self, topic: Topic, partition: int, offset: int) -> None:
         """Show the last stable offset of an input, as of the latest fetch answer."""
+
+    def held_back(self, topic: Topic, partition: int, offsets: int) -> None:
+        """Show how much of an input nobody may read yet, because of a transaction that is still open."""
 
     def lag(self, topic: Topic, partition: int, records: int, seconds: float | None = None) -> None:
         """Show how many records of an input are not yet committed as taken, and how old the oldest of them is."""
@@ -82,6 +88,9 @@ class Silent:
     def restoring(self, partition: int, rows: int) -> None:
         """Ignore it."""
 
+    def restore_remaining(self, partition: int, offsets: int) -> None:
+        """Ignore it."""
+
     def restored(self, partition: int, rows: int, seconds: float) -> None:
         """Ignore it."""
 
@@ -92,6 +101,9 @@ class Silent:
         """Ignore it."""
 
     def end(self, topic: Topic, partition: int, offset: int) -> None:
+        """Ignore it."""
+
+    def held_back(self, topic: Topic, partition: int, offsets: int) -> None:
         """Ignore it."""
 
     def lag(self, topic: Topic, partition: int, records: int, seconds: float | None = None) -> None:

@@ -41,6 +41,9 @@ class Source(Protocol):
     def stable_end(self, tp: TopicPartition) -> int | None:
         """Return the end of what may be read, as of the latest fetch answer."""
 
+    def held_back(self, tp: TopicPartition) -> int | None:
+        """Return how much nobody may read yet, because of a transaction that is still open."""
+
     def pause(self, inbox: Inbox) -> None:
         """Fetch no more for this inbox."""
 
@@ -319,9 +322,11 @@ class PartitionProcessor:
         """Tell the observer how far this partition is, and how much it holds."""
         observer, number, partition = self._observer, self.number, self.partition
         for topic, inbox in self.inboxes.items():
-            end, lag = self._source.stable_end(inbox.tp), self.lag(topic)
+            end, held_back, lag = self._source.stable_end(inbox.tp), self._source.held_back(inbox.tp), self.lag(topic)
             if end is not None:
                 observer.end(topic, number, end)
+            if held_back is not None:
+                observer.held_back(topic, number, held_back)
             if lag is not None:
                 observer.lag(topic, number, lag, self.lag_seconds(topic))
         if partition.stream_time:

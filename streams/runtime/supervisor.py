@@ -230,7 +230,10 @@ class Supervisor:
                 self._observer.restoring(number, count)
                 return count
 
-            rows = await restore(config, number, take, write_end)
+            def remaining(offsets: int) -> None:
+                self._observer.restore_remaining(number, offsets)
+
+            rows = await restore(config, number, take, write_end, remaining)
             partition.start()
             processor = self._processor(producer, partition, offsets, generation)
             if is_new:

@@ -32,9 +32,16 @@ END_KEY = b"\x00end"
 """Key of the tombstone that gives a changelog a readable end; no ticket id has it."""
 
 
-async def restore(config: RuntimeConfig, partition: int, take: Restore, write_end: WriteEnd) -> int:
+async def restore(
+    config: RuntimeConfig,
+    partition: int,
+    take: Restore,
+    write_end: WriteEnd,
+    remaining: Callable[[int], None] | None = None,
+) -> int:
     """Feed both changelogs of a partition, as far as they are stable, to `take`; return the number of records.
 
+    `remaining` is told, again and again, how many offsets are still to go.
     Call it with the partition's producer started, so that no transaction of a predecessor is open. Raises `Failed`
     when somebody's transaction on a changelog does not end, or the brokers stay away.
     """
@@ -50,7 +57,7 @@ async def restore(config: RuntimeConfig, partition: int, take: Restore, write_en
         config, max_partition_fetch_bytes=2 << 20, fetch_max_bytes=4 << 20, fetch_max_wait_ms=_ANSWER_MS
     ) as consumer:
         unwrap_fetched_records(consumer)
-        await read_to_ends(config, consumer, list(tables), take_rows, write_end)
+        await read_to_ends(config, consumer, list(tables), take_rows, write_end, remaining)
     return rows
 
 
@@ -60,6 +67,7 @@ async def read_to_ends(
     tps: Sequence[TopicPartition],
     take: Callable[[TopicPartition, list[ConsumerRecord]], None],
     write_end: WriteEnd | None = None,
+    remaining: Callable[[int], None] | None = None,
 ) -> None:
     """Read these topic-partitions from their beginning to where their last stable offset is now.
 
@@ -71,7 +79,7 @@ async def read_to_ends(
     raised when one does not end.
     """
     consumer.assign(list(tps))
-    await _ToEnds(config, consumer, tps, take, write_end).read()
+    await _ToEnds(config, consumer, tps, take, write_end, remaining).read()
 
 
 class _ToEnds:
@@ -82,11 +90,13 @@ class _ToEnds:
         tps: Sequence[TopicPartition],
         take: Callable[[TopicPartition, list[ConsumerRecord]], None],
         write_end: WriteEnd | None,
+        remaining: Callable[[int], None] | None,
     ) -> None:
         self._config = config
         self._consumer = consumer
         self._take = take
         self._write_end = write_end
+        self._remaining = remaining
         self._reading = set(tps)
         self._ends: dict[TopicPartition, int] = {}
         self._trouble_since: float | None = None
@@ -107,6 +117,9 @@ class _ToEnds:
                 if self._is_stable(tp) and await consumer.position(tp) >= self._ends[tp]:
                     self._reading.discard(tp)
                     consumer.pause(tp)
+            if self._remaining is not None:
+                to_go = [max(0, self._ends[tp] - await consumer.position(tp)) for tp in self._reading]
+                self._remaining(sum(to_go))
             if not self._reading:
                 return
             stalled = time.monotonic() - moved_at

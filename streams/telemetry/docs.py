@@ -30,7 +30,7 @@ DOMAINS = {
     "reason": "the configured `abandonment_reasons`, `other`, `none` (no reason given)",
     "channel": ", ".join(f"`{channel}`" for channel in DEFAULT_CHANNELS) + ", `other`, `none`",
     "outcome": ", ".join(f"`{outcome}`" for outcome in LabelDomains().values("outcome")),
-    "trigger": "id of a trigger in the file",
+    "trigger": "id of an active trigger of the file",
     "table": "`tickets` or `sessions`",
 }
 

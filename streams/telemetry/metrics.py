@@ -5,10 +5,10 @@ Series budget. Labels have bounded domains, and every combination that can occur
 
     fixed    244, + 19 for each channel, + 16 for each abandonment reason, + 8 for each pair of the two,
              + 1 for each trigger
-    moving   10 for each partition held, gone when it is revoked
+    moving   13 for each partition held, gone when it is revoked
 
 where channels and reasons are the configured ones; `other` and `none` are in the 244. With the 7 channels of
-`DEFAULT_CHANNELS`, one reason, 50 triggers and 32 partitions that is 819 series a worker, with 500 triggers 1,269.
+`DEFAULT_CHANNELS`, one reason, 50 triggers and 32 partitions that is 915 series a worker, with 500 triggers 1,365.
 Beside them stand some 15 series of the process and of Python's collector (`process_*`, `python_gc_*`).
 """
 

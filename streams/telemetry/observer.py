@@ -120,10 +120,15 @@ class Metrics:
         """Count rows as they are read back, so that the rate shows a restore going on."""
         self._instruments.counter("lapse_restore_rows_total").inc(rows)
 
+    def restore_remaining(self, partition: int, offsets: int) -> None:
+        """Show how far a restore has still to go."""
+        self._set("lapse_restore_remaining_offsets", (str(partition),), partition, offsets)
+
     def restored(self, partition: int, rows: int, seconds: float) -> None:
         """Note that a partition is ready from now on; its rows were counted while they came."""
         self._instruments.histogram("lapse_restore_seconds").observe(max(seconds, 0))
         self._set("lapse_partition_ready", (str(partition),), partition, 1)
+        self._set("lapse_restore_remaining_offsets", (str(partition),), partition, 0)
 
     def assigned(self, partitions: Iterable[int]) -> None:
         """Note partitions that this worker holds from now on, beside those it held; they are not yet restored."""
@@ -156,6 +161,10 @@ class Metrics:
     def end(self, topic: Topic, partition: int, offset: int) -> None:
         """Show the last stable offset of an input partition."""
         self._set("lapse_end_offset", (topic.value, str(partition)), partition, offset)
+
+    def held_back(self, topic: Topic, partition: int, offsets: int) -> None:
+        """Show how much of an input partition nobody may read yet, because of a transaction that is still open."""
+        self._set("lapse_held_back_offsets", (topic.value, str(partition)), partition, offsets)
 
     def lag(self, topic: Topic, partition: int, records: int, seconds: float | None = None) -> None:
         """Show how far an input partition's position is behind its end, in records and by the oldest one's age."""

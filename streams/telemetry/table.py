@@ -204,6 +204,13 @@ SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
             ("topic", "partition"),
         ),
         MetricDefinition(
+            "lapse_held_back_offsets",
+            "gauge",
+            "Offsets of an input partition behind the last stable one, as of the latest fetch answer: written in or "
+            "after a transaction that is still open, so that nobody may read them yet. They are in no lag.",
+            ("topic", "partition"),
+        ),
+        MetricDefinition(
             "lapse_stream_time_timestamp_seconds",
             "gauge",
             "Stream time of a partition, in seconds since the Unix epoch. Flat while its end offset moves means stuck.",
@@ -272,6 +279,13 @@ SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
             "lapse_restore_rows_total",
             "counter",
             "Table rows read back from the changelogs, counted while they come.",
+        ),
+        MetricDefinition(
+            "lapse_restore_remaining_offsets",
+            "gauge",
+            "Changelog offsets that a held partition has still to read before it is ready, transaction markers and "
+            "compacted records among them: a few more than the rows that come. 0 when it is ready.",
+            ("partition",),
         ),
         MetricDefinition(
             "lapse_restore_seconds",

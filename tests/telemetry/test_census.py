@@ -59,6 +59,23 @@ def test_another_reason_is_no_abandonment():
     assert counted(records) == 0
 
 
+def test_a_session_that_is_inactive_for_another_reason_since_does_not_count():
+    """The customer left; then another session of the ticket was seen, ended by the agent: this one waits for nobody."""
+    another = session_state("1", "inactive", "agent_ended", session_id="b", at="2026-03-01T12:00:30Z")
+    records = left()
+    records[1:] = [
+        session_state("1", "active", session_id="a", at="2026-03-01T12:00:01Z"),
+        session_state("1", "inactive", GONE, session_id="a", at="2026-03-01T12:00:02Z"),
+    ]
+    assert counted(records) == 1
+    assert counted([*records, another]) == 0
+
+
+def test_an_abandonment_whose_reason_changes_later_still_counts():
+    changed = session_state("1", "inactive", "agent_ended", at="2026-03-01T12:00:30Z")
+    assert counted([*left(), changed]) == 1
+
+
 def test_a_session_without_a_ticket_does_not_count():
     assert counted(left()[1:]) == 0
 

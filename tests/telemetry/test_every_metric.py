@@ -169,14 +169,17 @@ async def test_every_metric_of_the_table_moves_by_what_happens(kafka, topic_pref
         assert first.of("lapse_table_rows", table="sessions") == 2
         assert first.of("lapse_event_age_seconds_sum") > 40 * 86_400
 
+        await first.until(lambda: first.of("lapse_lag_records") == first.of("lapse_lag_seconds") == 0, within=5)
         moved = first.moved()
     assert {row.name for row in METRICS} - moved == {
-        # At the end of its inputs a worker lags by nothing; the other two take somebody else, and a restart.
+        # At the end of its inputs a worker lags by nothing; the others take somebody else, or a restart.
         "lapse_lag_records",
         "lapse_lag_seconds",
+        "lapse_held_back_offsets",
         "lapse_fencings_total",
         "lapse_misrouted_records_total",
         "lapse_restore_rows_total",
+        "lapse_restore_remaining_offsets",
     }
 
 
@@ -228,6 +231,23 @@ async def test_a_commit_that_hangs_shows_as_lag_in_records_and_in_seconds(kafka,
         await worker.until(lambda: worker.of("lapse_lag_records", topic="ticket-updates") == 0)
         assert worker.of("lapse_lag_seconds", topic="ticket-updates") == 0
         assert worker.of("lapse_committed_offset", topic="ticket-updates") == 7
+
+
+async def test_what_an_open_transaction_upstream_holds_back_shows_though_it_is_in_no_lag(kafka, topic_prefix):
+    config = await topics(config_for(kafka, topic_prefix))
+    tickets = config.topic("ticket-updates")
+    async with measured(config) as worker, producing(config, transactional_id=f"{topic_prefix}upstream") as upstream:
+        await worker.until(lambda: worker.held == {0})
+        record = ticket_update("1", at=at(hours=1))
+        await upstream.begin_transaction()
+        await upstream.send_and_wait(tickets, record.value, record.key, partition=0)
+        await send(config, [ticket_update(str(n), at=at(hours=1)) for n in range(2, 5)], 1)
+        await worker.until(lambda: worker.of("lapse_held_back_offsets", topic="ticket-updates", partition="0") == 4)
+        assert worker.of("lapse_held_back_offsets", topic="session-states") == 0
+        assert worker.of("lapse_lag_records", topic="ticket-updates") == 0
+        await upstream.commit_transaction()
+        await worker.until(lambda: worker.of("lapse_records_total", result="applied") == 4)
+        await worker.until(lambda: worker.of("lapse_held_back_offsets", topic="ticket-updates") == 0)
 
 
 async def test_a_worker_without_partitions_still_shows_that_a_broker_answers(kafka, topic_prefix, monkeypatch):

@@ -173,6 +173,7 @@ def test_the_gauges_of_a_revoked_partition_are_gone_and_stay_gone(metrics):
         metrics.committed(Topic.TICKETS, 1, 8)
         metrics.table_rows(1, 100, 90)
         metrics.pending_rounds(1, 3)
+        metrics.held_back(Topic.TICKETS, 1, 3)
         metrics.restored(1, 190, 0.4)
         metrics.stepped(1, a_step(next_offsets={Topic.SESSIONS: 4}, facts=facts((model.COMMAND,))), 0.1)
 
@@ -182,6 +183,8 @@ def test_the_gauges_of_a_revoked_partition_are_gone_and_stay_gone(metrics):
         "lapse_lag_records",
         "lapse_lag_seconds",
         "lapse_committed_offset",
+        "lapse_held_back_offsets",
+        "lapse_restore_remaining_offsets",
         "lapse_stream_time_timestamp_seconds",
         "lapse_partition_ready",
     }
@@ -206,8 +209,11 @@ def test_a_partition_is_ready_once_it_is_restored(metrics):
     assert value(metrics, "lapse_partition_ready", partition="0") == 0
     metrics.restoring(0, 600)
     metrics.restoring(0, 400)
+    metrics.restore_remaining(0, 17)
     assert value(metrics, "lapse_restore_rows_total") == 1_000, "rows are counted while they come"
+    assert value(metrics, "lapse_restore_remaining_offsets", partition="0") == 17
     metrics.restored(0, 1_000, 0.3)
+    assert value(metrics, "lapse_restore_remaining_offsets", partition="0") == 0
     metrics.assigned([0, 1])
     assert value(metrics, "lapse_partition_ready", partition="0") == 1
     assert value(metrics, "lapse_partition_ready", partition="1") == 0

@@ -8,6 +8,7 @@ from deploy.grafana.panels import Part, dashboard, graph, number, ranking, row
 from deploy.grafana.queries import RATE, SHOWN, increase, quantile, ratio, series, total
 from streams.telemetry.definitions import DEFINITIONS
 
+BY_THE_HOUR = "By the hour: each point is the hour that ends there."
 CHANNEL = 'channel=~"$channel"'
 REASON = 'reason=~"$reason"'
 
@@ -91,21 +92,22 @@ def _over_time() -> tuple[Part, ...]:
         row("When, where and why"),
         graph(
             "Abandonment rate by the hour",
-            f"{DEFINITIONS['abandonment rate']} By the hour, and in the same hour a week before.",
+            f"{DEFINITIONS['abandonment rate']} {BY_THE_HOUR} And the same hour a week before.",
             "percentunit",
             {"this hour": abandonment_rate(RATE), "a week before": abandonment_rate(RATE, back=" offset 1w")},
             hourly=True,
         ),
         graph(
             "Abandonment rate by channel",
-            f"{DEFINITIONS['abandonment rate']} By channel and hour.",
+            f"{DEFINITIONS['abandonment rate']} By channel; a session counts under the channel of its first event, its "
+            f"abandonment under the channel that it had then. {BY_THE_HOUR}",
             "percentunit",
             {"{{channel}}": abandonment_rate(RATE, by="channel")},
             hourly=True,
         ),
         graph(
             "Abandonments by reason",
-            f"{DEFINITIONS['abandonment']} By the hour, stacked by reason.",
+            f"{DEFINITIONS['abandonment']} Stacked by reason. {BY_THE_HOUR}",
             "short",
             {"{{reason}}": increase("lapse_abandonments_total", CHANNEL, REASON, by="reason")},
             stacked=True,
@@ -114,7 +116,7 @@ def _over_time() -> tuple[Part, ...]:
         ),
         graph(
             "Abandonments by channel",
-            f"{DEFINITIONS['abandonment']} By the hour, stacked by channel.",
+            f"{DEFINITIONS['abandonment']} Stacked by channel. {BY_THE_HOUR}",
             "short",
             {"{{channel}}": increase("lapse_abandonments_total", CHANNEL, REASON, by="channel")},
             stacked=True,
@@ -123,23 +125,24 @@ def _over_time() -> tuple[Part, ...]:
         ),
         ranking(
             "Channels, by abandonment rate",
-            f"{DEFINITIONS['abandonment rate']} Over the time shown, highest first.",
+            f"{DEFINITIONS['abandonment rate']} Over the time shown, highest first; a session counts under the channel of "
+            "its first event, its abandonment under the channel that it had then.",
             "percentunit",
             {"{{channel}}": f"sort_desc({abandonment_rate(SHOWN, by='channel')})"},
             width=8,
         ),
         graph(
             "What sessions do",
-            "Changes of state of messaging sessions by the hour: opened, lapsed (into inactive, for whichever reason), "
-            "resumed, ended and the rest.",
+            "Changes of state of messaging sessions: opened, lapsed (into inactive, for whichever reason), resumed, ended "
+            f"and the rest. {BY_THE_HOUR}",
             "short",
             {"{{kind}}": increase("lapse_session_transitions_total", CHANNEL, by="kind")},
             hourly=True,
         ),
         graph(
             "Tickets abandoned for the first time",
-            "Tickets abandoned at least once, counted at a ticket's first abandonment in whichever session, by the "
-            "hour: how many customers are concerned, however often each of them leaves.",
+            "Tickets abandoned at least once, counted at a ticket's first abandonment in whichever session: how many "
+            f"customers are concerned, however often each of them leaves. {BY_THE_HOUR}",
             "short",
             {"{{channel}}": increase("lapse_tickets_abandoned_total", CHANNEL, by="channel")},
             stacked=True,
@@ -153,7 +156,7 @@ def _people() -> tuple[Part, ...]:
         row("How soon, and who comes back"),
         graph(
             "False abandonment rate",
-            f"{DEFINITIONS['false abandonment rate']} {DEFINITIONS['false abandonment']}",
+            f"{DEFINITIONS['false abandonment rate']} {DEFINITIONS['false abandonment']} {BY_THE_HOUR}",
             "percentunit",
             {"{{channel}}": false_rate(RATE, by="channel"), "all channels": false_rate(RATE)},
             hourly=True,
@@ -161,22 +164,24 @@ def _people() -> tuple[Part, ...]:
         ),
         graph(
             "Time to abandon",
-            DEFINITIONS["time to abandon"],
+            f"{DEFINITIONS['time to abandon']} {BY_THE_HOUR}",
             "s",
             {
                 "half within": quantile(0.5, "lapse_time_to_abandon_seconds"),
                 "nine in ten within": quantile(0.9, "lapse_time_to_abandon_seconds"),
             },
+            hourly=True,
             width=8,
         ),
         graph(
             "Time to return",
-            DEFINITIONS["time to return"],
+            f"{DEFINITIONS['time to return']} {BY_THE_HOUR}",
             "s",
             {
                 "half within": quantile(0.5, "lapse_time_to_return_seconds"),
                 "nine in ten within": quantile(0.9, "lapse_time_to_return_seconds"),
             },
+            hourly=True,
             width=8,
         ),
     )

@@ -15,6 +15,7 @@ from grafana_foundation_sdk.models.common import (
     SortOrder,
     StackingMode,
     TooltipDisplayMode,
+    VisibilityMode,
     VizOrientation,
 )
 from grafana_foundation_sdk.models.dashboard import (
@@ -128,7 +129,10 @@ def graph(
     hourly: bool = False,
     at_most: float | None = None,
 ) -> timeseries.Panel:
-    """Lines over time; `stacked` areas where the sum means something, `hourly` bars where traffic is thin."""
+    """Lines over time; `stacked` areas where the sum means something, `hourly` figures where traffic is thin.
+
+    Hourly ones are bars only where they are stacked: Grafana draws bars of one instant over each other.
+    """
     panel = (
         timeseries.Panel()
         .title(title)
@@ -145,11 +149,15 @@ def graph(
             .placement(LegendPlacement.BOTTOM)
         )
         .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
-        .fill_opacity(30 if stacked or hourly else 0)
+        .fill_opacity(30 if stacked else 0)
         .stacking(common.StackingConfig().mode(StackingMode.NORMAL if stacked else StackingMode.NONE))
     )
     if hourly:
-        panel = panel.draw_style(GraphDrawStyle.BARS).interval("1h")
+        panel = panel.interval("1h")
+        if stacked:
+            panel = panel.draw_style(GraphDrawStyle.BARS)
+        else:
+            panel = panel.show_points(VisibilityMode.ALWAYS)
     if at_most is not None:
         panel = panel.max(at_most)
     for place, (legend, expression) in enumerate(queries.items()):

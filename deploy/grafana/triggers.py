@@ -7,6 +7,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from deploy.grafana.panels import Part, dashboard, graph, number, ranking, row
 from deploy.grafana.queries import RATE, SHOWN, increase, quantile, ratio, series, total
 
+BY_THE_HOUR = "By the hour: each point is the hour that ends there."
 TRIGGER = 'trigger=~"$trigger"'
 OUTCOMES = (
     "Rounds by outcome: commanded; no_op (fired, nothing would change); no_match; unjoined (no ticket came in time); "
@@ -96,14 +97,15 @@ def _rounds() -> tuple[Part, ...]:
         row("What fires"),
         graph(
             "Rounds by outcome",
-            OUTCOMES,
+            f"{OUTCOMES} {BY_THE_HOUR}",
             "short",
             {"{{outcome}}": increase("lapse_rounds_total", by="outcome")},
             stacked=True,
+            hourly=True,
         ),
         graph(
             "Rounds that led to no command, as shares",
-            f"Of all rounds that ended. {OUTCOMES}",
+            f"Of all rounds that ended. {OUTCOMES} {BY_THE_HOUR}",
             "percentunit",
             {
                 name: share(outcome)
@@ -116,12 +118,14 @@ def _rounds() -> tuple[Part, ...]:
                 )
             },
             at_most=1,
+            hourly=True,
         ),
         graph(
             "Fired, by trigger",
-            "How often each trigger fired, dry runs included.",
+            f"How often each trigger fired, dry runs included. {BY_THE_HOUR}",
             "short",
             {"{{trigger}}": fired()},
+            hourly=True,
         ),
         ranking(
             "Fired in the time shown, by trigger",
@@ -138,20 +142,22 @@ def _commands() -> tuple[Part, ...]:
         graph(
             "Commands written and carried out",
             "Carried out: the command's id came back in a ticket update. A gap that stays means that the consumer of "
-            "action-commands does not keep up, refuses them, or does not name them in its updates.",
+            f"action-commands does not keep up, refuses them, or does not name them in its updates. {BY_THE_HOUR}",
             "short",
             {
                 "written": increase("lapse_commands_total"),
                 "carried out": increase("lapse_commands_applied_total"),
             },
+            hourly=True,
             width=8,
         ),
         graph(
             "From command to applied",
             "From a command's issued_at to the occurred_at of the ticket update that carries its id; only those that "
-            "came back are in it.",
+            f"came back are in it. {BY_THE_HOUR}",
             "s",
             {f"{share:.0%} within": quantile(share, "lapse_command_apply_seconds") for share in (0.5, 0.9, 0.99)},
+            hourly=True,
             width=8,
         ),
         graph(

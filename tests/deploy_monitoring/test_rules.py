@@ -94,7 +94,7 @@ def test_a_recorded_series_is_named_by_its_labels_its_metric_and_the_operation(n
     level, metric, operation = name.split(":")
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", level)
     assert metric.startswith("lapse_")
-    assert re.fullmatch(r"(increase|ratio|rate)\d+[mhd](_4w)?|max", operation)
+    assert re.fullmatch(r"(increase|ratio|rate|average)\d+[mhd](_4w|_7d)?|max", operation)
     written = {label for by, _ in groupings(RECORDS[name]) for label in by}
     assert set(level.split("_")) <= written or ":" in RECORDS[name]
 
@@ -147,6 +147,16 @@ def test_commands_that_runbooks_name_are_verbs_with_such_flags(command):
     shown = CliRunner().invoke(app, [*verb, "--help"])
     assert shown.exit_code == 0, shown.output
     assert [word for word in words if word.startswith("-") and word not in shown.output] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_about_the_brokers_can_be_run_as_they_stand(name):
+    """At three in the morning nobody looks flags up: each says which broker, and what is to be filled in is capitals."""
+    text = (RUNBOOKS / f"{name}.md").read_text("utf-8")
+    for command in re.findall(r"kafka-[a-z-]+\.sh[^`|]*", text):
+        assert re.match(r"kafka-[a-z-]+\.sh --bootstrap-server BROKER ", command), command
+        if "consumer-groups" in command or "console-consumer" in command:
+            assert re.search(r"--(group|topic) [A-Z]", command), command
 
 
 def test_settings_that_runbooks_name_are_settings():

@@ -1,6 +1,7 @@
 """What the counters have to say, counted from the committed topics alone: the oracle of the truth test.
 
-Shares nothing with `streams`. Keys are (metric, label values in the order of their names, sorted).
+Shares nothing with `streams`. Keys are (metric, label values in the order of their names, sorted); sums of durations
+are in milliseconds here.
 """
 
 from __future__ import annotations
@@ -55,6 +56,10 @@ def count(
     return counts
 
 
+def _milliseconds(begin: datetime, end: datetime) -> int:
+    return max(0, round((end - begin).total_seconds() * 1000))
+
+
 class _Ticket:
     """What the story of one ticket was so far."""
 
@@ -78,6 +83,7 @@ class _Ticket:
             if self.left_at is not None:
                 left_at, left_channel = self.left_at
                 counts[key("lapse_time_to_return_seconds_count")] += 1
+                counts[key("lapse_time_to_return_seconds_sum")] += _milliseconds(left_at, at)
                 away = (at - left_at).total_seconds()
                 if abs(away - false_window) < 0.0015:
                     counts[key(EDGE, channel=left_channel)] += 1
@@ -92,4 +98,5 @@ class _Ticket:
                 counts[key("lapse_tickets_abandoned_total", channel=channel)] += 1
             if self.opened_at is not None:
                 counts[key("lapse_time_to_abandon_seconds_count")] += 1
+                counts[key("lapse_time_to_abandon_seconds_sum")] += _milliseconds(self.opened_at, at)
             self.left_at, self.session_abandoned, self.ever_abandoned = (at, channel), True, True

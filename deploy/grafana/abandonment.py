@@ -125,16 +125,16 @@ def _over_time() -> tuple[Part, ...]:
         ),
         ranking(
             "Channels, by abandonment rate",
-            f"{DEFINITIONS['abandonment rate']} Over the time shown, highest first; a session counts under the channel of "
-            "its first event, its abandonment under the channel that it had then.",
+            f"{DEFINITIONS['abandonment rate']} Over the time shown, highest first; a session counts under the channel "
+            "of its first event, its abandonment under the channel that it had then.",
             "percentunit",
             {"{{channel}}": f"sort_desc({abandonment_rate(SHOWN, by='channel')})"},
             width=8,
         ),
         graph(
             "What sessions do",
-            "Changes of state of messaging sessions: opened, lapsed (into inactive, for whichever reason), resumed, ended "
-            f"and the rest. {BY_THE_HOUR}",
+            "Changes of state of messaging sessions: opened, lapsed (into inactive, for whichever reason), resumed, "
+            f"ended and the rest. {BY_THE_HOUR}",
             "short",
             {"{{kind}}": increase("lapse_session_transitions_total", CHANNEL, by="kind")},
             hourly=True,

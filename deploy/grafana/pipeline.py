@@ -81,8 +81,8 @@ def _flow() -> tuple[Part, ...]:
         ),
         graph(
             "Age at commit",
-            "Age of the oldest record of a step when the step was committed, by record timestamp: how late it was. Above "
-            "an hour it shows as an hour.",
+            "Age of the oldest record of a step when the step was committed, by record timestamp: how late it was. "
+            "Above an hour it shows as an hour.",
             "s",
             {f"{share:.0%} within": quantile(share, "lapse_event_age_seconds") for share in (0.5, 0.9, 0.99)},
             width=8,
@@ -103,8 +103,8 @@ def _flow() -> tuple[Part, ...]:
         ),
         graph(
             "Lag in records",
-            "Records from the committed offset to the last stable one, by partition. Held back: what lies behind that, in "
-            "or after a transaction upstream that is still open; nobody may read it yet, so it is in no lag.",
+            "Records from the committed offset to the last stable one, by partition. Held back: what lies behind that, "
+            "in or after a transaction upstream that is still open; nobody may read it yet, so it is in no lag.",
             "short",
             {
                 "{{topic}} {{partition}}": f"max by (topic, partition) ({series('lapse_lag_records')})",
@@ -208,8 +208,8 @@ def _group() -> tuple[Part, ...]:
         ),
         graph(
             "Restore",
-            "Table rows read back a second, changelog offsets that are still to be read (by the rows a second: how long it "
-            "takes), and held partitions that are not ready yet.",
+            "Table rows read back a second, changelog offsets that are still to be read (by the rows a second: how "
+            "long it takes), and held partitions that are not ready yet.",
             "short",
             {
                 "rows a second": rate("lapse_restore_rows_total"),

@@ -57,7 +57,7 @@ async def restore(
         config, max_partition_fetch_bytes=2 << 20, fetch_max_bytes=4 << 20, fetch_max_wait_ms=_ANSWER_MS
     ) as consumer:
         unwrap_fetched_records(consumer)
-        await read_to_ends(config, consumer, list(tables), take_rows, write_end, remaining)
+        await read_to_ends(config, consumer, list(tables), take_rows, write_end, remaining=remaining)
     return rows
 
 
@@ -67,6 +67,7 @@ async def read_to_ends(
     tps: Sequence[TopicPartition],
     take: Callable[[TopicPartition, list[ConsumerRecord]], None],
     write_end: WriteEnd | None = None,
+    *,
     remaining: Callable[[int], None] | None = None,
 ) -> None:
     """Read these topic-partitions from their beginning to where their last stable offset is now.
@@ -79,7 +80,7 @@ async def read_to_ends(
     raised when one does not end.
     """
     consumer.assign(list(tps))
-    await _ToEnds(config, consumer, tps, take, write_end, remaining).read()
+    await _ToEnds(config, consumer, tps, take, write_end, remaining=remaining).read()
 
 
 class _ToEnds:
@@ -90,6 +91,7 @@ class _ToEnds:
         tps: Sequence[TopicPartition],
         take: Callable[[TopicPartition, list[ConsumerRecord]], None],
         write_end: WriteEnd | None,
+        *,
         remaining: Callable[[int], None] | None,
     ) -> None:
         self._config = config

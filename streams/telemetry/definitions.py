@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 DEFINITIONS: Mapping[str, str] = {
-    "session": ("A messaging session seen: counted once, at its first event, whatever its state."),
+    "session": (
+        "A messaging session seen: counted once, at its first event, whatever its state; events without a session_id "
+        "belong to the session that the ticket has."
+    ),
     "abandonment": (
         "A session that changed into inactive out of an open state, or was inactive when first seen (unless "
         "first_inactive is configured otherwise), for one of the configured abandonment_reasons; each time counts, so "

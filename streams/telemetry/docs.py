@@ -18,6 +18,10 @@ Every worker serves its own at `/metrics`, in Prometheus' text format or in Open
 commit of what they count: never twice, and a crash in that instant may leave a step uncounted. The topics hold the
 exact figures. Sum over workers; a restart sets counters to 0, which `rate` and `increase` allow for.
 
+Every series whose labels are known beforehand is there from the start, at 0, so that a first increment is seen. What a
+worker under a new address (`instance`) counts before its first scrape is not in `increase`, as with any counter: leave
+workers their addresses over a restart, and trust the topics where it has to be exact.
+
 Dashboards: `deploy/grafana`. Recording rules and alerts: `deploy/prometheus`; what to do about each alert:
 `docs/runbooks`."""
 

@@ -151,7 +151,7 @@ def test_commands_that_runbooks_name_are_verbs_with_such_flags(command):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_commands_about_the_brokers_can_be_run_as_they_stand(name):
-    """At three in the morning nobody looks flags up: each says which broker, and what is to be filled in is capitals."""
+    """At three in the morning nobody looks flags up: each says which broker, and which group or topic."""
     text = (RUNBOOKS / f"{name}.md").read_text("utf-8")
     for command in re.findall(r"kafka-[a-z-]+\.sh[^`|]*", text):
         assert re.match(r"kafka-[a-z-]+\.sh --bootstrap-server BROKER ", command), command

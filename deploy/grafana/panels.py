@@ -33,7 +33,11 @@ from deploy.grafana.queries import series
 
 DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 
-_RULESETS = f"count by (ruleset) ({series('lapse_ruleset_info')})"
+_TRIGGERS_CHANGED = (
+    f"count by (ruleset) ({series('lapse_ruleset_info')}) unless "
+    f"count by (ruleset) (count_over_time({series('lapse_ruleset_info')}[10m] offset 5m))"
+)
+"""True for five minutes, so that no step of the graph misses it, and not after a restart that takes less than ten."""
 
 Queries = dict[str, str]
 """PromQL by legend; a legend can name labels, as in `{{channel}}`."""
@@ -74,7 +78,7 @@ def dashboard(
         .datasource(DATASOURCE)
         .enable(True)
         .icon_color("purple")
-        .expr(f"{_RULESETS} unless {_RULESETS.replace('}', '} offset 2m')}")
+        .expr(_TRIGGERS_CHANGED)
     )
     for variable in variables:
         metric, label = variable.split(".")

@@ -289,7 +289,7 @@ class Consumer(faust_consumer.Consumer):
         state = self._state(tp)
         if state is None or state.lso is None or state.highwater is None:
             return None
-        return max(0, state.highwater - state.lso)
+        return max(0, cast("int", state.highwater - state.lso))
 
     def _state(self, tp: TopicPartition) -> Any:
         subscription = self.kafka._subscription.subscription

@@ -72,6 +72,25 @@ def _groupings(node: Any) -> Iterator[tuple[set[str], list[Selector]]]:
         yield from _groupings(argument)
 
 
+def divisors(expression: str) -> Iterator[str]:
+    """Yield what an expression divides by, without parentheses."""
+    for node in _nodes(promql_parser.parse(expression)):
+        if isinstance(node, promql_parser.BinaryExpr) and str(node.op) == "/":
+            divisor = node.rhs
+            while isinstance(divisor, promql_parser.ParenExpr):
+                divisor = divisor.expr
+            yield str(divisor)
+
+
+def _nodes(node: Any) -> Iterator[Any]:
+    yield node
+    for child in ("lhs", "rhs", "expr"):
+        if hasattr(node, child):
+            yield from _nodes(getattr(node, child))
+    for argument in getattr(node, "args", ()):
+        yield from _nodes(argument)
+
+
 def labels_of(name: str) -> set[str] | None:
     """Labels of a sample that a worker exports; None when it exports no such sample."""
     if name in TABLE and TABLE[name].type != "histogram":

@@ -12,7 +12,8 @@ import pytest
 from deploy.grafana.__main__ import FOLDER, files
 from deploy.grafana.queries import series
 from streams.telemetry.definitions import DEFINITIONS
-from tests.deploy_monitoring.promql import TABLE, groupings, is_counter, labels_of, selectors
+from tests.deploy_monitoring.promql import TABLE, divisors, groupings, is_counter, labels_of, selectors
+from tests.deploy_monitoring.tools import promtool
 
 DASHBOARDS = {path.stem: json.loads(text) for path, text in files().items()}
 PANELS = [
@@ -81,6 +82,34 @@ def test_every_dashboard_marks_when_the_triggers_changed(name):
     assert all(selector.matchers == {"job": "$job", "instance": "$instance"} for selector in asked)
 
 
+@pytest.mark.parametrize(
+    ("minute", "marked"), [(36, []), (39, []), (60, ["b"]), (66, [])], ids=["restarting", "back", "changed", "later"]
+)
+def test_new_triggers_are_marked_and_a_restart_with_the_same_ones_is_not(tmp_path, minute, marked):
+    """One worker: away for three minutes after half an hour, restarted with other triggers after an hour."""
+    (annotation,) = DASHBOARDS["triggers"]["annotations"]["list"]
+    asked = annotation["expr"].replace("$job", ".+").replace("$instance", ".+")
+    worker = 'job="lapse", instance="w1"'
+    case = {
+        "interval": "1m",
+        "input_series": [
+            {"series": f'lapse_ruleset_info{{{worker}, ruleset="a"}}', "values": "1x30 _x3 1x20 _x30"},
+            {"series": f'lapse_ruleset_info{{{worker}, ruleset="b"}}', "values": "_x56 1x30"},
+        ],
+        "promql_expr_test": [
+            {
+                "expr": asked,
+                "eval_time": f"{minute}m",
+                "exp_samples": [{"labels": f'{{ruleset="{ruleset}"}}', "value": 1} for ruleset in marked],
+            }
+        ],
+    }
+    file = tmp_path / "mark.yaml"
+    file.write_text(json.dumps({"evaluation_interval": "1m", "tests": [case]}), "utf-8")
+    done = promtool("test", "rules", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_panels_do_not_overlap_and_fill_their_lines(name):
     taken: set[tuple[int, int]] = set()
@@ -131,6 +160,21 @@ def test_every_query_asks_for_what_is_exported(panel):
             assert selector.matchers["job"] == "$job"
             assert selector.matchers["instance"] == "$instance"
             assert is_counter(selector.name) == (selector.function in RISING), query
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_nothing_is_divided_by_nothing(panel):
+    """A share of nothing is no data: neither 0 % nor infinitely much."""
+    for query in queries(panel):
+        assert all(divisor.endswith(" > 0") for divisor in divisors(query)), query
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_bars_are_stacked_and_lines_are_not(panel):
+    """Grafana draws unstacked bars of one instant over each other, so that only one of them can be read."""
+    custom = panel["fieldConfig"]["defaults"].get("custom", {})
+    if custom.get("drawStyle") == "bars":
+        assert custom["stacking"]["mode"] == "normal"
 
 
 @pytest.mark.parametrize("panel", PANELS)

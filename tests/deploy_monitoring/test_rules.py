@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from streams.cli import app
 from streams.config.settings import Settings
 from streams.telemetry.table import METRICS
-from tests.deploy_monitoring.promql import groupings, is_counter, labels_of, selectors
+from tests.deploy_monitoring.promql import divisors, groupings, is_counter, labels_of, selectors
 from tests.deploy_monitoring.tools import promtool
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +87,13 @@ def test_expressions_group_by_labels_that_are_there(expression):
         for selector in inside:
             if ":" not in selector.name:
                 assert by <= labels_of(selector.name)
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_no_rule_divides_by_nothing(expression):
+    """Save where the alert asks for thirty sessions as well."""
+    for divisor in divisors(expression):
+        assert re.search(r" > \d+$", divisor) or divisor.startswith("job:lapse_sessions:increase1h"), divisor
 
 
 @pytest.mark.parametrize("name", RECORDS)

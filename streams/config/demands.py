@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from streams.config.reference import STATE_FIELD, UPDATE_FIELD, condition_field
+from streams.config.reference import REASON_FIELD, STATE_FIELD, UPDATE_FIELD, condition_field
 from streams.core import normal
 from streams.core.conditions import number
 from streams.core.triggers import ORDERING, Condition, Operator
@@ -57,7 +57,10 @@ IN_EVERY_ROUND: Demands = {
     UPDATE_FIELD: Demand(frozenset({"change"})),
     "status": Demand(excluded=frozenset({"closed"})),
 }
-_BEFORE_EVERY_LAPSE = Demand(excluded=frozenset({"inactive", "ended"}))
+_BEFORE_EVERY_LAPSE = {
+    STATE_FIELD: Demand(excluded=frozenset({"inactive", "ended"})),
+    REASON_FIELD: Demand(frozenset({None})),  # only an inactive session has one
+}
 
 
 def text_of(value: Any) -> Text:
@@ -125,7 +128,7 @@ def clash(conditions: Iterable[Condition], *, may_be_closed: bool) -> str | None
     for condition in conditions:
         by_field.setdefault(condition.field, []).append(condition)
     for name, group in by_field.items():
-        if len(group) == 1 and name != STATE_FIELD:
+        if len(group) == 1 and name not in _BEFORE_EVERY_LAPSE:
             continue  # nothing to clash with
         why = _clash_of_change(name, group)
         if why is not None:
@@ -147,7 +150,7 @@ def _clash_of_change(name: str, conditions: list[Condition]) -> str | None:
     operators = {condition.operator for condition in conditions}
     changes = bool(operators & CHANGED) or name == STATE_FIELD
     now = demands_now(conditions, IN_EVERY_ROUND if name == STATE_FIELD else {}).get(name, ANYTHING)
-    before = _BEFORE_EVERY_LAPSE if name == STATE_FIELD else ANYTHING
+    before = _BEFORE_EVERY_LAPSE.get(name, ANYTHING)
     not_includes: set[Text] = set()
     for condition in conditions:
         values = values_of(condition)
@@ -169,6 +172,8 @@ def _clash_of_change(name: str, conditions: list[Condition]) -> str | None:
     if now.is_impossible or before.is_impossible:
         if name == STATE_FIELD:
             return f"before a lapse `{STATE_FIELD}` is never `inactive` or `ended`"
+        if name == REASON_FIELD and before.is_impossible:
+            return f"before a lapse a session has no `{REASON_FIELD}`: what it became inactive for is what it has now"
         return f"the conditions on `{name}` exclude each other"
     if changes and now.allowed is not None and len(now.allowed) == 1 and before.allowed == now.allowed:
         return f"`{name}` would have to change to the value that it has already"

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from streams.config.demands import ANYTHING, CHANGED, IN_EVERY_ROUND, Demand, Demands, Text, demands_now, text_of
+from streams.config.demands import ANYTHING, CHANGED, IN_EVERY_ROUND, Demand, Text, clash, demands_now, text_of
 from streams.core import normal
 from streams.core.normal import SESSION_FIELDS
-from streams.core.triggers import PASSED_ON, PASSED_ON_PREFIXES, TAG_ACTIONS, Condition, Trigger
+from streams.core.triggers import ORDERING, PASSED_ON, PASSED_ON_PREFIXES, TAG_ACTIONS, Condition, Operator, Trigger
 
 TAGS = "tags"
+
+_UNLISTED = ORDERING | {Operator.INCLUDES, Operator.NOT_INCLUDES}
+"""Operators whose demands are no sets of values, by which most pairs are told apart: words, and numbers."""
 
 MAX_COMPARISONS = 300_000
 """Pairs looked at before giving up, so that thousands of triggers alike take seconds, not hours."""
@@ -60,7 +63,7 @@ def find_overlaps(triggers: Sequence[Trigger]) -> Iterator[Overlap | None]:
                     yield None
                     return
                 fields = _conflicts(first, later)
-                if fields and _compatible(first.demands, later.demands):
+                if fields and _compatible(first, later):
                     found.add(later.rank)
                     yield Overlap(first.trigger, later.trigger, fields, _matches_after(first, later))
 
@@ -83,7 +86,7 @@ def later_rounds_cancelled(triggers: Sequence[Trigger]) -> Iterator[tuple[Trigge
             budget -= 1
             if candidate.trigger.wait <= ender.wait or budget < 0:
                 break
-            if _compatible(first.demands, candidate.demands) and _matches_after(first, candidate):
+            if _compatible(first, candidate) and _matches_after(first, candidate):
                 later.append(candidate.trigger)
         if later:
             yield ender, later[::-1]
@@ -92,13 +95,15 @@ def later_rounds_cancelled(triggers: Sequence[Trigger]) -> Iterator[tuple[Trigge
 class _Candidate:
     """An active trigger with what it demands of a ticket and a session, and what it writes."""
 
-    __slots__ = ("demands", "rank", "sets", "tags", "trigger", "writes")
+    __slots__ = ("at_start", "demands", "has_unlisted", "rank", "sets", "tags", "trigger", "writes")
 
     def __init__(self, rank: int, trigger: Trigger) -> None:
         self.rank = rank
         self.trigger = trigger
         self.writes = written_fields(trigger)
         self.demands = _demands_at_start(trigger)
+        self.at_start = tuple(filter(_holds_at_start, trigger.all))
+        self.has_unlisted = any(condition.operator in _UNLISTED for condition in self.at_start)
         self.sets = {action.field: action.value for action in trigger.actions if action.field not in TAG_ACTIONS}
         self.tags: dict[str, set[str]] = {}
         for action in trigger.actions:
@@ -176,8 +181,13 @@ def _holds_at_start(condition: Condition) -> bool:
     return condition.field in SESSION_FIELDS or condition.operator not in CHANGED
 
 
-def _compatible(left: Demands, right: Demands) -> bool:
-    return not any((demand & right[field]).is_impossible for field, demand in left.items() if field in right)
+def _compatible(left: _Candidate, right: _Candidate) -> bool:
+    """Whether a ticket and a session may satisfy both when a round starts, as far as can be told."""
+    if any((demand & right.demands.get(field, ANYTHING)).is_impossible for field, demand in left.demands.items()):
+        return False
+    return not (
+        (left.has_unlisted or right.has_unlisted) and clash((*left.at_start, *right.at_start), may_be_closed=True)
+    )
 
 
 def _matches_after(first: _Candidate, later: _Candidate) -> bool:

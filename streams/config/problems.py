@@ -145,6 +145,11 @@ class Findings:
         """Whether any problem keeps the file from being used."""
         return any(problem.severity == "error" for problem in self._problems)
 
+    @property
+    def errors(self) -> int:
+        """How many of them are errors."""
+        return sum(problem.severity == "error" for problem in self._problems)
+
     def sorted(self) -> list[Problem]:
         """Return all problems in the order in which a reader of the file meets them."""
         return sorted(self._problems, key=lambda problem: (problem.line, problem.column))

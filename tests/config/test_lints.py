@@ -17,6 +17,7 @@ from streams.core.model import Lapse
 from streams.core.triggers import Action, Condition, Operator, Ruleset, Trigger
 
 LEFT = "{field: messaging_session_state, operator: changed_to, value: inactive}"
+NOT_VIP = "{field: tags, operator: not_includes, value: vip}"
 
 
 def rule(name: str, conditions: str, actions: str = "{field: type, value: task}", more: str = "") -> str:
@@ -56,6 +57,9 @@ def test_a_file_without_an_active_trigger_does_nothing():
         "{field: messaging_session_state, operator: changed_to, value: ended}",
         "{field: messaging_session_state, operator: changed_from, value: inactive}",
         "{field: messaging_session_state, operator: not_changed}",
+        "{field: messaging_session_inactive_reason, operator: changed_from, value: agent_left}",
+        "{field: messaging_session_inactive_reason, operator: changed}, "
+        "{field: messaging_session_inactive_reason, operator: not_present}",
         "{field: messaging_session_state, operator: not_changed_to, value: inactive}",
         "{field: update_type, value: Create}",
         "{field: tags, operator: includes, value: a}, {field: tags, operator: not_includes, value: a b}",
@@ -234,6 +238,10 @@ LOW, HIGH = "{field: priority, value: low}", "{field: priority, value: high}"
         ((LEFT, "{field: add_tags, value: a}"), (LEFT, "{field: set_tags, value: b}"), True),
         ((LEFT, "{field: custom_fields_1, value: a}"), (LEFT, "{field: custom_fields_1, value: [a]}"), True),
         ((LEFT, "{field: reply_public, value: a}"), (LEFT, "{field: reply_public, value: b}"), False),
+        (("{field: tags, operator: includes, value: vip}", LOW), (f"{LEFT}, {NOT_VIP}", HIGH), False),
+        (("{field: tags, operator: includes, value: vip late}", LOW), (f"{LEFT}, {NOT_VIP}", HIGH), True),
+        (("{field: replies, operator: greater_than, value: 3}", LOW), ("{field: replies, value: [1, 2]}", HIGH), False),
+        (("{field: replies, operator: greater_than, value: 3}", LOW), ("{field: replies, value: [1, 4]}", HIGH), True),
     ],
 )
 def test_two_triggers_of_one_lapse_that_write_a_field_differently_overlap(first, later, overlaps):

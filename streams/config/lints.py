@@ -19,12 +19,24 @@ MAX_OVERLAPS = 100
 Places = Mapping[str, Place]
 
 
-def advise(triggers: Sequence[Trigger], cycle: Cycle, places: Places, file_place: Place, findings: Findings) -> None:
-    """Add warnings to `findings`; `places` tells where each trigger stands, `file_place` where their list does."""
+def advise(
+    triggers: Sequence[Trigger],
+    cycle: Cycle,
+    places: Places,
+    file_place: Place,
+    findings: Findings,
+    *,
+    whole: bool = True,
+) -> None:
+    """Add warnings to `findings`; `places` tells where each trigger stands, `file_place` where their list does.
+
+    `whole`: whether `triggers` are all of the file's. When some could not be read, nothing is said that rests on what
+    no other trigger does.
+    """
     if not findings.has_errors and not any(trigger.active for trigger in triggers):
         findings.add(file_place, "no_active_trigger", "no trigger is active: nothing would ever be commanded")
     in_order = in_firing_order(triggers)
-    writers = Writers(in_order, cycle)
+    writers = Writers(in_order, cycle) if whole else None
     possible: list[Trigger] = []
     for trigger in in_order:
         why = _unreachable(trigger, writers)
@@ -32,10 +44,15 @@ def advise(triggers: Sequence[Trigger], cycle: Cycle, places: Places, file_place
             findings.add(places[trigger.id], "unreachable", f"`{_id(trigger)}` can never fire: {why}")
         elif trigger.active:
             possible.append(trigger)
-            _advise_dependence(trigger, writers, places, findings)
+            if writers is not None:
+                _advise_dependence(trigger, writers, places, findings)
     _advise_open(triggers, places, findings)
     _advise_waits(possible, places, findings)
-    useless = _find_useless(possible, cycle, file_place, findings)
+    useless = {
+        name: one
+        for name, one in _find_useless(possible, cycle, file_place, findings).items()
+        if whole or one.why is Why.DUPLICATE
+    }
     told = _advise_overlaps(triggers, useless, places, file_place, findings)
     for one in useless.values():
         if one.why is not Why.SHADOWED or (one.by.id, one.trigger.id) not in told:
@@ -45,13 +62,13 @@ def advise(triggers: Sequence[Trigger], cycle: Cycle, places: Places, file_place
 # --- what can never fire, or only after another -----------------------------------------------------------------------
 
 
-def _unreachable(trigger: Trigger, writers: Writers) -> str | None:
-    """Return why a trigger can never fire, None when it may."""
-    may_be_closed = writers.may_close(trigger)
+def _unreachable(trigger: Trigger, writers: Writers | None) -> str | None:
+    """Return why a trigger can never fire, None when it may; without `writers`, as if others might write anything."""
+    may_be_closed = writers is None or writers.may_close(trigger)
 
     def why_not(conditions: Iterable[Condition]) -> str | None:
         for condition in conditions:
-            if condition.operator in CHANGED and writers.needed_by(condition, trigger) == []:
+            if writers and condition.operator in CHANGED and writers.needed_by(condition, trigger) == []:
                 return _never_changes(condition)
         return clash(conditions, may_be_closed=may_be_closed)
 

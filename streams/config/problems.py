@@ -134,21 +134,20 @@ class Findings:
         """Start with none; `file` is how problems will call it."""
         self.file = file
         self._problems: dict[Problem, None] = {}
+        self.errors = 0
+        """How many of them are errors."""
 
     def add(self, place: Place, code: str, message: str) -> None:
         """Note a problem where `place` stands. An unknown code is a mistake of ours: KeyError."""
-        CODES[code]
-        self._problems.setdefault(Problem(self.file, place.line, place.column, code, message))
+        problem = Problem(self.file, place.line, place.column, code, message)
+        if problem.severity == "error" and problem not in self._problems:
+            self.errors += 1
+        self._problems.setdefault(problem)
 
     @property
     def has_errors(self) -> bool:
         """Whether any problem keeps the file from being used."""
-        return any(problem.severity == "error" for problem in self._problems)
-
-    @property
-    def errors(self) -> int:
-        """How many of them are errors."""
-        return sum(problem.severity == "error" for problem in self._problems)
+        return self.errors > 0
 
     def sorted(self) -> list[Problem]:
         """Return all problems in the order in which a reader of the file meets them."""

@@ -112,6 +112,8 @@ class _Reader:
         self._conditions = ConditionReader(self._shape)
         self._actions = ActionReader(self._shape)
         self._condition_places: dict[str, ConditionPlaces] = {}
+        self._doubtful: set[str] = set()
+        """Ids of triggers of which something could not be read."""
 
     def read(self, root: Node) -> TriggerFile:
         file = self._findings.file
@@ -119,17 +121,24 @@ class _Reader:
         if members is None:
             return TriggerFile(file, None, self._findings.sorted())
         cycle = self._cycle(members.get("cycle"))
+        errors_outside = self._findings.errors
         if members.is_missing("triggers"):
             self._findings.add(root, "missing_key", "the file lacks its list `triggers`")
         places: dict[str, At] = {}
         triggers: list[Trigger] = []
-        for position, node in enumerate(self._shape.items(members.get("triggers"), "`triggers`") or (), 1):
+        nodes = self._shape.items(members.get("triggers"), "`triggers`") or ()
+        for position, node in enumerate(nodes, 1):
+            errors = self._findings.errors
             trigger = self._trigger(node, position, places)
             if trigger is not None:
                 triggers.append(trigger)
+                if self._findings.errors > errors:
+                    self._doubtful.add(trigger.id)
         tests = read_tests(members.get("tests"), self._shape, set(places))
         if "triggers" in members:
-            advise(triggers, cycle, places, members.place_of("triggers"), self._findings)
+            understood = [trigger for trigger in triggers if trigger.id not in self._doubtful]
+            whole = not errors_outside and len(understood) == len(nodes)
+            advise(understood, cycle, places, members.place_of("triggers"), self._findings, whole=whole)
         problems = self._findings.sorted()
         ruleset = None
         if all(problem.severity == "warning" for problem in problems):

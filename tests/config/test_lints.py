@@ -31,6 +31,10 @@ def advice(*rules: str, cycle: str = "restart") -> list[str]:
     return [f"{problem.line} {problem.code}" for problem in file.warnings]
 
 
+def problems(*rules: str) -> list[str]:
+    return [f"{problem.line} {problem.code}" for problem in parse_triggers("triggers:\n" + "".join(rules)).problems]
+
+
 def messages(*rules: str) -> str:
     return "\n".join(problem.message for problem in parse_triggers("triggers:\n" + "".join(rules)).warnings)
 
@@ -42,6 +46,28 @@ def test_a_plain_trigger_gets_no_advice():
 def test_a_file_without_an_active_trigger_does_nothing():
     assert advice(rule("a", LEFT, more="active: false,")) == ["1 no_active_trigger"]
     assert [problem.code for problem in parse_triggers("triggers: []").problems] == ["no_active_trigger"]
+
+
+def test_what_could_not_be_read_is_compared_with_nothing():
+    slips = rule("a", "{field: staus, value: open}"), rule("b", "{field: prioriti, value: high}")
+    assert problems(*slips) == ["2 unknown_field", "3 unknown_field"]
+    assert problems(rule("a", LEFT, "{field: staus, value: open}"), rule("b", LEFT, "{field: tag, value: x}")) == [
+        "2 unknown_action",
+        "3 unknown_action",
+    ]
+
+
+def test_beside_what_could_not_be_read_only_what_rests_on_no_other_trigger_is_told():
+    unread = rule("x", LEFT, "{field: prio, value: low}")
+    waits_for_it = rule("a", "{field: priority, operator: changed}")
+    assert problems(waits_for_it) == ["2 unreachable"]
+    assert problems(waits_for_it, unread) == ["3 unknown_action"]
+    both = rule("a", "{field: type, value: task}", LOW), rule("b", LEFT, HIGH)
+    assert problems(*both) == ["2 overwritten", "3 overlap"]
+    assert problems(*both, unread) == ["3 overlap", "4 unknown_action"]
+    assert problems(rule("a", LEFT, LOW), rule("b", LEFT, LOW), unread) == ["3 duplicate_trigger", "4 unknown_action"]
+    never = rule("a", "{field: type, value: task}, {field: type, value: problem}", LOW)
+    assert problems(never, unread) == ["2 unreachable", "3 unknown_action"]
 
 
 @pytest.mark.parametrize(

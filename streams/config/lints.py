@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from streams.config import durations
+from streams.config.asks import read_field
+from streams.config.chains import Chain, find_chains
 from streams.config.demands import CHANGED, clash, values_of
-from streams.config.overlaps import Overlap, find_overlaps, in_firing_order, later_rounds_cancelled
+from streams.config.overlaps import TAGS, Overlap, find_overlaps, in_firing_order, later_rounds_cancelled
 from streams.config.problems import Findings, Place, listed
 from streams.config.useless import Useless, Why, find_useless
 from streams.config.wording import condition_text
@@ -48,6 +50,7 @@ def advise(
                 _advise_dependence(trigger, writers, places, findings)
     _advise_open(triggers, places, findings)
     _advise_waits(possible, places, findings)
+    _advise_chains(possible, cycle, places, file_place, findings)
     useless = {
         name: one
         for name, one in _find_useless(possible, cycle, file_place, findings).items()
@@ -154,6 +157,33 @@ def _advise_waits(triggers: Sequence[Trigger], places: Places, findings: Finding
             f"fired, {', '.join(shown)}{more} will not be asked"
         )
         findings.add(places[trigger.id], "cancels_waits", message)
+
+
+def _advise_chains(
+    triggers: Sequence[Trigger], cycle: Cycle, places: Places, file_place: Place, findings: Findings
+) -> None:
+    """Warn of triggers that fire in one round though they seem to speak of two."""
+    for chain in find_chains(triggers, cycle):
+        if chain is None:
+            message = "there are too many triggers alike to look for all that make another one fire"
+            findings.add(file_place, "not_all_compared", message)
+        else:
+            findings.add(places[chain.then.id], "chained", _chain_message(chain, places))
+
+
+def _chain_message(chain: Chain, places: Places) -> str:
+    condition, then = chain.condition, _id(chain.then)
+    if read_field(condition) == TAGS:
+        wrote = f"adds the tag `{chain.wrote}`"
+        advice = f"put `{then}` above it and write `cycle: single_pass`, and it fires at the next lapse"
+    else:
+        wrote = f"sets `{condition.field}` to {'no value' if chain.wrote is None else f'`{chain.wrote}`'}"
+        not_changed = f"`{{field: {condition.field}, operator: not_changed}}`"
+        advice = f"if it is meant for tickets that were so before, add {not_changed}"
+    return (
+        f"`{then}` fires right after {_named(chain.first, places)}, in the same round: that one {wrote}, after which "
+        f"`{condition_text(condition)}` holds; {advice}"
+    )
 
 
 # --- triggers in each other's way -------------------------------------------------------------------------------------

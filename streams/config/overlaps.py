@@ -102,7 +102,7 @@ class _Candidate:
         self.trigger = trigger
         self.writes = written_fields(trigger)
         self.demands = _demands_at_start(trigger)
-        self.at_start = tuple(filter(_holds_at_start, trigger.all))
+        self.at_start = tuple(filter(holds_at_start, trigger.all))
         self.has_unlisted = any(condition.operator in _UNLISTED for condition in self.at_start)
         self.sets = {action.field: action.value for action in trigger.actions if action.field not in TAG_ACTIONS}
         self.tags: dict[str, set[str]] = {}
@@ -162,9 +162,9 @@ def _merged(left: Sequence[_Candidate], right: Sequence[_Candidate]) -> Iterator
 
 def _demands_at_start(trigger: Trigger) -> dict[str, Demand]:
     """Return what a trigger demands when a round starts; what has to change by other triggers demands nothing yet."""
-    demands = demands_now(filter(_holds_at_start, trigger.all), IN_EVERY_ROUND)
+    demands = demands_now(filter(holds_at_start, trigger.all), IN_EVERY_ROUND)
     if trigger.any and len({condition.field for condition in trigger.any}) == 1:
-        alternatives = [demands_now([condition], {}) for condition in trigger.any if _holds_at_start(condition)]
+        alternatives = [demands_now([condition], {}) for condition in trigger.any if holds_at_start(condition)]
         field = trigger.any[0].field
         allowed: set[Text] = set()
         for alternative in alternatives:
@@ -177,7 +177,8 @@ def _demands_at_start(trigger: Trigger) -> dict[str, Demand]:
     return demands
 
 
-def _holds_at_start(condition: Condition) -> bool:
+def holds_at_start(condition: Condition) -> bool:
+    """Whether a condition may hold before any trigger of the round has fired."""
     return condition.field in SESSION_FIELDS or condition.operator not in CHANGED
 
 

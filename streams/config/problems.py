@@ -77,6 +77,7 @@ CODES: dict[str, Code] = {
     "redundant": Code("warning", "a trigger whose work an earlier one has always done already"),
     "overwritten": Code("warning", "a trigger whose work a later one always does over"),
     "depends_on_trigger": Code("warning", "a trigger that can match only after another one has fired in the round"),
+    "chained": Code("warning", "a trigger that fires in the same round because of what another one writes"),
     "cancels_waits": Code("warning", "ending the session cancels triggers of the file that wait longer"),
     "not_all_compared": Code("warning", "too many triggers alike to compare each with each"),
     "bad_allow": Code("warning", "a comment `lapse: allow` that allows nothing"),

@@ -354,12 +354,16 @@ LAPSES = st.builds(
 )
 
 
-@given(BODIES, st.sampled_from(["restart", "single_pass"]), ROWS, LAPSES)
-def test_what_is_called_unreachable_never_fires(bodies, cycle, row, lapse):
-    triggers = tuple(
+def trigger_list(bodies) -> tuple[Trigger, ...]:
+    return tuple(
         Trigger(id=str(at), title="", position=at, actions=tuple(actions), all=tuple(every), any=tuple(some))
         for at, (every, some, actions) in enumerate(bodies, 1)
     )
+
+
+@given(BODIES, st.sampled_from(["restart", "single_pass"]), ROWS, LAPSES)
+def test_what_is_called_unreachable_never_fires(bodies, cycle, row, lapse):
+    triggers = trigger_list(bodies)
     findings = Findings("f")
     advise(triggers, cycle, {trigger.id: At(int(trigger.id), 1) for trigger in triggers}, At(99, 1), findings)
     unreachable = {str(problem.line) for problem in findings.sorted() if problem.code == "unreachable"}
@@ -369,10 +373,7 @@ def test_what_is_called_unreachable_never_fires(bodies, cycle, row, lapse):
 
 @given(BODIES, st.sampled_from(["restart", "single_pass"]), ROWS, LAPSES)
 def test_what_is_said_to_depend_on_another_trigger_fires_after_another_or_not_at_all(bodies, cycle, row, lapse):
-    triggers = tuple(
-        Trigger(id=str(at), title="", position=at, actions=tuple(actions), all=tuple(every), any=tuple(some))
-        for at, (every, some, actions) in enumerate(bodies, 1)
-    )
+    triggers = trigger_list(bodies)
     findings = Findings("f")
     advise(triggers, cycle, {trigger.id: At(int(trigger.id), 1) for trigger in triggers}, At(99, 1), findings)
     dependent = {str(problem.line) for problem in findings.sorted() if problem.code == "depends_on_trigger"}
@@ -385,10 +386,7 @@ def test_what_is_said_to_depend_on_another_trigger_fires_after_another_or_not_at
 
 @given(BODIES, ROWS, LAPSES)
 def test_triggers_that_both_match_at_the_start_and_write_differently_are_among_the_overlaps(bodies, row, lapse):
-    triggers = tuple(
-        Trigger(id=str(at), title="", position=at, actions=tuple(actions), all=tuple(every), any=tuple(some))
-        for at, (every, some, actions) in enumerate(bodies, 1)
-    )
+    triggers = trigger_list(bodies)
     alone = [trigger for trigger in triggers if Rules(Ruleset((trigger,))).fire(0, lapse, row)[0]]
     writing = [trigger for trigger in alone if {action.field for action in trigger.actions} == {"priority"}]
     overlapping = {overlap.later.id for overlap in find_overlaps(triggers) if overlap is not None}

@@ -71,7 +71,9 @@ def _heading(left: str, right: str) -> None:
 
 
 def _holds(kind: str, values: Sequence[str], *, closed: bool) -> str:
-    return f"{kind}: {', '.join(values)}{'' if closed else ', …'}" if values else kind
+    if not values or kind == " or ".join(values):
+        return kind
+    return f"{kind}: {', '.join(values)}{'' if closed else ', …'}"
 
 
 def _wrapped(text: str, first: str, later: str) -> list[str]:

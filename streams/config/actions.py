@@ -12,6 +12,7 @@ from streams.config.reference import (
     ACTION_PREFIXES,
     CUSTOM_FIELD,
     SYMBOLIC_IDS,
+    VALUE_HINTS,
     ActionField,
     Does,
     action_field,
@@ -19,7 +20,7 @@ from streams.config.reference import (
     plain_action_names,
 )
 from streams.config.shape import Shape
-from streams.config.yaml_nodes import ListNode, MapNode, Node, ScalarNode, kind, plain
+from streams.config.yaml_nodes import Node, ScalarNode, kind, plain
 from streams.core import normal
 from streams.core.triggers import Action
 
@@ -72,7 +73,7 @@ class ActionReader:
         about = action_field(name)
         if about is not None:
             return name, about
-        hint = ACTION_HINTS.get(name)
+        hint = ACTION_HINTS.get(name.strip().lower().replace(" ", "_").replace("-", "_"))
         if hint is not None:
             advice = f"; did you mean `{hint}`?"
         elif looks_like_custom_field(name):
@@ -85,13 +86,10 @@ class ActionReader:
         return None
 
     def _tags(self, name: str, node: Node) -> Action | None:
-        if isinstance(node, MapNode) or (
-            isinstance(node, ListNode) and not all(isinstance(item, ScalarNode) for item in node.items)
-        ):
-            self._findings.add(node, "wrong_type", f"`{name}` takes words, and this is {kind(node)}")
+        items = self._shape.scalars(node, f"`{name}` takes words")
+        if items is None:
             return None
-        items = node.items if isinstance(node, ListNode) else [node]
-        texts = [item.text for item in items if isinstance(item, ScalarNode) and item.value is not None]
+        texts = [item.text for item in items if item.value is not None]
         words = [word for text in texts for word in normal.words(text)]
         if not words and name != "set_tags":
             self._findings.add(node, "empty_value", f"`{name}` needs at least one tag")
@@ -100,26 +98,26 @@ class ActionReader:
 
     def _set(self, name: str, about: ActionField, node: Node) -> Action | None:
         if about.prefix:  # a custom field
-            if isinstance(node, MapNode) or (
-                isinstance(node, ListNode) and not all(isinstance(item, ScalarNode) for item in node.items)
-            ):
-                message = f"`{name}` takes a text, a number or a list of them, and this is {kind(node)}"
-                self._findings.add(node, "wrong_type", message)
+            items = self._shape.scalars(node, f"`{name}` takes a text, a number or a list of them")
+            if items is None:
                 return None
-            for item in node.items if isinstance(node, ListNode) else [node]:
-                check_number_spelling(self._shape, item)  # type: ignore[arg-type]
+            for item in items:
+                check_number_spelling(self._shape, item)
             return Action(name, normal.custom_field_value(plain(node)))
         if not isinstance(node, ScalarNode):
             self._findings.add(node, "wrong_type", f"`{name}` takes one value, and this is {kind(node)}")
             return None
-        check_number_spelling(self._shape, node)
-        written: Any = node.text if normal.is_id(name) and node.value is not None else node.value
+        is_id = normal.is_id(name)
+        if not is_id:  # an id is the text that was written
+            check_number_spelling(self._shape, node)
+        written: Any = node.text if is_id and node.value is not None else node.value
         value = normal.member_value(name, written)
         if value is not None and about.values and value not in about.values:
-            suggestion = did_you_mean(str(value), about.values)
+            hint = VALUE_HINTS.get(name, {}).get(str(value))
+            suggestion = f"; did you mean `{hint}`?" if hint else did_you_mean(str(value), about.values)
             message = f"`{value}` is not a known value of `{name}` ({listed(about.values)}){suggestion}"
             self._findings.add(node, "unknown_value", message)
-        elif normal.is_id(name) and value in SYMBOLIC_IDS:
+        elif is_id and str(value).lower().replace(" ", "_") in SYMBOLIC_IDS:
             message = f"`{value}` is passed on as it is: the consumer of commands must know what it stands for"
             self._findings.add(node, "symbolic_id", message)
         return Action(name, value)

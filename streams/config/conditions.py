@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from streams.config.problems import did_you_mean, listed, nearest
@@ -10,6 +12,7 @@ from streams.config.reference import (
     CONDITION_FIELD_ALIASES,
     CONDITION_FIELDS,
     CUSTOM_FIELD_NAME,
+    FIELD_HINTS,
     OPERATOR_HINTS,
     OPERATOR_NAMES,
     OPERATORS,
@@ -19,6 +22,7 @@ from streams.config.reference import (
     STRICT_KINDS,
     SYMBOLIC_IDS,
     UPDATE_ONLY_FIELDS,
+    VALUE_HINTS,
     ConditionField,
     Kind,
     Takes,
@@ -26,9 +30,10 @@ from streams.config.reference import (
     looks_like_custom_field,
 )
 from streams.config.shape import Shape
-from streams.config.yaml_nodes import ListNode, MapNode, Node, ScalarNode, kind, plain
+from streams.config.yaml_nodes import ListNode, Node, ScalarNode, kind, plain
 from streams.core import normal
 from streams.core.conditions import number
+from streams.core.normal import CUSTOM_FIELD_PREFIX
 from streams.core.triggers import Condition, Operator
 
 CONDITION_KEYS = ("field", "operator", "value")
@@ -59,20 +64,22 @@ class ConditionReader:
         if known is None or operator is None or field_node is None:
             return None
         field, about = known
-        if not self._suits(field_node, about, operator, members.get("operator") or field_node):
+        operator_node = members.get("operator")
+        if not self._suits(field_node, about, operator, operator_node or field_node):
             return None
+        written = _written(operator, operator_node)
         value_node = members.get("value")
         takes = OPERATORS[operator].takes
         if takes is Takes.NOTHING:
             if value_node is None or _is_nothing(value_node):
                 return Condition(field, operator)
-            message = f"`{operator}` takes no value; leave `value` out"
+            message = f"`{written}` takes no value; leave `value` out"
             self._findings.add(members.place_of("value"), "superfluous_value", message)
             return None
         if value_node is None:
             if members.is_missing("value"):
-                message = f"`{operator}` lacks its `value`: {takes.value}"
-                self._findings.add(members.get("operator") or field_node, "missing_value", message)
+                message = f"`{written}` lacks its `value`: {takes.value}"
+                self._findings.add(operator_node or field_node, "missing_value", message)
             return None
         if takes is Takes.RANK:
             return self._ranked(field, about, operator, value_node)
@@ -94,7 +101,7 @@ class ConditionReader:
         if message is not None:
             self._findings.add(node, "unknown_field", message)
             return None
-        similar = nearest(_spelt(name), _KNOWN_NAMES) if name not in UPDATE_ONLY_FIELDS else None
+        similar = _similar(name)
         if similar is not None:
             self._findings.add(
                 node, "similar_field", f"`{name}` is taken for a member of tickets; if `{similar}` is meant, write that"
@@ -117,8 +124,8 @@ class ConditionReader:
             return None
         operator = OPERATOR_NAMES.get(name)
         if operator is None:
-            hint = OPERATOR_HINTS.get(name.lower())
-            spelt = name.lower().replace(" ", "_").replace("-", "_")
+            spelt = _spelt(name)
+            hint = OPERATOR_HINTS.get(spelt)
             advice = (
                 f"; write `{hint}`"
                 if hint
@@ -129,7 +136,7 @@ class ConditionReader:
 
     def _suits(self, field_node: Node, about: ConditionField, operator: Operator, place: Node) -> bool:
         """Whether the operator may be used on the field; says so when it may, and is rarely meant."""
-        field = plain(field_node)
+        field, written = plain(field_node), _written(operator, place if place is not field_node else None)
         if operator in about.operators:
             return True
         suitable = listed(name for name in Operator if name in about.operators)
@@ -139,10 +146,10 @@ class ConditionReader:
                 if about.kind is Kind.TAGS
                 else "it is always `change` here"
             )
-            message = f"`{operator}` makes no sense on `{field}`: {why}; use one of {suitable}"
+            message = f"`{written}` makes no sense on `{field}`: {why}; use one of {suitable}"
             self._findings.add(place, "unsuitable_operator", message)
             return False
-        message = f"`{operator}` on `{field}`, which holds {_article(about)}: is one of {suitable} meant?"
+        message = f"`{written}` on `{field}`, which holds {_article(about)}: is one of {suitable} meant?"
         self._findings.add(place, "unusual_operator", message)
         return True
 
@@ -161,17 +168,17 @@ class ConditionReader:
         return None if bad else Condition(field, operator, value)
 
     def _words(self, field: str, about: ConditionField, operator: Operator, node: Node) -> Condition | None:
-        if isinstance(node, MapNode) or (
-            isinstance(node, ListNode) and not all(isinstance(item, ScalarNode) for item in node.items)
-        ):
-            self._findings.add(node, "wrong_type", f"`{operator}` takes {Takes.WORDS.value}, and this is {kind(node)}")
+        items = self._shape.scalars(node, f"`{operator}` takes {Takes.WORDS.value}")
+        if items is None:
             return None
-        items: list[ScalarNode] = [item for item in getattr(node, "items", [node]) if isinstance(item, ScalarNode)]
         texts = [item.text for item in items if item.value is not None]
         splits = isinstance(node, ScalarNode) or about.kind is Kind.TAGS  # an entry of another list may hold spaces
         words = normal.words(" ".join(texts)) if splits else normal.words(list(texts))
         if about.kind is not Kind.TAGS:
             words = [normal.text(value) for word in words if (value := _normalised(field, word)) is not None]
+        if about.kind is Kind.ID:
+            for item in items:
+                self._check_symbolic(item, item.text)
         if not words:
             self._findings.add(node, "empty_value", f"`{operator}` needs at least one word")
             return None
@@ -186,14 +193,15 @@ class ConditionReader:
             if value in about.order:
                 return Condition(field, operator, value)
             wanted = f"one of {listed(about.order)}"
-            wanted += did_you_mean(str(value), about.order)
+            advice = _did_you_mean_value(about, str(value), about.order, 2)
         else:
             rank = number(node.value)
             if rank is not None and math.isfinite(rank):
                 return Condition(field, operator, rank)
-            wanted = "a number"
+            wanted, advice = "a number", ""
         shown = "nothing" if node.value is None else f"`{node.text[:60]}`"
-        self._findings.add(node, "unordered_value", f"`{operator}` on `{field}` needs {wanted}, and this is {shown}")
+        message = f"`{operator}` on `{field}` needs {wanted}, and this is {shown}{advice}"
+        self._findings.add(node, "unordered_value", message)
         return None
 
     def _scalar(self, field: str, about: ConditionField, node: Node) -> tuple[Any, bool]:
@@ -201,19 +209,24 @@ class ConditionReader:
         if not isinstance(node, ScalarNode):
             self._findings.add(node, "wrong_type", f"the value for `{field}` is {kind(node)}; write a text or a number")
             return None, True
-        check_number_spelling(self._shape, node)
+        if about.kind is not Kind.ID:  # an id is the text that was written
+            check_number_spelling(self._shape, node)
         value = _normalised(field, node.value if about.kind is not Kind.ID or node.value is None else node.text)
         if value is None:
             return None, False
-        if about.values and value not in about.values:
-            suggestion = did_you_mean(str(value), about.values, 3)
+        if about.values and normal.text(value) not in about.values:
+            suggestion = _did_you_mean_value(about, str(value), about.values, 3)
             if about.closed or field == STATE_FIELD or (field == REASON_FIELD and suggestion):
                 message = f"`{value}` is not a known value of `{field}` ({listed(about.values)}){suggestion}"
                 self._findings.add(node, "unknown_value", message)
-        elif about.kind is Kind.ID and value in SYMBOLIC_IDS:
+        elif about.kind is Kind.ID:
+            self._check_symbolic(node, str(value))
+        return value, False
+
+    def _check_symbolic(self, node: Node, value: str) -> None:
+        if _spelt(value) in SYMBOLIC_IDS:
             message = f"`{value}` is compared as text here and never equals an id; write the id"
             self._findings.add(node, "symbolic_id", message)
-        return value, False
 
 
 def check_number_spelling(shape: Shape, node: ScalarNode) -> None:
@@ -257,4 +270,41 @@ def _spelt(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
+def _similar(name: str) -> str | None:
+    """Return the known field that the name of a ticket's member is probably meant for."""
+    if name in UPDATE_ONLY_FIELDS:
+        return None
+    spelt = _spelt(name)
+    number = _FIELD_NUMBER.fullmatch(spelt)
+    if number is not None:
+        return f"{CUSTOM_FIELD_PREFIX}{number[1]}"
+    for prefix in ("ticket.", "ticket_"):
+        if spelt.removeprefix(prefix) in _KNOWN_NAMES:
+            return spelt.removeprefix(prefix)
+    hint = FIELD_HINTS.get(spelt)
+    if hint is not None:
+        return hint
+    found = nearest(spelt, _KNOWN_NAMES)
+    return found if found is not None and _alike(spelt, found) else None
+
+
+def _alike(name: str, known: str) -> bool:
+    """Whether names differ by slips, not by a whole short word: `created_by` is no misspelt `created_at`."""
+    words, known_words = name.split("_"), known.split("_")
+    return len(words) != len(known_words) or not any(
+        len(word) <= 3 and nearest(word, [other], 1) is None for word, other in zip(words, known_words, strict=True)
+    )
+
+
+def _written(operator: Operator, node: Node | None) -> str:
+    """Return an operator as the file spells it."""
+    return node.text if isinstance(node, ScalarNode) and node.value is not None else operator.value
+
+
+def _did_you_mean_value(about: ConditionField, value: str, values: Iterable[str], limit: int) -> str:
+    hint = VALUE_HINTS.get(about.name, {}).get(_spelt(value))
+    return f"; did you mean `{hint}`?" if hint else did_you_mean(value, values, limit)
+
+
 _KNOWN_NAMES = (*CONDITION_FIELDS, *CONDITION_FIELD_ALIASES)
+_FIELD_NUMBER = re.compile(r"(?:(?:ticket[._])?ticket_fields?_)?([0-9]+)", re.ASCII)

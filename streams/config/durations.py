@@ -39,8 +39,8 @@ def parse(text: str) -> Micros:
     text = text.strip()
     found = _DURATION.fullmatch(text)
     if found is None:
-        unit_missing = text.isascii() and text.isdigit()
-        hint = f"; did you mean `{text}s`?" if unit_missing else ""
+        meant = _meant(text)
+        hint = f"; did you mean `{meant}`?" if meant else ""
         raise BadDuration(f"`{text[:40]}` is not a duration: write a whole number and a unit, as in {FORMS}{hint}")
     if text == "0":
         return 0
@@ -49,6 +49,38 @@ def parse(text: str) -> Micros:
     if duration > LONGEST:
         raise BadDuration(f"`{text}` is longer than ten years (3650d)")
     return duration
+
+
+_UNIT_WORDS = {
+    **dict.fromkeys(("ms", "msec", "msecs", "millis", "millisecond", "milliseconds"), UNITS["ms"]),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), UNITS["s"]),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), UNITS["m"]),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), UNITS["h"]),
+    **dict.fromkeys(("d", "day", "days"), UNITS["d"]),
+    **dict.fromkeys(("w", "week", "weeks"), 7 * UNITS["d"]),
+}
+_PART = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,3}))?\s*([a-z]*)\s*", re.ASCII)
+
+
+def _meant(text: str) -> str | None:
+    """Return what other ways of writing a duration come to here; None when there is none.
+
+    >>> [_meant(text) for text in ("30", "5 minutes", "1m30s", "PT1H", "1.5h", "00:05:00", "soon", "-5s", "1h30")]
+    ['30s', '5m', '90s', '1h', '90m', None, None, None, None]
+    """
+    if text.isascii() and text.isdigit():
+        return f"{text}s"
+    rest = text.lower().removeprefix("pt")
+    parts = list(_PART.finditer(rest))
+    if not parts or "".join(part[0] for part in parts) != rest or not all(part[3] for part in parts[1:]):
+        return None
+    total = 0
+    for whole, fraction, unit in (part.groups() for part in parts):
+        if unit not in _UNIT_WORDS:
+            return None
+        scaled = int(whole + (fraction or "")) * _UNIT_WORDS[unit]
+        total += scaled // 10 ** len(fraction or "")
+    return render(total) if total <= LONGEST else None
 
 
 def render(duration: Micros) -> str:

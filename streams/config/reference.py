@@ -121,15 +121,39 @@ OPERATOR_HINTS = {
     "=": "is",
     "==": "is",
     "!=": "is_not",
+    "isnt": "is_not",
+    "not": "is_not",
+    "equal": "is",
     "in": "is` with a list, or `includes",
     "not_in": "is_not` with a list, or `not_includes",
     "contains": "includes",
     "not_contains": "not_includes",
+    "has": "includes",
+    "includes_any": "includes",
+    "contains_at_least_one_of_the_following": "includes",
+    "contains_none_of_the_following": "not_includes",
+    "does_not_include": "not_includes",
+    "does_not_contain": "not_includes",
+    "includes_all": "includes` once for each word, each in a condition of its own under `all",
+    "contains_all": "includes` once for each word, each in a condition of its own under `all",
     "<": "less_than",
     ">": "greater_than",
     "<=": "less_than_equal",
     ">=": "greater_than_equal",
+    "less": "less_than",
+    "greater": "greater_than",
+    "less_than_or_equal": "less_than_equal",
+    "less_than_or_equal_to": "less_than_equal",
+    "greater_than_or_equal": "greater_than_equal",
+    "greater_than_or_equal_to": "greater_than_equal",
+    "exists": "present",
+    "not_exists": "not_present",
+    "empty": "not_present",
+    "is_empty": "not_present",
+    "not_empty": "present",
+    "blank": "not_present",
     "changes_to": "changed_to",
+    "changed_into": "changed_to",
     "includes_words": "includes",
     "not_includes_words": "not_includes",
 }
@@ -254,7 +278,9 @@ CONDITION_FIELDS: dict[str, ConditionField] = {
         ConditionField("created_at", Kind.TEXT, "when the ticket was created", "2026-03-01T10:00:00Z"),
         ConditionField("updated_at", Kind.TEXT, "when the ticket was last updated", "2026-03-01T10:00:00Z"),
         ConditionField("due_at", Kind.TEXT, "when the task is due", "2026-03-02T10:00:00Z"),
-        ConditionField("is_public", Kind.FLAG, "whether the ticket has public comments", "true"),
+        ConditionField(
+            "is_public", Kind.FLAG, "whether the ticket has public comments", "true", ("true", "false"), closed=True
+        ),
         ConditionField("reopens", Kind.NUMBER, "how often the ticket was reopened", "2"),
         ConditionField("replies", Kind.NUMBER, "how many replies agents wrote", "1"),
         ConditionField("agent_stations", Kind.NUMBER, "how many agents the ticket went through", "2"),
@@ -305,8 +331,52 @@ UPDATE_ONLY_FIELDS = frozenset(
 )
 """Zendesk conditions on the update, the clock or the account: a ticket's record has no such member."""
 
-SYMBOLIC_IDS = frozenset({"current_user", "requester_id", "assignee_id", "requester_and_ccs", "all_agents", "group_id"})
+SYMBOLIC_IDS = frozenset(
+    {
+        "all_agents",
+        "assignee_id",
+        "current_groups",
+        "current_user",
+        "default_ticket_form",
+        "group_id",
+        "requester_and_ccs",
+        "requester_id",
+    }
+)
 """What Zendesk lets stand for an id, and resolves itself."""
+
+
+FIELD_HINTS = {
+    "assigned_group": "group_id",
+    "assignee": "assignee_id",
+    "brand": "brand_id",
+    "group": "group_id",
+    "inactive_reason": REASON_FIELD,
+    "messaging_channel": CHANNEL_FIELD,
+    "messaging_inactive_reason": REASON_FIELD,
+    "messaging_reason": REASON_FIELD,
+    "messaging_session": STATE_FIELD,
+    "messaging_state": STATE_FIELD,
+    "org_id": "organization_id",
+    "organisation": "organization_id",
+    "organization": "organization_id",
+    "requester": "requester_id",
+    "session_channel": CHANNEL_FIELD,
+    "session_inactive_reason": REASON_FIELD,
+    "session_reason": REASON_FIELD,
+    "session_state": STATE_FIELD,
+    "status_category": "status",
+}
+"""What people write for a field, going by Zendesk's interface, and what it is called."""
+
+VALUE_HINTS: dict[str, dict[str, str]] = {
+    "status": {"on_hold": "hold", "resolved": "solved", "waiting": "pending"},
+    "priority": {"medium": "normal", "critical": "urgent"},
+    STATE_FIELD: {"closed": "ended", "idle": "inactive", "offline": "inactive"},
+    UPDATE_FIELD: {"created": "create", "updated": "change", "update": "change"},
+    "is_public": {"yes": "true", "no": "false", "public": "true", "private": "false"},
+}
+"""By field, what people write who know the interface or other desks, and what it is called."""
 
 
 def condition_field(name: str) -> ConditionField:
@@ -402,7 +472,19 @@ ACTION_HINTS = {
     "assignee": "assignee_id",
     "set_routing_channel": "routing_channel",
     "custom_fields": f"{CUSTOM_FIELD_PREFIX}<id>",
+    "brand": "brand_id",
+    "comment": "reply_public",
+    "email_user": "notification_user",
     "end_session": "end_messaging_session",
+    "form": "ticket_form_id",
+    "messaging_session_state": "end_messaging_session",
+    "notification": "notification_user",
+    "notification_": "notification_user",
+    "notify_group": "notification_group",
+    "notify_user": "notification_user",
+    "notify_webhook": "notification_webhook",
+    "reply": "reply_public",
+    "webhook": "notification_webhook",
 }
 """What people write for an action field, and what it is called."""
 

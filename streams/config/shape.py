@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from streams.config import durations
 from streams.config.problems import Findings, Place, did_you_mean, listed, nearest
-from streams.config.yaml_nodes import ListNode, MapNode, Node, ScalarNode, kind
+from streams.config.yaml_nodes import ListNode, MapNode, Node, ScalarNode, kind, resolve
 from streams.core.model import Micros
 
 
@@ -60,10 +61,9 @@ class Shape:
             if key in known:
                 members[key] = entry
                 continue
-            meant = nearest(key.lower().replace("-", "_"), known)
-            if meant is not None:
-                misspelt.add(meant)
-            hint = (hints or {}).get(key)
+            hint = (hints or {}).get(key.lower())
+            meant = None if hint else nearest(key.lower().replace("-", "_"), known)
+            misspelt.update([meant] if meant else _NAMED.findall(hint or ""))
             advice = f"; {hint}" if hint else did_you_mean(key.lower().replace("-", "_"), known)
             self.findings.add(
                 entry[0], "unknown_key", f"{what} has no key `{key[:60]}`{advice or f'; its keys are {listed(known)}'}"
@@ -77,6 +77,17 @@ class Shape:
         if isinstance(node, ListNode):
             return node.items
         self.findings.add(node, "wrong_type", f"{what} is a list, and this is {kind(node)}: begin each entry with `- `")
+        return None
+
+    def scalars(self, node: Node, wanted: str) -> list[ScalarNode] | None:
+        """Return a scalar, or those of a list; None when there is anything else, which is reported where it stands."""
+        items = node.items if isinstance(node, ListNode) else [node]
+        scalars = [item for item in items if isinstance(item, ScalarNode)]
+        if len(scalars) == len(items):
+            return scalars
+        wrong = next(item for item in items if not isinstance(item, ScalarNode))
+        where = "" if wrong is node else " in the list"
+        self.findings.add(wrong, "wrong_type", f"{wanted}, and this is {kind(wrong)}{where}")
         return None
 
     def text(self, node: Node, what: str) -> str | None:
@@ -96,21 +107,28 @@ class Shape:
         """Return true or false."""
         if isinstance(node, ScalarNode) and isinstance(node.value, bool):
             return node.value
-        self.findings.add(node, "wrong_type", f"{what} is `true` or `false`, and this is {_shown(node)}")
+        meant = _BOOLEANS.get(node.text.lower()) if isinstance(node, ScalarNode) else None
+        advice = f"; write `{meant}`, without quotes" if meant else ""
+        self.findings.add(node, "wrong_type", f"{what} is `true` or `false`, and this is {_shown(node)}{advice}")
         return None
 
     def number(self, node: Node, what: str) -> float | None:
         """Return a number."""
         if isinstance(node, ScalarNode) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
             return node.value
-        self.findings.add(node, "wrong_type", f"{what} is a number, and this is {_shown(node)}")
+        quoted = (
+            isinstance(node, ScalarNode) and isinstance(node.value, str) and not isinstance(resolve(node.text), str)
+        )
+        advice = "; leave the quotes out" if quoted else ""
+        self.findings.add(node, "wrong_type", f"{what} is a number, and this is {_shown(node)}{advice}")
         return None
 
     def duration(self, node: Node, what: str) -> Micros | None:
         """Return a duration in microseconds."""
-        if not isinstance(node, ScalarNode) or node.value is None:
+        if not isinstance(node, ScalarNode) or node.value is None or node.text == "":
+            this = "nothing" if isinstance(node, ScalarNode) else kind(node)
             self.findings.add(
-                node, "bad_duration", f"{what} is a duration such as {durations.FORMS}, and this is {kind(node)}"
+                node, "bad_duration", f"{what} is a duration such as {durations.FORMS}, and this is {this}"
             )
             return None
         try:
@@ -118,6 +136,15 @@ class Shape:
         except durations.BadDuration as error:
             self.findings.add(node, "bad_duration", f"{what}: {error}")
             return None
+
+
+_NAMED = re.compile(r"^write `(\w+)`")
+"""The key that a hint names."""
+
+_BOOLEANS = {
+    **dict.fromkeys(("true", "yes", "on", "y", "1"), "true"),
+    **dict.fromkeys(("false", "no", "off", "n", "0"), "false"),
+}
 
 
 def _shown(node: Node) -> str:

@@ -33,8 +33,22 @@ _TRIGGER_HINTS = {
     "all": "`all` stands under `conditions`",
     "any": "`any` stands under `conditions`",
     "name": "the name of a trigger stands under `title`",
+    "enabled": "write `active`",
+    "order": "write `position`",
+    "delay": "write `wait`",
+    "after": "write `wait`",
+    "when": "write `conditions`",
+    "if": "write `conditions`",
+    "then": "write `actions`",
+    "tags": "tags are written by an action, as in `{field: add_tags, value: abandoned}`",
     "description": "write a comment (`# ...`) instead",
     "category_id": "write `category: {position: ..., name: ...}`",
+}
+_SIDE_HINTS = {
+    "and": "write `all`",
+    "or": "write `any`",
+    "not": "ask the contrary by `is_not`, `not_includes`, `not_present`",
+    "none": "ask the contrary by `is_not`, `not_includes`, `not_present`",
 }
 _EXPORT_KEYS = frozenset({"count", "next_page", "previous_page", "meta", "links"})
 
@@ -231,7 +245,7 @@ class _Reader:
             message = "`conditions` is a mapping with `all`, `any`, and this is a list: write `all:` above it"
             self._findings.add(conditions, "wrong_type", message)
             return (), ()
-        sides = self._shape.members(conditions, CONDITIONS_KEYS, "`conditions`")
+        sides = self._shape.members(conditions, CONDITIONS_KEYS, "`conditions`", _SIDE_HINTS)
         if sides is None:
             return (), ()
         every = self._shape.items(sides.get("all"), "`all`")

@@ -216,6 +216,13 @@ def test_no_dependence_is_told_where_a_ticket_may_match_by_itself():
         ("{field: custom_fields_1, value: 1.10}", "number_spelling"),
         ("{field: custom_fields_1, value: '1.10'}", None),
         ("{field: custom_fields_1, value: 1.5}", None),
+        ("{field: brand_id, value: 123e5}", None),
+        ("{field: assignee_id, operator: includes, value: [1, current_user]}", "symbolic_id"),
+        ("{field: assignee_id, value: Current user}", "symbolic_id"),
+        ("{field: group_id, value: current_groups}", "symbolic_id"),
+        ("{field: is_public, value: yes}", "unknown_value"),
+        ("{field: is_public, value: true}", None),
+        ("{field: is_public, value: 'false'}", None),
         ("{field: vip_since, value: yes}", None),
     ],
 )

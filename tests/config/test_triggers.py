@@ -265,6 +265,14 @@ def test_waits_are_durations(written, wait):
         ("{field: status, operator: ▸equals, value: x}", "unknown_operator", "write `is`"),
         ("{field: status, operator: ▸Is Not, value: x}", "unknown_operator", "did you mean `is_not`?"),
         ("{field: status, operator: ▸matches, value: x}", "unknown_operator", "operators are `is`"),
+        ("{field: status, operator: ▸not in, value: x}", "unknown_operator", "write `is_not` with a list"),
+        ("{field: status, operator: ▸Is empty, value: x}", "unknown_operator", "write `not_present`"),
+        ("{field: tags, operator: ▸contains_all, value: a b}", "unknown_operator", "`includes` once for each word"),
+        ("{field: status, operator: ▸changed_to}", "missing_value", "`changed_to` lacks its `value`"),
+        ("{field: status, operator: not_changed, ▸value: x}", "superfluous_value", "`not_changed` takes no value"),
+        ("{field: tags, operator: ▸changed_to, value: a}", "unsuitable_operator", "`changed_to` makes no sense"),
+        ("{field: tags, operator: includes, value: [a, ▸[b]]}", "wrong_type", "this is a list in the list"),
+        ("{field: priority, operator: less_than, value: ▸hihg}", "unordered_value", "is `hihg`; did you mean `high`?"),
         ("{field: status, operator: ▸is}", "missing_value", "`is` lacks its `value`"),
         ("{field: ▸status}", "missing_value", "`is` lacks its `value`"),
         ("{field: status, operator: is, ▸valeu: x}", "unknown_key", "did you mean `value`?"),
@@ -311,6 +319,9 @@ def test_a_condition_that_cannot_be_one_is_refused_at_its_place(written, problem
         ("{field: ▸tags, value: x}", "unknown_action", "did you mean `add_tags`?"),
         ("{field: ▸group, value: x}", "unknown_action", "did you mean `group_id`?"),
         ("{field: ▸subject, value: x}", "unknown_action", "actions are `status`"),
+        ("{field: ▸Notify user, value: x}", "unknown_action", "did you mean `notification_user`?"),
+        ("{field: ▸messaging_session_state, value: ended}", "unknown_action", "mean `end_messaging_session`?"),
+        ("{field: add_tags, value: [a, ▸{b: c}]}", "wrong_type", "this is a mapping in the list"),
         ("{field: ▸custom_field_1, value: x}", "unknown_action", "`custom_fields_<id>`"),
         ("{field: ▸custom_fields_, value: x}", "unknown_action", "`custom_fields_<id>`"),
         ("{field: ▸reply_, value: x}", "unknown_action", "no action `reply_`"),
@@ -547,9 +558,74 @@ def test_seven_thousand_triggers_are_checked_in_seconds():
     assert sum(problem.code == "unlisted_overlaps" for problem in file.problems) == 1
 
 
-@pytest.mark.parametrize("member", ["state", "created_by", "updated_by"])
-def test_a_member_two_slips_from_a_known_field_is_taken_with_a_warning(member):
+@pytest.mark.parametrize(
+    ("member", "meant"),
+    [
+        ("state", "status"),
+        ("statuses", "status"),
+        ("messagingSessionState", "messaging_session_state"),
+        ("session_reason", "messaging_session_inactive_reason"),
+        ("group", "group_id"),
+        ("ticket.status", "status"),
+        ("ticket_priority", "priority"),
+        ("360001", "custom_fields_360001"),
+        ("ticket_field_360001", "custom_fields_360001"),
+    ],
+)
+def test_a_member_that_a_known_field_may_be_meant_by_is_taken_with_a_warning(member, meant):
     found = parse_triggers(SPEC_EXAMPLE.replace("field: status, operator", f"field: {member}, operator"))
     assert found.ruleset is not None
     assert found.ruleset.triggers[0].all[0].field == member
-    assert [(problem.code, problem.severity) for problem in found.problems] == [("similar_field", "warning")]
+    (problem,) = found.problems
+    assert (problem.code, problem.severity) == ("similar_field", "warning")
+    assert f"if `{meant}` is meant" in problem.message
+
+
+@pytest.mark.parametrize("member", ["created_by", "updated_by", "loyalty_level", "score", "country", "channel"])
+def test_a_member_with_a_name_of_its_own_is_taken(member):
+    assert parse_triggers(SPEC_EXAMPLE.replace("field: status, operator", f"field: {member}, operator")).problems == []
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("enabled", "write `active`"),
+        ("delay", "write `wait`"),
+        ("order", "write `position`"),
+        ("tags", "`{field: add_tags, value: abandoned}`"),
+    ],
+)
+def test_a_key_of_other_rule_languages_is_answered_with_the_one_to_write(key, says):
+    (problem,) = parse_triggers(SPEC_EXAMPLE.replace("    wait: 0s", f"    {key}: x")).problems
+    assert (problem.code, says in problem.message) == ("unknown_key", True)
+
+
+def test_another_word_for_conditions_or_actions_is_told_once():
+    text = SPEC_EXAMPLE.replace("    conditions:", "    when:").replace("    actions:", "    then:")
+    assert [problem.message for problem in parse_triggers(text).problems] == [
+        "a trigger has no key `when`; write `conditions`",
+        "a trigger has no key `then`; write `actions`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("active: yes", "write `true`, without quotes"),
+        ("active: 'false'", "write `false`, without quotes"),
+        ("position: '3'", "leave the quotes out"),
+        ("position: first", "is a number, and this is a text: `first`"),
+        ("wait: 5 minutes", "did you mean `5m`?"),
+        ("wait: 1.5h", "did you mean `90m`?"),
+        ("wait: PT1M30S", "did you mean `90s`?"),
+        ("wait: '60'", "did you mean `60s`?"),
+        ("wait: ''", "and this is nothing"),
+        ("wait: soon", "as in `500ms`, `30s`, `5m`, `1h`, `30d`"),
+    ],
+)
+def test_a_value_of_another_kind_is_answered_with_what_is_meant(written, says):
+    key = written.split(":")[0]
+    lines = (line for line in SPEC_EXAMPLE.splitlines() if not line.startswith(f"    {key}:"))
+    text = "\n".join(lines).replace("    title:", f"    {written}\n    title:")
+    (problem,) = parse_triggers(text).problems
+    assert says in problem.message

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 @app.command()
 def check(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Trigger files.", show_default=False)],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Trigger files; - is standard input.", show_default=False)
+    ],
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
     form: Annotated[
         Form | None,

@@ -67,9 +67,15 @@ def sarif(problems: Iterable[Problem], root: Path | None = None) -> dict[str, An
 
 def _rule(code: str) -> dict[str, Any]:
     known = CODES[code]
+    meaning = f"{known.meaning[0].upper()}{known.meaning[1:]}."
+    advice = "The file can't be used before this is mended."
+    if known.severity == "warning":
+        advice = f"The file can be used. A comment `# lapse: allow {code}` at the end of the line lets it stand."
     return {
         "id": code,
-        "shortDescription": {"text": known.meaning},
+        "shortDescription": {"text": meaning},
+        "fullDescription": {"text": f"{meaning} {advice}"},
+        "help": {"text": advice},
         "defaultConfiguration": {"level": known.severity},
     }
 

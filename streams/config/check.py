@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +14,14 @@ from streams.config.annotations import Form, github, sarif
 from streams.config.coverage import Coverage, cover
 from streams.config.inline_tests import TestRun
 from streams.config.problems import Problem
-from streams.config.triggers import TriggerFile, load_triggers
+from streams.config.triggers import TriggerFile, load_triggers, read_triggers
 
 RunTests: TypeAlias = Callable[[TriggerFile], Iterable[TestRun]]
 """Runs the tests of a file that has no errors."""
 
+
+STDIN = "<stdin>"
+"""How problems call standard input."""
 
 MAX_SHOWN = 1_000
 """Problems listed for people: a file of another kind may have one in every line."""
@@ -108,13 +113,16 @@ class CheckReport:
 def check_files(
     paths: Iterable[Path | str], run_tests: RunTests | None = None, *, coverage: bool = False
 ) -> CheckReport:
-    """Check each file by itself. Its tests are run, by `run_tests`, when nothing else is wrong with it."""
+    """Check each file by itself. Its tests are run, by `run_tests`, when nothing else is wrong with it.
+
+    A path `-` means standard input.
+    """
     covered: list[Coverage] = []
     files: list[TriggerFile] = []
     problems: list[Problem] = []
     tests_run = 0
     for path in paths:
-        file = load_triggers(path)
+        file = read_triggers(sys.stdin.buffer, STDIN) if str(path) == "-" else load_triggers(path)
         files.append(file)
         problems.extend(file.problems)
         runs = [] if run_tests is None or file.ruleset is None else list(run_tests(file))
@@ -127,7 +135,15 @@ def check_files(
 
 def _lines(problem: Problem) -> str:
     first = f"{problem} (warning)" if problem.severity == "warning" else str(problem)
-    return "\n".join((first, *(f"    {detail}" for detail in problem.details)))
+    return "\n".join((_one_line(first), *(f"    {_one_line(detail)}" for detail in problem.details)))
+
+
+def _one_line(text: str) -> str:
+    """Return a line with what a file's texts may hold and a terminal would obey (ends of line, colours) spelt out."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def _count(number: int, noun: str) -> str:

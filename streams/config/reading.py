@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 from streams.config.problems import Findings
 from streams.config.yaml_nodes import At
@@ -28,7 +29,7 @@ def read_text(path: Path, findings: Findings) -> str | None:
     """Return the text of a UTF-8 file, with or without byte order mark; None when `findings` say why not."""
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            return read_stream(file, findings)
     except FileNotFoundError:
         findings.add(_TOP, "not_found", "no such file")
     except IsADirectoryError:
@@ -36,12 +37,16 @@ def read_text(path: Path, findings: Findings) -> str | None:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else None
         findings.add(_TOP, "unreadable", f"can't be read: {reason or error}")
-    else:
-        if len(data) > MAX_BYTES:
-            findings.add(_TOP, "too_large", f"larger than {MAX_BYTES // 1_000_000} MB: is this the right file?")
-            return None
-        return decode(data, findings)
     return None
+
+
+def read_stream(stream: BinaryIO, findings: Findings) -> str | None:
+    """Return the text that comes out of a stream; None when `findings` say why not."""
+    data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        findings.add(_TOP, "too_large", f"larger than {MAX_BYTES // 1_000_000} MB: is this the right file?")
+        return None
+    return decode(data, findings)
 
 
 def decode(data: bytes, findings: Findings) -> str | None:

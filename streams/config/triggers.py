@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import BinaryIO, TypeAlias, TypeVar
 
 from streams.config.actions import ActionReader
 from streams.config.allowed import without_allowed
@@ -14,7 +14,7 @@ from streams.config.digest import ruleset_digest
 from streams.config.inline_tests import InlineTest, read_tests
 from streams.config.lints import advise
 from streams.config.problems import Findings, Place, Problem, did_you_mean
-from streams.config.reading import read_text
+from streams.config.reading import read_stream, read_text
 from streams.config.shape import Members, Shape
 from streams.config.yaml_nodes import At, ListNode, MapNode, Node, ScalarNode, compose, cyclic_collector_paused, kind
 from streams.core.triggers import Action, Condition, Cycle, Ruleset, Trigger
@@ -50,7 +50,9 @@ _SIDE_HINTS = {
     "not": "ask the contrary by `is_not`, `not_includes`, `not_present`",
     "none": "ask the contrary by `is_not`, `not_includes`, `not_present`",
 }
-_EXPORT_KEYS = frozenset({"count", "next_page", "previous_page", "meta", "links"})
+_EXPORT_KEYS = frozenset({"count", "next_page", "previous_page", "meta", "links", "trigger"})
+_EXPORTED_KEYS = frozenset({"url", "raw_title", "default", "category_id", "created_at", "updated_at"})
+"""Keys of a trigger as Zendesk answers with it, and of no trigger file's."""
 
 
 ConditionPlaces: TypeAlias = tuple[tuple[At, ...], tuple[At, ...]]
@@ -92,6 +94,13 @@ def load_triggers(path: Path | str) -> TriggerFile:
     return parse_triggers(text, str(path))
 
 
+def read_triggers(stream: BinaryIO, file: str) -> TriggerFile:
+    """Read what comes out of a stream, as `load_triggers` reads a file."""
+    findings = Findings(file)
+    text = read_stream(stream, findings)
+    return TriggerFile(file, None, findings.sorted()) if text is None else parse_triggers(text, file)
+
+
 def parse_triggers(text: str, file: str = "<text>") -> TriggerFile:
     """Read the text of a trigger file; `file` is how problems call it."""
     with cyclic_collector_paused():
@@ -103,9 +112,9 @@ def _parse(text: str, findings: Findings) -> TriggerFile:
     root = compose(text, findings)
     if root is None or _is_nothing(root):
         if not findings.sorted():
-            findings.add(root or At(1, 1), "empty", "the file is empty; it needs a list `triggers`")
+            findings.add(At(1, 1), "empty", "the file is empty; it needs a list `triggers`")
         return TriggerFile(file, None, findings.sorted())
-    if isinstance(root, MapNode) and _EXPORT_KEYS & root.entries.keys():
+    if isinstance(root, MapNode) and _is_export(root):
         message = "this is Zendesk's own export; turn it into a trigger file with `lapse import`"
         findings.add(root, "zendesk_export", message)
         return TriggerFile(file, None, findings.sorted())
@@ -115,6 +124,15 @@ def _parse(text: str, findings: Findings) -> TriggerFile:
         return TriggerFile(file, None, findings.sorted())
     read = _Reader(findings).read(root)
     return replace(read, problems=without_allowed(text, read.problems, findings))
+
+
+def _is_export(root: MapNode) -> bool:
+    """Whether a file is an answer of Zendesk's API, whole or only its list of triggers."""
+    if _EXPORT_KEYS & root.entries.keys():
+        return True
+    triggers = root.entries["triggers"][1] if "triggers" in root.entries else None
+    first = triggers.items[0] if isinstance(triggers, ListNode) and triggers.items else None
+    return isinstance(first, MapNode) and len(_EXPORTED_KEYS & first.entries.keys()) >= 3
 
 
 class _Reader:

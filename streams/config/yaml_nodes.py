@@ -83,8 +83,7 @@ def compose(text: str, findings: Findings) -> Node | None:
         findings.add(_place_of_byte(text, error.position), "yaml_syntax", _unreadable_character(error))
         return None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = At(mark.line + 1, mark.column + 1) if mark else At(1, 1)
+        place = _place_of_syntax(text, error)
         findings.add(place, "yaml_syntax", _syntax_message(text, place, error))
         return None
     except UnicodeEncodeError as error:  # a lone surrogate: such a text can't come out of a file
@@ -339,6 +338,9 @@ def _at(event: Any) -> At:
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
+_NO_COLON = "could not find expected ':'"
+
+
 def _place_of_byte(text: str, position: int) -> At:
     encoded = text.removeprefix(_BOM).encode("utf-8", "surrogatepass")
     return _place_of_character(text.removeprefix(_BOM), len(encoded[:position].decode("utf-8", "ignore")))
@@ -354,16 +356,30 @@ def _unreadable_character(error: yaml.reader.ReaderError) -> str:
     return f"the character U+{code:04X} may not stand in YAML: {error.reason}"
 
 
+def _place_of_syntax(text: str, error: yaml.MarkedYAMLError) -> At:
+    """Return where to look: where the parser stopped, or where that begins which it saw no end of."""
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return At(1, 1)
+    begun = error.context_mark
+    if begun is not None and (_NO_COLON in (error.problem or "") or mark.line >= len(text.rstrip().splitlines())):
+        mark = begun
+    return At(mark.line + 1, mark.column + 1)
+
+
 def _syntax_message(text: str, place: At, error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or "can't be read as YAML"
-    begun = f" that begins on line {error.context_mark.line + 1}" if error.context_mark else ""
-    where = f" ({error.context}{begun})" if error.context else ""
+    begun = error.context_mark.line + 1 if error.context_mark else place.line
+    since = f" that begins on line {begun}" if begun != place.line else ""
+    where = f" ({error.context}{since})" if error.context else ""
     lines = text.splitlines()
     line = lines[place.line - 1] if place.line <= len(lines) else ""
     if line[: place.column].lstrip(" ").startswith("\t"):
         return f"a tab indents this line; YAML wants spaces: {problem}{where}"
     if "quoted scalar" in (error.context or ""):
         return f"{problem}{where}: is the closing quote missing?"
+    if _NO_COLON in problem:
+        return f"{problem}{where}: is the `:` missing behind a key, or is the line before it not finished?"
     if "mapping values are not allowed" in problem:
         return f"{problem}{where}: is a `:` inside a text that lacks quotes, or a line indented too far?"
     if "did not find expected" in problem:

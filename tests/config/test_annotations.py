@@ -49,7 +49,9 @@ def test_a_sarif_log_has_a_run_whose_rules_are_the_codes():
     assert [rule["id"] for rule in driver["rules"]] == list(CODES)
     for rule in driver["rules"]:
         assert rule["defaultConfiguration"]["level"] == CODES[rule["id"]].severity
-        assert rule["shortDescription"]["text"]
+        # GitHub's *SARIF support for code scanning* calls these three required.
+        for member in ("shortDescription", "fullDescription", "help"):
+            assert rule[member]["text"].endswith(".")
 
 
 def test_every_problem_is_a_result_at_its_place(checkout):

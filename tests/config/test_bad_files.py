@@ -33,8 +33,10 @@ BAD = {
     "empty": (b"", "1:1: empty: the file is empty; it needs a list `triggers`"),
     "blank": (b" \n\n# nothing yet\n", "1:1: empty: the file is empty; it needs a list `triggers`"),
     "a byte order mark alone": (b"\xef\xbb\xbf", "1:1: empty: "),
-    "an open quote": (GOOD.replace("Kü", '"Kü').encode(), "is the closing quote missing?"),
+    "an open quote": (GOOD.replace("Kü", '"Kü').encode(), "3:12: yaml_syntax: found unexpected end of stream (while"),
     "an open bracket": (GOOD.replace("pending}]}", "pending}]").encode(), ": yaml_syntax: did not find expected"),
+    "a missing colon": (GOOD.replace("    title:", "    title").encode(), "is the `:` missing behind a key"),
+    "a document mark alone": (b"---\n", "1:1: empty: "),
     "uneven indentation": (GOOD.replace("    title", "   title").encode(), "3:4: yaml_syntax: "),
     "a colon too many": (
         GOOD.replace("Kündigung", "Kündigung: ja").encode(),
@@ -84,6 +86,11 @@ BAD = {
         b'{"triggers": [], "count": 0, "next_page": null}',
         "turn it into a trigger file with `lapse import`",
     ),
+    "the triggers of Zendesk's export": (
+        b'{"triggers": [{"id": 1, "url": "u", "raw_title": "t", "category_id": "2", "default": false}]}',
+        "turn it into a trigger file with `lapse import`",
+    ),
+    "one trigger of Zendesk's": (b'{"trigger": {"id": 1}}', "turn it into a trigger file with `lapse import`"),
     "Python objects": (b"triggers: !!python/object/apply:os.system []\n", "1:11: unknown_tag: the tag"),
 }
 
@@ -151,3 +158,18 @@ def test_a_problem_in_every_line_is_not_shown_for_ever(tmp_path: Path):
     assert len(lines) == MAX_SHOWN + 2
     assert lines[-2] == "and 19000 problems more; --format json names them all"
     assert len(report.json()["problems"]) == 20_000
+
+
+def test_standard_input_is_checked_like_a_file():
+    done = CliRunner().invoke(app, ["check", "-"], input=GOOD.replace("priority", "prioriti").encode())
+    assert done.exit_code == 1
+    assert done.output.startswith("<stdin>:5:23: unknown_action: there is no action `prioriti`; did you mean")
+    done = CliRunner().invoke(app, ["check", "-"], input=GOOD.encode("utf-16"))
+    assert done.output.startswith("<stdin>:1:1: not_utf8: written as UTF-16")
+
+
+def test_what_a_terminal_would_obey_is_spelt_out(tmp_path: Path):
+    path = tmp_path / "rules.yaml"
+    path.write_text('triggers:\n  - {id: "a\\e[31m\\nb", x: 1}\n')
+    first, *_ = CliRunner().invoke(app, ["check", str(path)]).output.splitlines()
+    assert "the trigger `a\\x1b[31m\\nb` has no condition" in first

@@ -56,7 +56,8 @@ class Shape:
             self.findings.add(node, "wrong_type", f"{what} is a mapping with {listed(known)}, and this is {kind(node)}")
             return None
         known = tuple(known)
-        members, misspelt = {}, set()
+        members: dict[str, tuple[ScalarNode, Node]] = {}
+        misspelt: set[str] = set()
         for key, entry in node.entries.items():
             if key in known:
                 members[key] = entry

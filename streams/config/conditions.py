@@ -101,7 +101,7 @@ class ConditionReader:
         if message is not None:
             self._findings.add(node, "unknown_field", message)
             return None
-        similar = _similar(name)
+        similar = similar_field(name)
         if similar is not None:
             self._findings.add(
                 node, "similar_field", f"`{name}` is taken for a member of tickets; if `{similar}` is meant, write that"
@@ -193,7 +193,7 @@ class ConditionReader:
             if value in about.order:
                 return Condition(field, operator, value)
             wanted = f"one of {listed(about.order)}"
-            advice = _did_you_mean_value(about, str(value), about.order, 2)
+            advice = did_you_mean_value(about, str(value), about.order, 2)
         else:
             rank = number(node.value)
             if rank is not None and math.isfinite(rank):
@@ -215,7 +215,7 @@ class ConditionReader:
         if value is None:
             return None, False
         if about.values and normal.text(value) not in about.values:
-            suggestion = _did_you_mean_value(about, str(value), about.values, 3)
+            suggestion = did_you_mean_value(about, str(value), about.values, 3)
             if about.closed or field == STATE_FIELD or (field == REASON_FIELD and suggestion):
                 message = f"`{value}` is not a known value of `{field}` ({listed(about.values)}){suggestion}"
                 self._findings.add(node, "unknown_value", message)
@@ -270,7 +270,7 @@ def _spelt(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def _similar(name: str) -> str | None:
+def similar_field(name: str) -> str | None:
     """Return the known field that the name of a ticket's member is probably meant for."""
     if name in UPDATE_ONLY_FIELDS:
         return None
@@ -301,7 +301,8 @@ def _written(operator: Operator, node: Node | None) -> str:
     return node.text if isinstance(node, ScalarNode) and node.value is not None else operator.value
 
 
-def _did_you_mean_value(about: ConditionField, value: str, values: Iterable[str], limit: int) -> str:
+def did_you_mean_value(about: ConditionField, value: str, values: Iterable[str], limit: int) -> str:
+    """Return `; did you mean ...?` for a value that a field does not have, or nothing."""
     hint = VALUE_HINTS.get(about.name, {}).get(_spelt(value))
     return f"; did you mean `{hint}`?" if hint else did_you_mean(value, values, limit)
 

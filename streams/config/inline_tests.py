@@ -6,10 +6,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from streams.config.conditions import did_you_mean_value, similar_field
 from streams.config.problems import Problem, did_you_mean, listed
-from streams.config.reference import action_field
+from streams.config.reference import (
+    CONDITION_FIELDS,
+    CUSTOM_FIELD_NAME,
+    REASON_FIELD,
+    SESSION_PREFIX,
+    STATE_FIELD,
+    TAGS_FIELD,
+    ConditionField,
+    action_field,
+    plain_action_names,
+)
 from streams.config.shape import Shape
 from streams.config.yaml_nodes import MapNode, Node, ScalarNode, kind, plain
+from streams.core import normal
 from streams.core.model import Micros, RoundOutcome
 from streams.core.trace import RoundTrace
 
@@ -18,6 +30,9 @@ _GIVEN_KEYS = ("ticket", "session", "active")
 _WHEN_KEYS = ("session",)
 _EXPECT_KEYS = ("fired", "actions", "outcome")
 SESSION_KEYS = ("state", "reason", "channel", "session_id", "event_id", "occurred_at", "sequence", "ticket_id")
+_RECORD_NAMES = frozenset({"tags", "custom_fields"})
+"""What a ticket's records have, and conditions call by another name."""
+
 OUTCOMES = tuple(outcome.value for outcome in RoundOutcome)
 
 
@@ -102,6 +117,7 @@ class InlineTestReader:
         ticket = None
         if ticket_node is not None and not _is_nothing(ticket_node):
             if isinstance(ticket_node, MapNode):
+                self._advise_ticket(ticket_node)
                 ticket = plain(ticket_node)
             else:
                 message = f"`ticket` is a mapping with members such as `status`, and this is {kind(ticket_node)}"
@@ -110,6 +126,32 @@ class InlineTestReader:
         active_node = members.get("active")
         active = None if active_node is None or _is_nothing(active_node) else self._ids(active_node, "`active`")
         return ticket, session, active
+
+    def _advise_ticket(self, node: MapNode) -> None:
+        """Warn of members and values by which the ticket is another than the one that its writer thinks of."""
+        for name, (key, value) in node.entries.items():
+            if name == TAGS_FIELD or name.startswith(SESSION_PREFIX):
+                what = "tags stand under `tags`" if name == TAGS_FIELD else "what the session is stands under `session`"
+                self._findings.add(key, "similar_field", f"`{name[:60]}` is no member of tickets; {what}")
+                continue
+            about = CONDITION_FIELDS.get(name)
+            if about is None:
+                meant = None if name in _RECORD_NAMES or CUSTOM_FIELD_NAME.fullmatch(name) else similar_field(name)
+                if meant is not None:
+                    message = f"`{name[:60]}` is taken for a member of tickets; if `{meant}` is meant, write that"
+                    self._findings.add(key, "similar_field", message)
+            elif about.closed and isinstance(value, ScalarNode):
+                self._advise_value(value, about)
+
+    def _advise_value(self, node: ScalarNode, about: ConditionField) -> None:
+        value = normal.field_value(about.name, node.value)
+        value = "active" if about.name == STATE_FIELD and value == "open" else value
+        if value is None or normal.text(value) in about.values:
+            return
+        advice = did_you_mean_value(about, normal.text(value), about.values, 3)
+        if about.closed or advice:
+            message = f"`{node.text[:60]}` is not a known value of `{about.name}` ({listed(about.values)}){advice}"
+            self._findings.add(node, "unknown_value", message)
 
     def _when(self, node: Node) -> dict[str, Any] | None:
         members = self._shape.members(node, _WHEN_KEYS, "`when`")
@@ -138,6 +180,11 @@ class InlineTestReader:
             if member is not None and not isinstance(member, ScalarNode):
                 self._findings.add(member, "wrong_type", f"`{key}` is a text, and this is {kind(member)}")
                 return None
+        if isinstance(state, ScalarNode):
+            self._advise_value(state, CONDITION_FIELDS[STATE_FIELD])
+        reason = members.get("reason")
+        if isinstance(reason, ScalarNode):
+            self._advise_value(reason, CONDITION_FIELDS[REASON_FIELD])
         return {key: plain(value) for key, (_, value) in node.entries.items() if key in members}
 
     def _expect(self, node: Node) -> Expectation | None:
@@ -183,7 +230,8 @@ class InlineTestReader:
             if field is None:
                 continue
             if action_field(field) is None and field != "current_tags":
-                self._findings.add(field_node, "unknown_action", f"no command has an action `{field[:60]}`")
+                advice = did_you_mean(field.lower().replace(" ", "_"), plain_action_names())
+                self._findings.add(field_node, "unknown_action", f"no command has an action `{field[:60]}`{advice}")
             actions.append({"field": field, "value": None if value_node is None else plain(value_node)})
         return tuple(actions)
 

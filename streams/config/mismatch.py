@@ -10,6 +10,7 @@ import msgspec
 
 from streams.config import durations
 from streams.config.inline_tests import InlineTest
+from streams.config.problems import listed
 from streams.config.reference import ACTION_FIELD_ALIASES
 from streams.config.triggers import TriggerFile
 from streams.config.wording import NO_VALUE, condition_text, value_text
@@ -18,7 +19,7 @@ from streams.core import normal
 from streams.core.actions import is_passed_on
 from streams.core.conditions import same
 from streams.core.cycle import Rules
-from streams.core.model import SECOND, Command, Evaluation, RoundOutcome
+from streams.core.model import Command, Evaluation, RoundOutcome
 from streams.core.trace import ConditionTrace, RoundTrace, TriggerTrace, trace_round
 from streams.core.triggers import CHANGE_FAMILY, TAG_ACTIONS, Trigger
 
@@ -80,8 +81,10 @@ def mismatch(test: InlineTest, found: Found, file: TriggerFile, active: Sequence
 
 
 def _no_round(test: InlineTest, active: Iterable[Trigger]) -> str:
-    if all(trigger.wait != test.after for trigger in active):
-        return f"no active trigger waits {test.after / SECOND:g} s, so there is no round then"
+    waits = sorted({trigger.wait for trigger in active})
+    if test.after not in waits:
+        there = f": rounds are {listed(map(durations.render, waits))} after the lapse" if waits else ""
+        return f"no active trigger has `wait: {durations.render(test.after)}`, so there is no round then{there}"
     return "the event is no lapse, so there is no round"
 
 

@@ -112,6 +112,42 @@ def test_a_test_that_cannot_be_one_is_refused_at_its_place(written, codes, says)
     assert file.ruleset is None
 
 
+@pytest.mark.parametrize(
+    ("given", "code", "says"),
+    [
+        ("ticket: {▸staus: open}", "similar_field", "if `status` is meant"),
+        ("ticket: {▸group: 5}", "similar_field", "if `group_id` is meant"),
+        ("ticket: {▸current_tags: vip}", "similar_field", "tags stand under `tags`"),
+        ("ticket: {▸messaging_session_channel: web}", "similar_field", "stands under `session`"),
+        ("ticket: {status: ▸opne}", "unknown_value", "did you mean `open`?"),
+        ("ticket: {priority: ▸medium}", "unknown_value", "did you mean `normal`?"),
+        ("session: {state: ▸activ}", "unknown_value", "did you mean `active`?"),
+        ("session: {state: inactive, reason: ▸user_inactive_or_ofline}", "unknown_value", "or_offline`?"),
+    ],
+)
+def test_a_slip_that_gives_another_ticket_or_session_is_pointed_out(given, code, says):
+    written = f"{{name: x, given: {{{given}}}, {WHEN}, {EXPECT}}}"
+    file = with_tests(f"  - {written.replace('▸', '')}\n")
+    (problem,) = file.problems
+    assert (problem.severity, problem.code) == ("warning", code)
+    assert (problem.line, problem.column) == (3, 5 + written.index("▸"))
+    assert says in problem.message
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "ticket: {status: Open, priority: null, tags: a b, custom_fields: {5: x}, custom_fields_6: y, loyalty: gold}",
+        "ticket: {status: '', group_id: 5, updated_at: 2026-03-01T10:00:00Z, created_by: me}",
+        "session: {state: open, channel: web, session_id: s}",
+        "session: {state: Inactive, reason: agent_ended_session}",
+        "session: {state: paused_by_bot}",
+    ],
+)
+def test_what_records_may_hold_is_taken_as_it_is(given):
+    assert with_tests(f"  - {{name: x, given: {{{given}}}, {WHEN}, {EXPECT}}}\n").problems == []
+
+
 def test_two_tests_of_one_name_are_refused():
     one = f"  - {{name: x, {WHEN}, {EXPECT}}}\n"
     (problem,) = with_tests(one + one).problems

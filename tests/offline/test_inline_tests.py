@@ -98,7 +98,8 @@ def test_what_does_not_happen_fails_and_says_what_does(expect, message):
 def test_a_wait_that_no_trigger_has_is_named():
     said = failures(after="5s", expect="{fired: [late], outcome: commanded}")
     assert said == [
-        "`n`: no active trigger waits 5 s, so there is no round then, expected commanded; fired: none, expected late"
+        "`n`: no active trigger has `wait: 5s`, so there is no round then: rounds are `0s`, `1m` after the lapse, "
+        "expected commanded; fired: none, expected late"
     ]
 
 

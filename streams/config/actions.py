@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from streams.config.conditions import check_number_spelling
@@ -22,7 +23,8 @@ from streams.config.reference import (
 from streams.config.shape import Shape
 from streams.config.yaml_nodes import Node, ScalarNode, kind, plain
 from streams.core import normal
-from streams.core.triggers import Action
+from streams.core.actions import is_passed_on
+from streams.core.triggers import TAG_ACTIONS, Action
 
 _KEYS = ("field", "value")
 _KEY_HINTS = {"operator": "an action has no operator", "values": "a list of values stands under `value`"}
@@ -35,6 +37,22 @@ class ActionReader:
         """Read with `shape`, report to its findings."""
         self._shape = shape
         self._findings = shape.findings
+
+    def read_all(self, nodes: Iterable[Node]) -> tuple[Action, ...]:
+        """Return the actions of one trigger that could be read."""
+        actions: list[Action] = []
+        places: dict[str, list[Node]] = {}
+        for node in nodes:
+            action = self.read(node)
+            if action is None:
+                continue
+            actions.append(action)
+            for field in _writes_over(action.field):
+                for earlier in places.pop(field, ()):
+                    message = f"this has no effect: `{action.field}` on line {node.line} writes over it"
+                    self._findings.add(earlier, "repeated_action", message)
+            places.setdefault(action.field, []).append(node)
+        return tuple(actions)
 
     def read(self, node: Node) -> Action | None:
         """Return one action, None when the findings say what is wrong with it."""
@@ -121,3 +139,10 @@ class ActionReader:
             message = f"`{value}` is passed on as it is: the consumer of commands must know what it stands for"
             self._findings.add(node, "symbolic_id", message)
         return Action(name, value)
+
+
+def _writes_over(name: str) -> Iterable[str]:
+    """Return the actions whose effect one more action leaves nothing of."""
+    if name == "set_tags":
+        return TAG_ACTIONS
+    return () if name in TAG_ACTIONS or is_passed_on(name) else (name,)

@@ -76,6 +76,7 @@ CODES: dict[str, Code] = {
     "shadowed": Code("warning", "a trigger that never fires, because an earlier one always leaves what it won't match"),
     "redundant": Code("warning", "a trigger whose work an earlier one has always done already"),
     "overwritten": Code("warning", "a trigger whose work a later one always does over"),
+    "repeated_action": Code("warning", "an action whose effect a later one of the same trigger leaves nothing of"),
     "depends_on_trigger": Code("warning", "a trigger that can match only after another one has fired in the round"),
     "chained": Code("warning", "a trigger that fires in the same round because of what another one writes"),
     "cancels_waits": Code("warning", "ending the session cancels triggers of the file that wait longer"),

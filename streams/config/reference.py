@@ -79,15 +79,22 @@ OPERATORS: dict[Operator, OperatorInfo] = {
     for info in (
         OperatorInfo(Operator.IS, "Is", "the field has this value now; with a list, one of these", "pending"),
         OperatorInfo(Operator.IS_NOT, "Is not", "the field has another value now, or none", "solved"),
-        OperatorInfo(Operator.LESS_THAN, "Less than", "the value now comes before this one", "pending"),
-        OperatorInfo(Operator.GREATER_THAN, "Greater than", "the value now comes after this one", "normal"),
         OperatorInfo(
-            Operator.LESS_THAN_EQUAL, "Less than or equal to", "the value now is this one or comes before it", "pending"
+            Operator.LESS_THAN, "Less than", "the value now comes before this one; no value never does", "pending"
+        ),
+        OperatorInfo(
+            Operator.GREATER_THAN, "Greater than", "the value now comes after this one; no value never does", "normal"
+        ),
+        OperatorInfo(
+            Operator.LESS_THAN_EQUAL,
+            "Less than or equal to",
+            "the value now is this one or comes before it; no value never does",
+            "pending",
         ),
         OperatorInfo(
             Operator.GREATER_THAN_EQUAL,
             "Greater than or equal to",
-            "the value now is this one or comes after it",
+            "the value now is this one or comes after it; no value never does",
             "normal",
         ),
         OperatorInfo(Operator.CHANGED, "Changed", "the value now is another than before", ""),

@@ -174,7 +174,10 @@ def _condition() -> Schema:
                 CONDITION_KEYS,
                 (
                     {"description": "What the condition looks at.", "anyOf": _condition_fields()},
-                    {"description": "`is` when not given.", "anyOf": [_operator(name) for name in OPERATOR_NAMES]},
+                    {
+                        "description": "`is` when not given.",
+                        "anyOf": [*map(_operator, OPERATOR_NAMES), {"type": "null"}],
+                    },
                     {"description": "What the operator compares with."},
                 ),
                 strict=True,

@@ -296,7 +296,7 @@ class _Reader:
         if nodes == []:
             message = f"{_whose(trigger_id)} does nothing; say what it does, under `actions`"
             self._findings.add(members.place_of("actions"), "no_action", message)
-        return _kept(self._actions.read, nodes)
+        return self._actions.read_all(nodes or ())
 
 
 def _is_nothing(node: Node) -> bool:
@@ -310,8 +310,3 @@ def _optional(members: Members, key: str, read: Callable[[Node, str], Part | Non
 
 def _whose(trigger_id: str | None) -> str:
     return f"the trigger `{trigger_id[:60]}`" if trigger_id else "this trigger"
-
-
-def _kept(read: Callable[[Node], Part | None], nodes: list[Node] | None) -> tuple[Part, ...]:
-    """Return what could be read of `nodes`."""
-    return tuple(part for node in nodes or () if (part := read(node)) is not None)

@@ -18,6 +18,7 @@ from streams.core.triggers import Action, Condition, Operator, Ruleset, Trigger
 
 LEFT = "{field: messaging_session_state, operator: changed_to, value: inactive}"
 NOT_VIP = "{field: tags, operator: not_includes, value: vip}"
+LOW, HIGH = "{field: priority, value: low}", "{field: priority, value: high}"
 
 
 def rule(name: str, conditions: str, actions: str = "{field: type, value: task}", more: str = "") -> str:
@@ -245,13 +246,26 @@ def test_doubtful_actions_are_pointed_out(action, code):
     assert advice(rule("a", LEFT, action)) == ([f"2 {code}"] if code else [])
 
 
+@pytest.mark.parametrize(
+    ("actions", "repeated"),
+    [
+        (f"{LOW}, {HIGH}", True),
+        ("{field: custom_fields_1, value: a}, {field: type, value: task}, {field: custom_fields_1, value: a}", True),
+        ("{field: add_tags, value: a}, {field: set_tags, value: b}", True),
+        ("{field: set_tags, value: b}, {field: add_tags, value: a}", False),
+        ("{field: add_tags, value: a}, {field: add_tags, value: b}, {field: remove_tags, value: c}", False),
+        ("{field: notification_user, value: [1, a, b]}, {field: notification_user, value: [2, a, b]}", False),
+        ("{field: custom_fields_1, value: a}, {field: custom_fields_2, value: a}", False),
+    ],
+)
+def test_an_action_that_a_later_one_of_its_trigger_writes_over_is_pointed_out(actions, repeated):
+    assert advice(rule("a", LEFT, actions)) == (["2 repeated_action"] if repeated else [])
+
+
 def test_tags_keep_the_spelling_of_numbers():
     file = parse_triggers("triggers:\n" + rule("a", LEFT, "{field: add_tags, value: [1.10, 007]}"))
     assert file.ruleset is not None
     assert file.ruleset.triggers[0].actions[0].value == ["1.10", "007"]
-
-
-LOW, HIGH = "{field: priority, value: low}", "{field: priority, value: high}"
 
 
 @pytest.mark.parametrize(

@@ -126,17 +126,14 @@ def _dependence(trigger: Trigger, conditions: Sequence[Condition], needed: Seque
 
 
 def _advise_open(triggers: Iterable[Trigger], places: Places, findings: Findings) -> None:
-    """Warn once of conditions that take Open for *not yet solved*."""
-    found = [trigger for trigger in triggers if _wants_open_without_new(trigger)]
-    if not found:
-        return
-    first, others = found[0], len(found) - 1
-    also = f"; so does {others} other" if others == 1 else f"; so do {others} others" if others else ""
-    message = (
-        f"`{_id(first)}` asks for status `open`, which leaves out tickets that no agent has taken yet (`new`); "
-        f"to include them, write `value: [new, open]`{also}"
-    )
-    findings.add(places[first.id], "open_is_not_new", message)
+    """Warn of conditions that take Open for *not yet solved*: of each, so that a comment can allow one of several."""
+    for trigger in triggers:
+        if _wants_open_without_new(trigger):
+            message = (
+                f"`{_id(trigger)}` asks for status `open`, which leaves out tickets that no agent has taken yet "
+                "(`new`); to include them, write `value: [new, open]`"
+            )
+            findings.add(places[trigger.id], "open_is_not_new", message)
 
 
 def _wants_open_without_new(trigger: Trigger) -> bool:

@@ -67,3 +67,9 @@ def test_errors_are_never_allowed_and_hide_which_comments_are_needed():
 
 def test_other_comments_are_left_alone():
     assert codes(here="  # relapse: allowed, as lapse: says") == codes()
+
+
+def test_what_one_comment_allows_is_told_of_other_triggers_all_the_same():
+    opened = "    conditions: {all: [{field: status, value: open}]}\n    actions: [{field: priority, value: low}]\n"
+    text = f"triggers:\n  - id: a{ALLOW_OPEN}\n{opened}  - id: b\n    wait: 5s\n{opened}"
+    assert [f"{problem.line} {problem.code}" for problem in parse_triggers(text).problems] == ["5 open_is_not_new"]

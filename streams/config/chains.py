@@ -12,12 +12,15 @@ from functools import cached_property
 
 from streams.config.asks import Asks, Does, read_field
 from streams.config.demands import Text, clash, demand_now, text_of, values_of
-from streams.config.overlaps import holds_at_start
+from streams.config.overlaps import holds_at_start, written_fields
 from streams.core.actions import TAGS
-from streams.core.triggers import CHANGE_FAMILY, Condition, Cycle, Operator, Trigger
+from streams.core.triggers import CHANGE_FAMILY, ORDERING, Condition, Cycle, Operator, Trigger
 
 MAX_COMPARISONS = 300_000
 """Pairs looked at before giving up, so that thousands of triggers alike take a second, not hours."""
+
+_CAN_BE_MADE = ORDERING | {Operator.IS, Operator.NOT_PRESENT, Operator.INCLUDES}
+"""Operators that name what makes them hold."""
 
 _CLOSE_LOOK = 20
 """What a pair costs that simple values don't tell apart."""
@@ -41,9 +44,16 @@ def find_chains(triggers: Sequence[Trigger], cycle: Cycle) -> Iterator[Chain | N
     `triggers` are active ones that can match, in the order in which a round asks them, of any waits.
     """
     links = [_Link(rank, trigger) for rank, trigger in enumerate(triggers)]
+    asked = {
+        (trigger.wait, read_field(condition))
+        for trigger in triggers
+        for condition in trigger.all
+        if condition.operator in _CAN_BE_MADE
+    }
     writers: dict[tuple[int, str], dict[Text, list[_Link]]] = {}
     for link in links:
-        for field, value in link.writes():
+        wait, fields = link.trigger.wait, written_fields(link.trigger)
+        for field, value in link.writes() if any((wait, field) in asked for field in fields) else ():
             writers.setdefault((link.trigger.wait, field), {}).setdefault(value, []).append(link)
     budget = MAX_COMPARISONS
     for then in links:
@@ -78,7 +88,10 @@ class _Link:
 
     def __init__(self, rank: int, trigger: Trigger) -> None:
         self.rank, self.trigger = rank, trigger
-        self.does = Does(trigger.actions)
+
+    @cached_property
+    def does(self) -> Does:
+        return Does(self.trigger.actions)
 
     @cached_property
     def asks(self) -> Asks:
@@ -139,8 +152,8 @@ def _with(trigger: Trigger, every: tuple[Condition, ...]) -> Trigger:
 
 def _met_by(condition: Condition) -> frozenset[Text]:
     """Return the values, or the tags, that make a condition on the ticket hold when they are written."""
+    if condition.operator not in _CAN_BE_MADE:
+        return frozenset()
     if read_field(condition) == TAGS:
         return values_of(condition) if condition.operator is Operator.INCLUDES else frozenset()
-    if condition.operator in CHANGE_FAMILY:
-        return frozenset()
     return demand_now(condition).allowed or frozenset()

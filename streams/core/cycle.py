@@ -85,7 +85,8 @@ class Candidates:
         for field, by_text in self._keyed.items():
             value = now.get(field)
             if isinstance(value, list):
-                for element in value:
+                # Only tags are looked up word by word: `is` holds for no list, whatever is in it.
+                for element in value if field == TAGS else ():
                     found.extend(by_text.get(element if isinstance(element, str) else normal.text(element), ()))
             elif value is not None:
                 found.extend(by_text.get(value if isinstance(value, str) else normal.text(value), ()))
@@ -239,7 +240,8 @@ def _key_of(condition: Condition) -> Key | None:
             # No value is none of the texts, but may be what the condition asks for.
             whole = value and all(isinstance(one, str | int | float) for one in value)
             return Key(condition.field, tuple(dict.fromkeys(map(normal.text, value))), False) if whole else None
-        return None if value is None else Key(condition.field, (normal.text(value),), True)
+        decides = condition.field not in normal.TAG_FIELDS
+        return None if value is None else Key(condition.field, (normal.text(value),), decides)
     if condition.operator is Operator.INCLUDES and condition.field in normal.TAG_FIELDS:
         return Key(TAGS, tuple(normal.words(value)), False)
     return None

@@ -101,3 +101,13 @@ def test_triggers_that_ask_for_tags_are_looked_up_by_them(monkeypatch: pytest.Mo
     fired, _ = Rules(Ruleset(triggers)).fire(0, LAPSE, {"tags": ["tag7", "tag700"]})
     assert [trigger.id for trigger in fired] == ["t7", "t700"]
     assert set(asked) == {"tag7", "tag700"}
+
+
+def test_a_list_is_no_value_that_is_asks_for_though_it_holds_it():
+    asks = Trigger(
+        id="t", title="", position=1, all=(Condition("x", Operator.IS, "a"),), actions=(Action("status", "solved"),)
+    )
+    rules = Rules(Ruleset((asks,)))
+    assert [trigger.id for trigger in rules.fire(0, LAPSE, {"x": "a"})[0]] == ["t"]
+    for row in ({"x": ["a"]}, {"x": ["a", "b"]}):
+        assert rules.fire(0, LAPSE, row)[0] == []

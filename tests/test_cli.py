@@ -107,9 +107,27 @@ def test_a_flag_wins_over_environment_and_file_and_the_rest_stays(tmp_path, monk
     probe(["--config", str(config), "--brokers", "a:1,b:2", "--no-dry-run"], standalone_mode=False)
     probe(["--config", str(config), "--join-wait", "9s", "--app-id", "flag"], standalone_mode=False)
     assert [(s.join_wait, s.dry_run, s.clock_grace, s.brokers, s.app_id) for s in seen] == [
-        (8_000_000, False, 3_000_000, ("a:1", "b:2"), "mine"),
+        (8_000_000, False, 3_000_000, ("a:1", "b:2"), "file"),
         (9_000_000, True, 3_000_000, ("127.0.0.1:9092",), "flag"),
     ]
+    config.write_text("join_wait: 7s\n")
+    probe(["--config", str(config)], standalone_mode=False)
+    assert seen[-1].app_id == "mine", "the verb's own default is below all other sources"
+
+
+def test_act_from_of_the_environment_holds_for_a_backtest_too_which_says_so(tmp_path):
+    """The default `beginning` is a default: it is below flag, environment and file."""
+    write_capture(tmp_path / "c.jsonl", tickets=1)
+    call = ("backtest", "--events", tmp_path / "c.jsonl", "--triggers", TRIGGERS, "--json")
+    late = "2100-01-01T00:00:00Z"
+    acted = json.loads(lapse(*call).stdout)["rounds"]
+    assert acted["historic"] == 0
+    done = lapse(*call, LAPSE_ACT_FROM=late)
+    assert json.loads(done.stdout)["rounds"]["historic"] == sum(acted.values()) > 0
+    assert b"act_from" in done.stderr
+    assert b"--act-from beginning" in done.stderr
+    done = lapse(*call, "--act-from", "beginning", LAPSE_ACT_FROM=late)
+    assert (json.loads(done.stdout)["rounds"], done.stderr) == (acted, b"")
 
 
 def test_all_wrong_settings_are_named_at_once(tmp_path):

@@ -32,7 +32,7 @@ DECISION = (
 def takes_settings(*names: str, **defaults: str) -> Callable[[Verb], Verb]:
     """Give a verb a flag for each of these settings, and `--config`; it is called with `settings=Settings`.
 
-    `defaults` are flags too: what they say when they are not given, over environment and file.
+    `defaults` are flags too, of settings whose default is another one for this verb.
     """
 
     def decorate(verb: Verb) -> Verb:
@@ -42,8 +42,7 @@ def takes_settings(*names: str, **defaults: str) -> Callable[[Verb], Verb]:
 
         def with_settings(config: Path | None, **given: Any) -> None:
             chosen = {name: given.pop(name) for name in [*names, *defaults]}
-            chosen |= {name: value for name, value in defaults.items() if chosen[name] is None}
-            settings = load_settings(chosen, os.environ, config)
+            settings = load_settings(chosen, os.environ, config, defaults)
             for warning in settings.warnings:
                 typer.echo(f"lapse: {warning}", err=True)
             verb(settings=settings, **given)

@@ -185,6 +185,7 @@ def load_settings(
     flags: Mapping[str, object] | None = None,
     environ: Mapping[str, str] | None = None,
     config_file: Path | None = None,
+    defaults: Mapping[str, object] | None = None,
 ) -> Settings:
     """Resolve the settings from their sources.
 
@@ -192,6 +193,7 @@ def load_settings(
         flags: by name of the setting; None as a value is *not given*.
         environ: the environment; of it, names that begin with `LAPSE_`. An empty variable is *not given*.
         config_file: the file named by `--config`, which must exist; without one, `lapse.yaml` if there is one.
+        defaults: what takes the place of a setting's own default, below all other sources.
 
     Raises:
         SettingsError: with everything that is wrong; a bad value that a higher source overrides is not.
@@ -203,6 +205,7 @@ def load_settings(
         from_flags(flags or {}),
         from_environment(environ or {}, known),
         from_file(file, known, problems) if file is not None else {},
+        from_flags(defaults or {}),
     ]
     problems.extend(
         SettingsProblem(name, given.origin, f"there is no such setting{did_you_mean(name, known)}")
@@ -214,8 +217,20 @@ def load_settings(
     problems.extend(invalid)
     if settings is None or problems:
         raise SettingsError(list(dict.fromkeys(problems)))
-    settings._warnings = _unknown_variables(environ or {}, known)
+    settings._warnings = (*_unknown_variables(environ or {}, known), *_in_place_of(layers))
     return settings
+
+
+def _in_place_of(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Name what environment or file say in place of a default that is a verb's own: there it is easily forgotten."""
+    *_, defaults = layers
+    found = []
+    for name, default in defaults.items():
+        given = next(layer[name] for layer in layers if name in layer)
+        if given not in layers[0].values() and given.value != default.value:
+            undo = f"{default.origin} {default.value} undoes it"
+            found.append(f"{name} ({given.origin}) is `{given.value}` here too; {undo}")
+    return tuple(found)
 
 
 def _validated(layers: Sequence[Layer]) -> tuple[Settings | None, list[SettingsProblem]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -273,7 +274,12 @@ def test_topics_are_made_checked_fed_and_captured(kafka: Broker, topic_prefix: s
     assert (refused.returncode, b"Traceback" in refused.stderr) == (2, False)
 
     lines = write_capture(tmp_path / "in", tickets=50, partitions=3)
-    fed = lapse("feed", tmp_path / "in", **where)
+    (tmp_path / "in.gz").write_bytes(gzip.compress((tmp_path / "in").read_bytes()))
+    (tmp_path / "half.gz").write_bytes((tmp_path / "in.gz").read_bytes()[:60])
+    broken = lapse("feed", tmp_path / "half.gz", **where)
+    assert (broken.returncode, len(broken.stderr.splitlines())) == (2, 1)
+    assert f"{tmp_path / 'half.gz'}: cannot read the capture: ".encode() in broken.stderr
+    fed = lapse("feed", tmp_path / "in.gz", **where)
     assert (fed.returncode, fed.stderr) == (0, f"{lines} records fed\n".encode())
     captured = lapse("capture", "-o", tmp_path / "out", **where)
     assert captured.returncode == 0

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 
-from streams.cli.root import app
+from streams.cli.root import UsageError, app
 from streams.cli.setting_flags import BROKER, takes_settings
 from streams.cli.shared import PATIENCE, counting, opened
 from streams.config.settings import Settings
@@ -37,12 +39,23 @@ def capture(
 @takes_settings(*BROKER)
 def feed(
     settings: Settings,
-    file: Annotated[Path, typer.Argument(help="Capture to read; - is standard input.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="Capture to read (.gz too); - is standard input.", show_default=False)],
 ) -> None:
-    """Write a capture file to the inputs, each record to the partition it came from."""
+    """Write a capture file, packed with gzip or not, to the inputs, each record to the partition it came from."""
     from streams.app import runtime_config
     from streams.runtime.capture import feed as run_feed
 
-    with opened(file, "rb") as lines, counting("fed") as progress:
-        count = asyncio.run(run_feed(runtime_config(settings, patience=PATIENCE), lines, progress))
+    name = "<stdin>" if file == Path("-") else str(file)
+    config = runtime_config(settings, patience=PATIENCE)
+    with opened(file, "rb") as packed, counting("fed") as progress:
+        count = asyncio.run(run_feed(config, _lines(packed, name), progress, name=name))
     typer.echo(f"{count} records fed", err=True)
+
+
+def _lines(packed: IO[bytes], name: str) -> Iterator[bytes]:
+    from streams.offline.captures import unpacked
+
+    try:
+        yield from unpacked(packed)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UsageError(f"{name}: cannot read the capture: {error}") from None

@@ -215,7 +215,7 @@ class Captures:
 def _plain(path: Path) -> IO[bytes]:
     """Open a capture as a plain, seekable file."""
     if path == STDIN:
-        return _spilled(_maybe_gzip(sys.stdin.buffer))
+        return _spilled(unpacked(sys.stdin.buffer))
     handle = path.open("rb")
     if handle.read(2) == _GZIP:
         handle.seek(0)
@@ -225,7 +225,8 @@ def _plain(path: Path) -> IO[bytes]:
     return handle
 
 
-def _maybe_gzip(stream: IO[bytes]) -> IO[bytes]:
+def unpacked(stream: IO[bytes]) -> IO[bytes]:
+    """Return what a stream holds, unpacked when it is gzip, whatever its file is called."""
     head = stream.peek(2)[:2] if hasattr(stream, "peek") else b""
     return gzip.open(stream) if head == _GZIP else stream  # type: ignore[return-value]
 

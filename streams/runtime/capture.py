@@ -44,14 +44,16 @@ async def capture(config: RuntimeConfig, write: Callable[[bytes], object], progr
     return done
 
 
-async def feed(config: RuntimeConfig, lines: Iterable[bytes], progress: Progress | None = None) -> int:
+async def feed(
+    config: RuntimeConfig, lines: Iterable[bytes], progress: Progress | None = None, *, name: str = "capture"
+) -> int:
     """Write capture lines to the partitions they came from, with their timestamps; return how many.
 
-    Raises `Refused`, with the line's number, at a line that can't be written; those before it are then written.
+    Raises `Refused`, with `name` and the line's number, at a line that can't be written; those before it are written.
     """
     producer = await patiently("Can't connect", config, lambda: _started_producer(config))
     try:
-        return await _Feeder(config, producer, progress).feed(lines)
+        return await _Feeder(config, producer, progress, name).feed(lines)
     except KafkaError as error:
         raise Failed(f"Can't write: {error}") from error
     finally:
@@ -69,7 +71,8 @@ async def _started_producer(config: RuntimeConfig) -> AIOKafkaProducer:
 
 
 class _Feeder:
-    def __init__(self, config: RuntimeConfig, producer: AIOKafkaProducer, progress: Progress | None) -> None:
+    def __init__(self, config: RuntimeConfig, producer: AIOKafkaProducer, progress: Progress | None, name: str) -> None:
+        self._name = name
         self._config = config
         self._producer = producer
         self._progress = progress
@@ -96,17 +99,17 @@ class _Feeder:
         try:
             found = parse(text)
         except CaptureLineError as error:
-            raise Refused(f"Line {number}: {error}") from error
-        name = self._config.topic(found.topic.value)
-        known = self._partitions.get(name)
+            raise Refused(f"{self._name}:{number}: {error}") from error
+        topic = self._config.topic(found.topic.value)
+        known = self._partitions.get(topic)
         if known is None:
-            known = self._partitions[name] = set(await self._producer.partitions_for(name))
+            known = self._partitions[topic] = set(await self._producer.partitions_for(topic))
         if found.partition not in known:
             raise Refused(
-                f"Line {number} is of partition {found.partition}, but {name} has {len(known)}: feed it to topics with "
-                "as many partitions as those that it was captured from."
+                f"{self._name}:{number}: partition {found.partition}, but {topic} has {len(known)}: feed it to topics "
+                "with as many partitions as those that it was captured from."
             )
-        tp = TopicPartition(name, found.partition)
+        tp = TopicPartition(topic, found.partition)
         sent = []
         if not self._append(tp, found.record):
             sent.append(await self._send(tp))

@@ -57,10 +57,10 @@ async def test_an_input_that_does_not_exist_is_named(kafka: Any, topic_prefix: s
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b"no json", "Line 2"),
+        (b"no json", "^capture:2: "),
         (
             b'{"topic":"ticket-updates","partition":7,"offset":0,"timestamp":1,"key":"1","value":{}}',
-            "Line 2 is of partition 7, but .* has 1",
+            "^capture:2: partition 7, but .* has 1",
         ),
     ],
 )

@@ -17,7 +17,7 @@ class Members:
     def __init__(self, node: MapNode, members: dict[str, tuple[ScalarNode, Node]], misspelt: set[str]) -> None:
         """Keep the known members, and which known keys a misspelt one was probably meant for."""
         self.place: Place = node
-        self.has_unknown = len(members) < len(node.entries)
+        self.has_unknown = not members.keys() >= node.entries.keys()
         self._members = members
         self._misspelt = misspelt
 
@@ -50,7 +50,7 @@ class Shape:
     def members(
         self, node: Node, known: Iterable[str], what: str, hints: dict[str, str] | None = None
     ) -> Members | None:
-        """Return the members of a mapping; unknown keys are reported with the nearest known one."""
+        """Return the members of a mapping; unknown keys are reported with the nearest known one, and read as that."""
         if not isinstance(node, MapNode):
             known = list(known)
             self.findings.add(node, "wrong_type", f"{what} is a mapping with {listed(known)}, and this is {kind(node)}")
@@ -65,6 +65,8 @@ class Shape:
             hint = (hints or {}).get(key.lower())
             meant = None if hint else nearest(key.lower().replace("-", "_"), known)
             misspelt.update([meant] if meant else _NAMED.findall(hint or ""))
+            if meant and meant not in node.entries:
+                members.setdefault(meant, entry)  # what is wrong inside is told along with the name
             advice = f"; {hint}" if hint else did_you_mean(key.lower().replace("-", "_"), known)
             self.findings.add(
                 entry[0], "unknown_key", f"{what} has no key `{key[:60]}`{advice or f'; its keys are {listed(known)}'}"

@@ -388,7 +388,12 @@ BODY = """
         ("triggers:\n  - id: a\n    ▸conditions:\n    ▸actions:\n", "no_condition no_action"),
         ("triggers:\n  - {id: a, ▸conditions: {all: [], any: }, ▸actions: []}\n", "no_condition no_action"),
         ("triggers:\n  - {id: a, conditions: ▸[], actions: ▸x}\n", "wrong_type wrong_type"),
-        ("triggers:\n  - {id: a, conditions: {▸al: []}, ▸acions: []}\n", "unknown_key unknown_key"),
+        ("triggers:\n  - {id: a, conditions: {▸al: []}, ▸▸acions: []}\n", "unknown_key unknown_key no_action"),
+        (
+            "triggers:\n  - id: a\n    ▸condtions: {all: [{field: ▸statos, operator: is, value: open}]}\n"
+            "    actions: [{▸feild: ▸statos, value: open}]\n",
+            "unknown_key unknown_field unknown_key unknown_action",
+        ),
         ("triggers:\n  - {id: a, conditions: {all: ▸x}, actions: ▸{}}\n", "wrong_type wrong_type"),
         ("triggers:\n  - ▸id: a\n    ▸all: []\n    actions: [{field: type, value: x}]\n", "no_condition unknown_key"),
         ('▸{"triggers": [{"id": 1, "url": "x"}], "count": 1, "next_page": null}', "zendesk_export"),

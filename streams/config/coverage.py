@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from streams.config import durations
-from streams.config.asks import always_holds
 from streams.config.inline_tests import TestRun
+from streams.config.lints.asks import always_holds
 from streams.config.triggers import TriggerFile
 from streams.config.wording import condition_text
 from streams.config.yaml_nodes import At

@@ -12,7 +12,7 @@ from streams.config.allowed import without_allowed
 from streams.config.conditions import ConditionReader
 from streams.config.digest import ruleset_digest
 from streams.config.inline_tests import InlineTest, read_tests
-from streams.config.lints import advise
+from streams.config.lints.advice import advise
 from streams.config.problems import Findings, Place, Problem, did_you_mean
 from streams.config.reading import read_stream, read_text
 from streams.config.shape import Members, Shape

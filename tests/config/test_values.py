@@ -151,7 +151,7 @@ def test_problems_come_in_the_order_of_the_file_and_once():
 
 
 def test_every_code_of_the_table_is_used_and_every_used_code_is_in_the_table():
-    sources = "\n".join(path.read_text() for path in Path(streams.config.__file__).parent.glob("*.py"))
+    sources = "\n".join(path.read_text() for path in Path(streams.config.__file__).parent.rglob("*.py"))
     outside_the_table = sources.replace(sources[sources.index("CODES: dict") : sources.index('"""Every code')], "")
     written = set(re.findall(r'"([a-z]+(?:_[a-z0-9]+)*)"', outside_the_table))
     assert set(CODES) - written - {"failed_test"} == set(), "codes that nothing reports"

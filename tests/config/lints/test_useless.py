@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.config.demands import clash
-from streams.config.overlaps import in_firing_order
-from streams.config.useless import Useless, Why, find_useless
+from streams.config.lints.demands import clash
+from streams.config.lints.overlaps import in_firing_order
+from streams.config.lints.useless import Useless, Why, find_useless
 from streams.core.actions import WorkingCopy
 from streams.core.cycle import Rules
 from streams.core.model import Lapse
 from streams.core.triggers import Action, Condition, Operator, Ruleset, Trigger
-from tests.config.test_lints import LEFT, advice, messages, rule
+from tests.config.lints.test_advice import LEFT, advice, messages, rule
 
 LOW, HIGH = "{field: priority, value: low}", "{field: priority, value: high}"
 TASK = "{field: type, value: task}"

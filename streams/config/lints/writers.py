@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from streams.config.asks import Does, always_holds
-from streams.config.demands import CHANGED, Text, demand_now, text_of, values_of
+from streams.config.lints.asks import Does, always_holds
+from streams.config.lints.demands import CHANGED, Text, demand_now, text_of, values_of
 from streams.core.normal import SESSION_FIELDS
 from streams.core.triggers import Condition, Cycle, Operator, Trigger
 

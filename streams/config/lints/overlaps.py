@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from streams.config.demands import ANYTHING, CHANGED, IN_EVERY_ROUND, Demand, Text, clash, demands_now, text_of
+from streams.config.lints.demands import ANYTHING, CHANGED, IN_EVERY_ROUND, Demand, Text, clash, demands_now, text_of
 from streams.core import normal
 from streams.core.normal import SESSION_FIELDS
 from streams.core.triggers import ORDERING, PASSED_ON, PASSED_ON_PREFIXES, TAG_ACTIONS, Condition, Operator, Trigger

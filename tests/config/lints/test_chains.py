@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.config.chains import find_chains
+from streams.config.lints.chains import find_chains
 from streams.core.cycle import Rules
 from streams.core.triggers import Ruleset
-from tests.config.test_lints import BODIES, LAPSES, LEFT, ROWS, advice, messages, rule, trigger_list
+from tests.config.lints.test_advice import BODIES, LAPSES, LEFT, ROWS, advice, messages, rule, trigger_list
 
 OPEN, PENDING = "{field: status, value: [new, open]}", "{field: status, value: pending}"
 TO_PENDING, TO_SOLVED = PENDING, "{field: status, value: solved}"

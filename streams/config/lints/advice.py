@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from streams.config import durations
-from streams.config.asks import read_field
-from streams.config.chains import Chain, find_chains
-from streams.config.demands import CHANGED, clash, values_of
-from streams.config.overlaps import TAGS, Overlap, find_overlaps, in_firing_order, later_rounds_cancelled
+from streams.config.lints.asks import read_field
+from streams.config.lints.chains import Chain, find_chains
+from streams.config.lints.demands import CHANGED, clash, values_of
+from streams.config.lints.overlaps import TAGS, Overlap, find_overlaps, in_firing_order, later_rounds_cancelled
+from streams.config.lints.useless import Useless, Why, find_useless
+from streams.config.lints.writers import Writers
 from streams.config.problems import Findings, Place, listed
-from streams.config.useless import Useless, Why, find_useless
 from streams.config.wording import condition_text
-from streams.config.writers import Writers
 from streams.core.triggers import Condition, Cycle, Operator, Trigger
 
 MAX_OVERLAPS = 100

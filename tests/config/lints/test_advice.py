@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.config.demands import values_of
-from streams.config.lints import advise
-from streams.config.overlaps import find_overlaps
+from streams.config.lints.advice import advise
+from streams.config.lints.demands import values_of
+from streams.config.lints.overlaps import find_overlaps
 from streams.config.problems import Findings
 from streams.config.triggers import parse_triggers
 from streams.config.yaml_nodes import At

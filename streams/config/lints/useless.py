@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from streams.config.asks import Asks, Does
-from streams.config.demands import Text, text_of
+from streams.config.lints.asks import Asks, Does
+from streams.config.lints.demands import Text, text_of
 from streams.core.actions import TAGS
 from streams.core.triggers import Cycle, Operator, Trigger
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from streams.config.asks import Asks, Does, read_field
-from streams.config.demands import Text, clash, demand_now, text_of, values_of
-from streams.config.overlaps import holds_at_start, written_fields
+from streams.config.lints.asks import Asks, Does, read_field
+from streams.config.lints.demands import Text, clash, demand_now, text_of, values_of
+from streams.config.lints.overlaps import holds_at_start, written_fields
 from streams.core.actions import TAGS
 from streams.core.triggers import CHANGE_FAMILY, ORDERING, Condition, Cycle, Operator, Trigger
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from streams.config.demands import ANYTHING, Demand, Text, demand_now, text_of, values_of
+from streams.config.lints.demands import ANYTHING, Demand, Text, demand_now, text_of, values_of
 from streams.config.reference import STATE_FIELD, UPDATE_FIELD, condition_field
 from streams.core import normal
 from streams.core.actions import TAGS, is_passed_on

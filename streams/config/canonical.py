@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 MAX_SAFE_INTEGER = 2**53 - 1
 
 
-_quoted = json.JSONEncoder(ensure_ascii=False).encode
+_quoted = json.encoder.encode_basestring
 """Escapes of RFC 8785: the two-letter ones where JSON has them, `\\u00xx` in lower case for other controls."""
 
 
@@ -25,38 +26,33 @@ def canonical_json(value: Any) -> bytes:
     >>> canonical_json({"b": [1.0, 1e21, "ä"], "a": None})
     b'{"a":null,"b":[1,1e+21,"\\xc3\\xa4"]}'
     """
-    parts: list[str] = []
-    _write(value, parts)
-    return "".join(parts).encode("utf-8")
+    return _text(value).encode("utf-8")
 
 
-def _write(value: Any, parts: list[str]) -> None:
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
     if value is None:
-        parts.append("null")
-    elif isinstance(value, bool):
-        parts.append("true" if value else "false")
-    elif isinstance(value, str):
-        parts.append(_quoted(value))
-    elif isinstance(value, int):
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
         if abs(value) > MAX_SAFE_INTEGER:
             raise ValueError(f"{value} is beyond the integers that JSON carries exactly")
-        parts.append(str(value))
-    elif isinstance(value, float):
-        parts.append(_number(value))
-    elif isinstance(value, Mapping):
-        for index, key in enumerate(sorted(value, key=_utf16)):
-            parts.append("," if index else "{")
-            parts.append(_quoted(key))
-            parts.append(":")
-            _write(value[key], parts)
-        parts.append("}" if value else "{}")
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            parts.append("," if index else "[")
-            _write(item, parts)
-        parts.append("]" if value else "[]")
-    else:
-        raise TypeError(f"{type(value).__name__} is not JSON")
+        return str(value)
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_text, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join([quoted + _text(value[key]) for key, quoted in _in_order(tuple(value))])}}}"
+    if isinstance(value, float):
+        return _number(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+@lru_cache(maxsize=256)  # thousands of triggers have the same few sets of keys
+def _in_order(keys: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return the keys of a mapping in their order, each with its text and colon."""
+    return [(key, f"{_quoted(key)}:") for key in sorted(keys, key=_utf16)]
 
 
 def _utf16(key: str) -> bytes:

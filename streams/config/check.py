@@ -15,6 +15,7 @@ from streams.config.coverage import Coverage, cover
 from streams.config.inline_tests import TestRun
 from streams.config.problems import Problem
 from streams.config.triggers import TriggerFile, load_triggers, read_triggers
+from streams.config.yaml_nodes import cyclic_collector_paused
 
 RunTests: TypeAlias = Callable[[TriggerFile], Iterable[TestRun]]
 """Runs the tests of a file that has no errors."""
@@ -121,15 +122,16 @@ def check_files(
     files: list[TriggerFile] = []
     problems: list[Problem] = []
     tests_run = 0
-    for path in paths:
-        file = read_triggers(sys.stdin.buffer, STDIN) if str(path) == "-" else load_triggers(path)
-        files.append(file)
-        problems.extend(file.problems)
-        runs = [] if run_tests is None or file.ruleset is None else list(run_tests(file))
-        problems.extend(run.problem for run in runs if run.problem is not None)
-        tests_run += len(runs)
-        if coverage and (found := cover(file, runs)) is not None:
-            covered.append(found)
+    with cyclic_collector_paused():
+        for path in paths:
+            file = read_triggers(sys.stdin.buffer, STDIN) if str(path) == "-" else load_triggers(path)
+            files.append(file)
+            problems.extend(file.problems)
+            runs = [] if run_tests is None or file.ruleset is None else list(run_tests(file))
+            problems.extend(run.problem for run in runs if run.problem is not None)
+            tests_run += len(runs)
+            if coverage and (found := cover(file, runs)) is not None:
+                covered.append(found)
     return CheckReport(tuple(files), tuple(problems), tests_run, tuple(covered) if coverage else None)
 
 

@@ -28,6 +28,7 @@ from streams.offline.outputs import Outputs
 from streams.offline.processes import ProcessDied, processors
 from streams.offline.told import Findings, as_object, as_text
 from streams.offline.waits import suggest_wait
+from streams.offline.words import say
 
 BROKEN_SHOWN = 10
 """Broken lines of a capture that are named; the rest are only counted."""
@@ -168,7 +169,7 @@ def _print(findings: Findings, wanted: Wanted) -> None:
         sys.stdout.buffer.write(msgspec.json.encode(as_object(findings, with_advice=wanted.suggest_wait)) + b"\n")
         sys.stdout.flush()
     else:
-        print("\n".join(as_text(findings, with_advice=wanted.suggest_wait)))
+        say(as_text(findings, with_advice=wanted.suggest_wait))
 
 
 def _name_broken_lines(captures: Captures, strict: bool) -> None:

@@ -21,7 +21,7 @@ from streams.core.triggers import Ruleset
 from streams.offline.captures import CaptureError, Captures
 from streams.offline.command import BacktestError
 from streams.offline.explain import Event, Round, Story, tell
-from streams.offline.words import asked, counted, how_it_ended, not_asked, shown
+from streams.offline.words import act, asked, counted, how_it_ended, not_asked, say, shown
 from streams.wire import encode, instants
 from streams.wire.trace import round_trace
 
@@ -62,7 +62,7 @@ def explain(
         sys.stdout.buffer.write(msgspec.json.encode(as_object(story, file.ruleset, engine.settings, event)) + b"\n")
         sys.stdout.flush()
     else:
-        print("\n".join(as_text(story, file.ruleset, engine.settings, event)))
+        say(as_text(story, file.ruleset, engine.settings, event))
 
 
 # --- for tools -------------------------------------------------------------------------------------------------------
@@ -185,6 +185,10 @@ def as_text(story: Story, ruleset: Ruleset, settings: EngineSettings, event: str
     )
     for transition in story.transitions:
         yield f"  {_transition(transition)}"
+    for rejected in story.events:
+        if rejected.rejection is not None:
+            told = f"{rejected.rejection.code}: {rejected.rejection.message}"
+            yield f"  {instants.text(rejected.at)}  {'dead letter':<14}  {told}  (event {rejected.event_id})"
     if event is not None:
         found = story.event(event)
         assert found is not None  # noqa: S101 -- looked for before
@@ -233,7 +237,7 @@ def _round(one: Round, ruleset: Ruleset, settings: EngineSettings) -> Iterator[s
     if one.command is not None:
         yield f"  Command {one.command.command_id}, issued at {instants.text(one.command.issued_at)}:"
         for action in one.command.actions:
-            yield f"    {action.field} = {shown(action.value)}"
+            yield f"    {act(action)}"
 
 
 def _title(trace: TriggerTrace) -> str:

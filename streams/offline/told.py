@@ -201,12 +201,12 @@ def advice(suggestion: Suggestion) -> Iterator[str]:
     if not suggestion.false_abandonments:
         yield "  no false abandonment in this capture, so there is nothing that a wait would have avoided"
         return
-    heads = f"{'false abandonments avoided':>26}  {'back by then':>12}  {'acted on later':>14}  delay in all"
-    yield f"  {'wait':>5}  {heads}"
+    heads = f"{'false ones avoided':>18}  {'back by then':>12}  {'acted on later':>14}  delay in all"
+    yield f"  {'wait':>4}  {heads}"
     for one in suggestion.waits:
         mark = "  ← enough" if one is suggestion.enough else ""
         yield (
-            f"  {render(one.wait):>5}  {one.avoided:>18,} ({one.share:>4.0%})  {one.returned:>12,}  "
+            f"  {render(one.wait):>4}  {one.avoided:>11,} ({one.share:>4.0%})  {one.returned:>12,}  "
             f"{one.acted_on:>14,}  {_span(one.delay):>12}{mark}"
         )
     yield f"  {verdict(suggestion)}"

@@ -1,12 +1,13 @@
 """What a `wait` would have spared, and what it would have cost, by when customers came back in a capture.
 
-A trigger with wait *w* does nothing about a customer who is back within *w*; about everybody else it acts *w* later. So
-the times to return tell what each wait is worth, whatever the triggers are.
+A trigger with wait *w* does nothing about a customer who is back before *w* is over (a round that is due at an instant
+runs before what comes at that instant); about everybody else it acts *w* later. So the times to return tell what each
+wait is worth, whatever the triggers are.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 
 import msgspec
 
@@ -33,7 +34,7 @@ class Wait(msgspec.Struct, frozen=True):
     share: float | None
     """Of all false abandonments; None when there were none."""
     returned: int
-    """Customers back within the wait, false abandonments or not."""
+    """Customers back before the wait was over, false abandonments or not."""
     acted_on: int
     """Abandonments that would have been acted on all the same, each of them `wait` later."""
 
@@ -69,7 +70,7 @@ def suggest_wait(abandonments: Abandonments, waits: tuple[Micros, ...] = WAITS) 
     count = len(abandonments)
     judged = []
     for wait in waits:
-        back = bisect_right(returns, wait)
+        back = bisect_left(returns, wait)
         avoided = min(back, false)
         judged.append(Wait(wait, avoided, avoided / false if false else None, back, count - back))
     return Suggestion(

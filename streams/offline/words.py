@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from streams.config.durations import render
+from streams.config.reference import Does, action_field
 from streams.core.conditions import is_none
 from streams.core.model import FieldValue, Micros, RoundOutcome, Value
 from streams.core.trace import ConditionTrace
@@ -43,7 +47,19 @@ def acts(actions: Iterable[FieldValue]) -> str:
     >>> acts([FieldValue("status", "solved"), FieldValue("add_tags", ["a"])])
     'status = solved; add_tags = [a]'
     """
-    return "; ".join(f"{action.field} = {shown(action.value)}" for action in actions)
+    return "; ".join(map(act, actions))
+
+
+def act(action: FieldValue) -> str:
+    """Return one action; what a trigger passes on without a value is its name alone.
+
+    >>> act(FieldValue("group_id", None)), act(FieldValue("end_messaging_session", None))
+    ('group_id = no value', 'end_messaging_session')
+    """
+    about = action_field(action.field)
+    if action.value is None and about is not None and about.does is Does.PASSES:
+        return action.field
+    return f"{action.field} = {shown(action.value)}"
 
 
 class Asked(NamedTuple):
@@ -87,3 +103,30 @@ def not_asked(wait: Micros, ruleset: Ruleset) -> Iterator[tuple[str, str]]:
             yield trigger.id, "inactive"
         elif trigger.wait != wait:
             yield trigger.id, f"wait {render(trigger.wait)}"
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines; on a terminal none is wider than it, and what is continued stands further in than it began."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print("\n".join(lines if width is None else folded(lines, width)))
+
+
+def folded(lines: Iterable[str], width: int) -> Iterator[str]:
+    """Break lines between words, deeper by four columns than where they began.
+
+    >>> list(folded(["  the first words of many", "", "short"], 24))
+    ['  the first words of', '      many', '', 'short']
+    """
+    for line in lines:
+        begins = len(line) - len(line.lstrip())
+        yield from (
+            [line]
+            if len(line) <= width
+            else textwrap.wrap(
+                line,
+                max(width, begins + 20),
+                subsequent_indent=" " * (begins + 4),
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from streams.cli import app
 from streams.offline.command import BacktestError
+from streams.offline.words import folded
 
 TRIGGERS = """
 triggers:
@@ -115,6 +116,30 @@ def test_the_text_says_the_same_for_people(scene: Scene) -> None:
     assert "✗ current_tags includes [vip]  (saw no value)\n" in text
     assert "    status = solved\n" in text
     assert "A round with wait 1m has not ended. It is due at 2026-03-01T10:02:40Z" in text
+
+
+def test_dead_letters_of_the_ticket_stand_in_its_story(scene: Scene) -> None:
+    text = scene.tell("session-states", 30, "bad", state=7).run().stdout
+    assert "dead letter     invalid: " in text
+    assert text.count("(event bad)") == 1
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_on_a_terminal_no_line_is_wider_and_what_goes_on_stands_further_in(scene: Scene, width: int) -> None:
+    scene.session(100, "s-2", "inactive")
+    whole = scene.run().stdout
+    assert max(map(len, whole.splitlines())) > 80
+    lines = list(folded(whole.splitlines(), width))
+    assert max(map(len, lines)) <= width
+    assert " ".join(" ".join(lines).split()) == " ".join(whole.split())
+    assert "" in lines
+
+
+def test_an_action_without_a_value_is_its_name(scene: Scene) -> None:
+    file = scene.folder / "triggers.yaml"
+    file.write_text(file.read_text().replace("{field: status, value: solved}", "{field: end_messaging_session}", 1))
+    text = scene.session(100, "s-2", "inactive").run().stdout
+    assert "    end_messaging_session\n" in text
 
 
 def test_who_comes_back_cancels_and_is_named_as_the_cause(scene: Scene) -> None:

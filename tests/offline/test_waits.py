@@ -43,6 +43,16 @@ def test_a_wait_avoids_the_false_abandonments_whose_customers_are_back_by_then()
     assert found.waits[0].delay == 4 * 30 * SECOND
 
 
+def test_who_is_back_in_the_instant_a_wait_ends_comes_too_late_as_in_the_engine(tmp_path: Path):
+    found = suggest_wait(left(30, 300), waits=(30 * SECOND, 31 * SECOND, 300 * SECOND))
+    assert found.false_abandonments == 2
+    assert [(one.avoided, one.acted_on) for one in found.waits] == [(0, 2), (1, 1), (1, 1)]
+    capture = Capture(tmp_path)
+    capture.ticket(0, "1", status="open").session(0, "1", "active").leaves(60, "1", 30)
+    assert capture.json(solve(wait="30s"))["commands"] == 1
+    assert capture.json(solve(wait="31s"))["commands"] == 0
+
+
 def test_the_shortest_wait_that_avoids_enough_is_suggested():
     found = suggest_wait(left(*[20] * 90, *[100] * 10))
     assert found.enough is not None

@@ -15,7 +15,7 @@ from streams.config.durations import render
 from streams.core.model import SECOND, Micros
 from streams.offline import plots
 from streams.offline.abandonments import Abandonments
-from streams.offline.told import Findings, side_by_side, verdict
+from streams.offline.told import Findings, delay_in_all, side_by_side, verdict
 from streams.telemetry.definitions import DEFINITIONS
 
 
@@ -30,7 +30,7 @@ def html_page(
 ) -> bytes:
     """Return the page, UTF-8. Hours, weekdays and times on it are those of `zone`."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"n": lambda number: f"{number:,}", "share": _share, "wait": render}
+    environment.filters |= {"n": lambda number: f"{number:,}", "share": _share, "wait": render, "delay": delay_in_all}
     template = environment.from_string(files("streams.offline").joinpath("page.html").read_text(encoding="utf-8"))
     suggestion = findings.suggestion
     return template.render(

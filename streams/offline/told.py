@@ -207,7 +207,7 @@ def advice(suggestion: Suggestion) -> Iterator[str]:
         mark = "  ← enough" if one is suggestion.enough else ""
         yield (
             f"  {render(one.wait):>4}  {one.avoided:>11,} ({one.share:>4.0%})  {one.returned:>12,}  "
-            f"{one.acted_on:>14,}  {_span(one.delay):>12}{mark}"
+            f"{one.acted_on:>14,}  {delay_in_all(one.delay):>12}{mark}"
         )
     yield f"  {verdict(suggestion)}"
     if suggestion.unsettled:
@@ -257,6 +257,7 @@ def advice_object(suggestion: Suggestion) -> dict[str, Any]:
     }
 
 
-def _span(duration: Micros) -> str:
+def delay_in_all(duration: Micros) -> str:
+    """Return the time for which all conversations together would have waited."""
     hours = duration / 3_600_000_000
     return f"{hours:,.1f} h" if hours >= 0.1 else f"{duration / 60_000_000:.1f} min"

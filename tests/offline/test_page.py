@@ -61,6 +61,25 @@ def test_the_page_loads_nothing_and_runs_nothing(tmp_path: Path):
     assert len(text) < 1_000_000
 
 
+def test_on_paper_nothing_scrolls_and_long_sections_go_on_over_the_page(tmp_path: Path):
+    style = page(tmp_path).partition("<style>")[2].partition("</style>")[0]
+    # What is said last holds: the rules for paper come after those for screens.
+    paper = style[style.index("@media print") :]
+    assert "@media screen" not in paper
+    assert ".scroll { overflow: visible; }" in paper
+    [whole] = re.findall(r"([^{}]*)\{ break-inside: avoid; \}", paper)
+    assert "section" not in whole
+    assert "figure" in whole
+
+
+def test_the_table_of_waits_tells_the_delay_that_each_costs(tmp_path: Path):
+    text = page(tmp_path)
+    assert '<th scope="col">delay in all</th>' in text
+    rows = re.findall(r"<td>15s</td>.*?</tr>", text)
+    assert len(rows) == 1
+    assert rows[0].endswith("<td>641</td><td>2.7 h</td></tr>")
+
+
 def test_all_colours_of_the_plots_are_the_pages_own(tmp_path: Path):
     text = page(tmp_path)
     drawn = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def convert_import(
     messages = [*export.remarks]
     source = str(paths[0])
     uses_sessions = any("messaging_session" in str(one.entry) for one in imported)
+    messages.extend(_untitled(definitions, names))
     if not names.known and uses_sessions:
         messages.append(
             f"{source}: without --definitions the names of messaging fields are taken as they stand; fetch "
@@ -55,7 +57,7 @@ def convert_import(
         messages.extend(f"{source}: {one.label}: {remark}" for remark in one.remarks)
     kept = sum(bool(one.reasons) for one in imported)
     active = sum(one.entry["active"] for one in imported)
-    summary = f"{len(imported)} triggers: {len(imported) - kept} carried ({active} active), {kept} kept inactive"
+    summary = f"{_triggers(len(imported))}: {len(imported) - kept} carried ({active} active), {kept} kept inactive"
     text = document([one.entry for one in imported], [_comments(one) for one in imported], _head(summary))
     return Converted(text, tuple(messages), summary)
 
@@ -68,7 +70,7 @@ def convert_export(path: Path, definitions: Path | None = None) -> Converted:
         listed = "\n".join(map(str, file.errors))
         raise ExportError(f"{listed}\n{path}: not usable, see above; `lapse check {path}` says the same")
     exported = export_triggers(file, names)
-    messages = []
+    messages = [*_untitled(definitions, names)]
     if file.ruleset.cycle == "single_pass":
         messages.append(f"{path}: `cycle: single_pass`: Zendesk goes through its triggers again after each change")
     if not names.known and any("messaging_session" in json.dumps(one.trigger) for one in exported):
@@ -80,13 +82,30 @@ def convert_export(path: Path, definitions: Path | None = None) -> Converted:
         messages.extend(f"{path}: {one.label}: {reason}; exported inactive" for reason in one.reasons)
         messages.extend(f"{path}: {one.label}: {remark}" for remark in one.remarks)
     held = sum(bool(one.reasons) for one in exported)
-    summary = f"{len(exported)} triggers: {len(exported) - held} as they are, {held} exported inactive"
+    summary = f"{_triggers(len(exported))}: {len(exported) - held} as they are, {held} exported inactive"
     text = json.dumps({"triggers": [one.trigger for one in exported]}, ensure_ascii=False, indent=2) + "\n"
     return Converted(text, tuple(messages), summary)
 
 
 def _names(definitions: Path | None) -> Names:
     return names_of(None if definitions is None else read_definitions(definitions))
+
+
+def _triggers(count: int) -> str:
+    return "1 trigger" if count == 1 else f"{count:,} triggers"
+
+
+def _untitled(definitions: Path | None, names: Names) -> Iterator[str]:
+    """Say what a definitions file does not tell, and why."""
+    if not names.missing:
+        return
+    titles = " and ".join(f"`{title}`" for title in names.missing)
+    likely = ", ".join(f"`{field}` ({title})" for field, title in names.likely.items())
+    yield (
+        f"{definitions}: no condition is titled {titles}"
+        + (f"; what looks like it is {likely}" if likely else "")
+        + ". Titles come in the language of the user who asks: fetch the file as a user whose language is English"
+    )
 
 
 def _category_names(categories: dict[str, dict[str, object]]) -> set[object]:

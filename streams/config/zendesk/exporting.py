@@ -11,6 +11,8 @@ import yaml
 from streams.config.durations import render
 from streams.config.reference import CHANNEL_FIELD, Does, action_field
 from streams.config.triggers import TriggerFile
+from streams.config.zendesk.exports import Export
+from streams.config.zendesk.importing import import_triggers
 from streams.config.zendesk.names import Names
 from streams.core.normal import text
 from streams.core.triggers import WITHOUT_VALUE, Action, Condition, Operator, Trigger
@@ -33,7 +35,8 @@ class Exported:
 def export_triggers(file: TriggerFile, names: Names) -> list[Exported]:
     """Turn every trigger of a file without errors into Zendesk's form, in file order.
 
-    A trigger that `lapse import` could not carry comes out as it went in.
+    A trigger that `lapse import` could not carry comes out as it went in, as long as it is inactive: whoever activates
+    it has rewritten it.
     """
     assert file.ruleset is not None, "a file with errors is not exported"  # noqa: S101
     return [
@@ -63,9 +66,16 @@ def _export(trigger: Trigger, entry: dict[str, Any], names: Names) -> Exported:
     if entry.get("position") is not None:
         body["position"] = int(trigger.position) if float(trigger.position).is_integer() else trigger.position
     original = kept.get("original")
-    if isinstance(original, dict):
+    if isinstance(original, dict) and not trigger.active:
         body.update({key: original[key] for key in ("active", "conditions", "actions") if key in original})
+        if _edited(entry, body, names):
+            exported.remarks.append(
+                "its conditions or actions were edited here and are not exported, as the trigger is inactive: "
+                "`zendesk.original` is. Activate it, or remove `zendesk.original`, to export what stands here"
+            )
         return exported
+    if isinstance(original, dict):
+        exported.remarks.append("it is active, so it is exported as it stands here, and not as `zendesk.original`")
     if trigger.wait:
         exported.reasons.append(f"`wait: {render(trigger.wait)}`: Zendesk can't wait, it would act at once")
     conditions = {
@@ -76,6 +86,15 @@ def _export(trigger: Trigger, entry: dict[str, Any], names: Names) -> Exported:
     body["conditions"] = conditions
     body["actions"] = [_action(one, names) for one in trigger.actions]
     return exported
+
+
+def _edited(entry: dict[str, Any], original: dict[str, Any], names: Names) -> bool:
+    """Tell whether a trigger that was kept inactive is not what `lapse import` made of its original any more."""
+    here = {part: entry.get(part) for part in ("conditions", "actions")}
+    export = Export(triggers=[original])
+    # The file may have been imported with a definitions file that is not at hand now, or without one.
+    made = [imported.entry for known in (names, Names()) for imported in import_triggers(export, known)]
+    return all({part: one[part] for part in here} != here for one in made)
 
 
 def _condition(condition: Condition, names: Names, exported: Exported) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from streams.config.reference import (
 )
 from streams.config.triggers import parse_triggers
 from streams.config.zendesk.exports import Export
-from streams.config.zendesk.names import Names
+from streams.config.zendesk.names import Names, looks_like_sessions
 from streams.config.zendesk.writing import document
 from streams.core.normal import NO_VALUES
 from streams.core.triggers import WITHOUT_VALUE
@@ -31,6 +31,13 @@ from streams.core.triggers import WITHOUT_VALUE
 _NEVER = {"field": UPDATE_FIELD, "operator": "is", "value": "create"}
 """Stands where a trigger has no condition that can be carried: it never holds here."""
 _NOTHING = {"field": "add_tags", "value": "not_carried_over"}
+
+
+_MEMBERS = frozenset(
+    "url id title raw_title description active default position category_id created_at updated_at conditions all any "
+    "actions".split()
+)
+"""What a trigger of Zendesk's API has; `usage_...` are counts that come when asked for."""
 
 
 @dataclass
@@ -112,6 +119,11 @@ def _import(trigger: dict[str, Any], number: int, names: Names, ids: set[str]) -
         kept["raw_title"] = trigger["raw_title"]
     if kept:
         imported.entry["zendesk"] = kept
+    imported.remarks.extend(
+        f"its `{key}` is not carried: neither Lapse nor the way back knows it"
+        for key, value in trigger.items()
+        if key not in _MEMBERS and not key.startswith("usage_") and value not in (None, "", [], {})
+    )
     return imported
 
 
@@ -132,6 +144,11 @@ def _condition(condition: dict[str, Any], names: Names, imported: Imported) -> d
     carried: dict[str, Any] = {"field": ours, "operator": operator}
     if OPERATOR_NAMES[operator] not in WITHOUT_VALUE:
         carried["value"] = _value(ours, condition.get("value"), names)
+        if names.unlisted(ours, carried["value"]):
+            imported.remarks.append(
+                f"condition `{theirs} {operator}`: the definitions list no value `{condition.get('value')}`, so it is "
+                "taken for the name that records carry"
+            )
     return carried
 
 
@@ -140,6 +157,11 @@ def _why_no_condition(field: str, operator: str, value: Any) -> str | None:
         return "it speaks of the update, the clock or the account, and a ticket's record has no such member"
     if field.startswith(("requester.", "organization.", "user.")):
         return "records hold the ticket, not its requester or organization"
+    if field not in CONDITION_FIELDS and looks_like_sessions(field):
+        return (
+            "Lapse does not know this field; if it is the session's state or inactive reason, tell by --definitions, "
+            "with titles in English"
+        )
     if field not in CONDITION_FIELDS and not CUSTOM_FIELD_NAME.fullmatch(field):
         return "Lapse does not know this field; if your ticket records carry such a member, write the condition by hand"
     if operator not in OPERATOR_NAMES:

@@ -21,6 +21,10 @@ _CONDITION_TITLES = {
     "messaging_session_inactive_reasons": REASON_FIELD,
     "routing_channel": ROUTING_ACTION,
 }
+_SESSION_TITLES = {
+    STATE_FIELD: "Messaging session state",
+    REASON_FIELD: "Messaging session inactive reason",
+}
 _ACTION_TITLES = {
     "set_routing_channel": ROUTING_ACTION,
     "routing_channel": ROUTING_ACTION,
@@ -41,6 +45,10 @@ class Names:
     """By Lapse's field: Zendesk's value to the name that records carry, which is that of the value's title."""
     known: bool = False
     """Whether there was a definitions file."""
+    missing: tuple[str, ...] = ()
+    """Titles that a definitions file should have and has not, as it is in another language."""
+    likely: dict[str, str] = field(default_factory=dict)
+    """With titles missing: Zendesk's names of conditions that look like those of sessions, and their titles."""
 
     def condition(self, field: str) -> str:
         """Return Lapse's name of a condition field."""
@@ -52,7 +60,15 @@ class Names:
 
     def value(self, field: str, value: Any) -> Any:
         """Return the value that records carry for Zendesk's value of one of Lapse's fields."""
-        return self.values.get(field, {}).get(value, value) if isinstance(value, str) else value
+        if value is None or isinstance(value, bool | list | dict):
+            return value
+        return self.values.get(field, {}).get(str(value), value)
+
+    def unlisted(self, field: str, value: Any) -> bool:
+        """Tell whether the definitions list what a field of sessions can be, and this is not among it."""
+        listed = self.values.get(field, {})
+        known = {*listed, *listed.values()}
+        return bool(listed) and isinstance(value, str | int) and str(value) not in known
 
     def zendesk_condition(self, field: str) -> str:
         """Return Zendesk's name of a condition field."""
@@ -85,7 +101,20 @@ def names_of(definitions: dict[str, Any] | None) -> Names:
         if ours is not None:
             names.actions.setdefault(str(entry["subject"]), ours)
             names.values.setdefault(ours, {}).update(_values(entry))
+    found = names.conditions.values()
+    names.missing = tuple(title for ours, title in _SESSION_TITLES.items() if ours not in found)
+    if names.missing:
+        names.likely = {
+            str(entry["subject"]): str(entry.get("title", ""))
+            for entry in _entries(definitions, "conditions_all")
+            if looks_like_sessions(str(entry["subject"])) and str(entry["subject"]) not in names.conditions
+        }
     return names
+
+
+def looks_like_sessions(field: str) -> bool:
+    """Tell whether a field's name of Zendesk's looks like one of messaging sessions."""
+    return "messaging" in field.lower() or "session" in field.lower()
 
 
 def _entries(definitions: dict[str, Any], key: str) -> list[dict[str, Any]]:

@@ -151,6 +151,84 @@ def test_definitions_tell_the_accounts_own_names_and_the_way_back_restores_them(
     assert (back["conditions"]["all"], back["actions"]) == (conditions, actions)
 
 
+def test_a_value_may_be_a_number_in_the_export_and_one_that_no_definition_lists_is_named(tmp_path: Path):
+    listed = json.loads(json.dumps(DEFINITIONS))
+    listed["definitions"]["conditions_all"][1]["values"].append({"value": 12, "title": "Agent ended it"})
+    reasons = [{"field": "ms_reason_x2", "operator": "is", "value": value} for value in (12, "12", "r_9", "")]
+    sent = trigger(7, conditions={"all": [{**LEFT_BY_DEFINITION}], "any": reasons})
+    definitions = write(tmp_path / "d.json", listed)
+    converted = convert_import([write(tmp_path / "z.json", {"triggers": [sent]})], definitions)
+    ruleset = load_triggers(write(tmp_path / "t.yaml", converted.text)).ruleset
+    assert ruleset is not None
+    assert [one.value for one in ruleset.triggers[0].any] == ["agent_ended_it", "agent_ended_it", "r_9", None]
+    named = [line for line in converted.messages if "the definitions list no value" in line]
+    assert len(named) == 1
+    assert "`ms_reason_x2 is`: the definitions list no value `r_9`" in named[0]
+
+
+LEFT_BY_DEFINITION = {"field": "ms_state_x1", "operator": "value", "value": "st_9"}
+
+
+def test_definitions_in_another_language_are_named_with_what_to_do(tmp_path: Path):
+    german = {
+        "definitions": {
+            "conditions_all": [
+                {"title": "Messaging-Sitzungsstatus", "subject": "messaging_session_state_x", "values": []},
+                {"title": "Status", "subject": "status", "values": []},
+            ],
+            "actions": [],
+        }
+    }
+    left = {"field": "messaging_session_state_x", "operator": "value", "value": "INACTIVE"}
+    path = write(tmp_path / "z.json", {"triggers": [trigger(1, conditions={"all": [left], "any": []})]})
+    definitions = write(tmp_path / "d.json", german)
+    first, second = convert_import([path], definitions).messages
+    assert first == (
+        f"{definitions}: no condition is titled `Messaging session state` and `Messaging session inactive reason`; "
+        "what looks like it is `messaging_session_state_x` (Messaging-Sitzungsstatus). Titles come in the language of "
+        "the user who asks: fetch the file as a user whose language is English"
+    )
+    assert "tell by --definitions, with titles in English; kept inactive" in second
+
+
+def test_a_member_that_zendesk_may_add_one_day_is_named(tmp_path: Path):
+    sent = trigger(1, restriction={"type": "Group", "id": 1}, usage_7d=3, default=True, url="x", note=None)
+    converted = convert_import([write(tmp_path / "z.json", {"trigger": sent})])
+    assert [line for line in converted.messages if "not carried" in line] == [
+        f'{tmp_path / "z.json"}: trigger 1 "Trigger 1": its `restriction` is not carried: neither Lapse nor the way '
+        "back knows it"
+    ]
+
+
+KEPT = {"field": "assignee_id", "value": "current_user"}
+
+
+def kept_inactive(folder: Path) -> tuple[Path, str]:
+    """A trigger that can't be carried, as a file."""
+    text = convert_import([write(folder / "z.json", {"trigger": trigger(1, actions=[KEPT, SOLVE])})]).text
+    assert "active: false" in text
+    return folder / "t.yaml", text
+
+
+def test_a_trigger_that_was_rewritten_and_activated_is_exported_as_it_stands_in_the_file(tmp_path: Path):
+    path, text = kept_inactive(tmp_path)
+    write(path, text.replace("active: false", "active: true", 1).replace("value: solved}", "value: pending}", 1))
+    exported = convert_export(path)
+    [back] = json.loads(exported.text)["triggers"]
+    assert (back["active"], back["actions"]) == (True, [{"field": "status", "value": "pending"}])
+    assert "exported as it stands here, and not as `zendesk.original`" in exported.messages[-1]
+
+
+def test_one_that_was_edited_and_left_inactive_goes_back_as_it_came_and_is_named(tmp_path: Path):
+    path, text = kept_inactive(tmp_path)
+    untouched = convert_export(write(path, text))
+    exported = convert_export(write(path, text.replace("value: solved}", "value: pending}", 1)))
+    assert exported.text == untouched.text
+    assert json.loads(exported.text)["triggers"][0]["actions"] == [KEPT, SOLVE]
+    assert not any("were edited" in line for line in untouched.messages)
+    assert "its conditions or actions were edited here and are not exported" in exported.messages[-1]
+
+
 HTML = "<!DOCTYPE html><html><body>Sign in</body></html>"
 
 

@@ -101,7 +101,7 @@ def backtest(
             page = _opened(stack, "--html", wanted.html)
             bar = stack.enter_context(_progress())
             captures = stack.enter_context(Captures(events, bar("reading")))
-            _name_broken_lines(captures, wanted.strict)
+            name_broken_lines(captures, strict=wanted.strict)
             outputs = Outputs(
                 settings.app_id,
                 _opened(stack, "--commands", wanted.commands),
@@ -172,7 +172,8 @@ def _print(findings: Findings, wanted: Wanted) -> None:
         say(as_text(findings, with_advice=wanted.suggest_wait))
 
 
-def _name_broken_lines(captures: Captures, strict: bool) -> None:
+def name_broken_lines(captures: Captures, *, strict: bool) -> None:
+    """Name the lines of captures that hold no record; with `strict` they are an error, a `BacktestError`."""
     for broken in captures.broken[:BROKEN_SHOWN]:
         print(broken, file=sys.stderr)
     count = len(captures.broken)

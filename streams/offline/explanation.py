@@ -19,7 +19,7 @@ from streams.core.model import Kind, Micros, PendingRound, RoundOutcome, Topic, 
 from streams.core.trace import ConditionTrace, TriggerTrace
 from streams.core.triggers import Ruleset
 from streams.offline.captures import CaptureError, Captures
-from streams.offline.command import BacktestError
+from streams.offline.command import BacktestError, name_broken_lines
 from streams.offline.explain import Event, Round, Story, tell
 from streams.offline.words import act, asked, counted, how_it_ended, not_asked, say, shown
 from streams.wire import encode, instants
@@ -50,6 +50,7 @@ def explain(
     try:
         with Captures(events) as captures:
             story = tell(captures, engine.rules, engine.settings, ticket, now=clock)
+            name_broken_lines(captures, strict=False)
     except CaptureError as error:
         raise BacktestError(str(error), 2) from None
     if not story.events:
@@ -180,14 +181,16 @@ def why_pending(entry: PendingRound) -> str:
 def as_text(story: Story, ruleset: Ruleset, settings: EngineSettings, event: str | None = None) -> Iterator[str]:
     """Yield the lines of a story."""
     lapses = sum(one.kind is Kind.LAPSED for one in story.transitions)
-    yield f"Ticket {story.ticket_id}: {counted(len(story.events), 'event')}, {counted(lapses, 'lapse')}, " + (
+    records = sum(one.topic is not None for one in story.events)
+    yield (
+        f"Ticket {story.ticket_id}: {counted(records, 'record')}, {counted(lapses, 'lapse')}, "
         f"{counted(len(story.rounds), 'round')}"
     )
     for transition in story.transitions:
         yield f"  {_transition(transition)}"
     for rejected in story.events:
         if rejected.rejection is not None:
-            told = f"{rejected.rejection.code}: {rejected.rejection.message}"
+            told = f"{rejected.rejection.code}, at {rejected.rejection.path or '$'}: {rejected.rejection.message}"
             yield f"  {instants.text(rejected.at)}  {'dead letter':<14}  {told}  (event {rejected.event_id})"
     if event is not None:
         found = story.event(event)

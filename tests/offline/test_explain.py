@@ -109,7 +109,7 @@ def test_a_round_tells_every_trigger_and_condition_with_the_value_it_saw(scene: 
 
 def test_the_text_says_the_same_for_people(scene: Scene) -> None:
     text = scene.session(100, "s-2", "inactive").run().stdout
-    assert "Ticket 5158: 3 events, 1 lapse, 1 round\n" in text
+    assert "Ticket 5158: 3 records, 1 lapse, 1 round\n" in text
     assert "✓ messaging_session_state changed_to inactive  (saw active → inactive)\n" in text
     assert "made status: open → solved\n" in text
     assert "- vip, Look after our best: 2 conditions short\n" in text
@@ -120,7 +120,7 @@ def test_the_text_says_the_same_for_people(scene: Scene) -> None:
 
 def test_dead_letters_of_the_ticket_stand_in_its_story(scene: Scene) -> None:
     text = scene.tell("session-states", 30, "bad", state=7).run().stdout
-    assert "dead letter     invalid: " in text
+    assert "dead letter     invalid, at $.state: " in text
     assert text.count("(event bad)") == 1
 
 
@@ -183,6 +183,19 @@ def test_a_lapse_without_a_ticket_waits_for_it_and_then_is_unjoined(tmp_path: Pa
     unjoined = scene.session(90, "s-3", "inactive", reason="other").json()["rounds"]
     assert [one["outcome"] for one in unjoined if one["wait_ms"] == 0] == ["unjoined"]
     assert "within `join_wait` (30s)" in unjoined[0]["why"]
+
+
+def test_lines_that_hold_no_record_are_named_and_left_out(scene: Scene) -> None:
+    scene.session(100, "s-2", "inactive").lines.insert(1, "{oops")
+    done = scene.run()
+    assert done.exit_code == 0
+    assert done.stderr.startswith(f"{scene.folder / 'capture.jsonl'}:2: ")
+    assert "Ticket 5158: 3 records, 1 lapse" in done.stdout
+
+
+def test_timers_are_no_records(scene: Scene) -> None:
+    text = scene.session(100, "s-2", "inactive").ticket(400, "t-2", priority="low").run().stdout
+    assert "Ticket 5158: 4 records, 1 lapse, 2 rounds\n" in text
 
 
 def test_settings_decide_as_in_a_backtest(scene: Scene) -> None:

@@ -174,6 +174,8 @@ def _why_no_condition(field: str, operator: str, value: Any) -> str | None:
         return "sessions change on tickets that exist, so here it would never hold"
     if about.kind is Kind.ID and any(one in SYMBOLIC_IDS for one in values if isinstance(one, str)):
         return f"`{value}` is known to Zendesk alone; here it is compared as text and never equals an id"
+    if operator in {"includes", "not_includes"} and not any(str(one).strip() for one in values if one is not None):
+        return "it names no word to look for"
     if any(isinstance(one, str) and "{{" in one for one in values):
         return "placeholders are filled in by Zendesk alone"
     return None
@@ -191,6 +193,8 @@ def _action(action: dict[str, Any], names: Names, imported: Imported) -> dict[st
         why = f"`{value}` is known to Zendesk alone; write the id"
     elif about.does is Does.SETS and isinstance(value, str) and "{{" in value:
         why = "placeholders are filled in by Zendesk alone"
+    elif ours in {"add_tags", "remove_tags"} and not str(value or "").strip():
+        why = "it names no tag"
     if why is not None:
         imported.reasons.append(f"action `{theirs}`: {why}")
         return None

@@ -22,6 +22,8 @@ from streams.wire.capture import CapturedRecord, CaptureLineError, Entry, entry,
 
 STDIN = Path("-")
 _GZIP = b"\x1f\x8b"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff", b"{\x00", b"\x00{")
+"""How one begins: with its mark, or with the bracket of the first line."""
 _FORGET_EVERY = 64 * 1024 * 1024
 """Bytes read between two hints to the kernel that the pages of a file are no longer needed."""
 
@@ -98,6 +100,9 @@ class _File:
             reason = getattr(error, "strerror", None) or str(error)
             raise CaptureError(f"{self.name}: cannot read the capture: {reason}") from None
         self._read = 0
+        if self.map is not None and self.map[:2] in _UTF_16:
+            self.close()
+            raise CaptureError(f"{self.name}: the capture is UTF-16 (Windows calls it Unicode); save it as UTF-8")
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Yield (start, line) for every line."""

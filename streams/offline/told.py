@@ -57,7 +57,8 @@ def as_object(findings: Findings, *, with_advice: bool) -> dict[str, Any]:
 
 def summary(report: Report) -> Iterator[str]:
     """Yield the lines of a report for people."""
-    yield f"{report.records} records: {report.applied} applied, {report.stale} stale, {report.duplicate} duplicate"
+    records = "1 record" if report.records == 1 else f"{report.records} records"
+    yield f"{records}: {report.applied} applied, {report.stale} stale, {report.duplicate} duplicate"
     yield from _counts("dead letters", report.dead_letters)
     yield from _counts("transitions", report.transitions)
     yield from _counts("rounds", report.rounds)

@@ -84,7 +84,7 @@ def asked(one: ConditionTrace) -> Asked:
 def how_it_ended(outcome: RoundOutcome, join_wait: Micros) -> str:
     """Say in a sentence why a round ended as it did, as far as the outcome alone tells."""
     return {
-        RoundOutcome.COMMANDED: "Triggers fired, and the command below was sent.",
+        RoundOutcome.COMMANDED: "Triggers fired; the command below is what they come to.",
         RoundOutcome.DRY_RUN: "Triggers fired; with `dry_run` no command is sent.",
         RoundOutcome.NO_OP: "Triggers fired, but the ticket was already as they want it.",
         RoundOutcome.NO_MATCH: "No trigger matched.",

@@ -7,6 +7,8 @@ lacks has no value.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from operator import ge, gt, le, lt
 from typing import Any, TypeAlias
 
 from streams.core import normal
@@ -19,6 +21,13 @@ Predicate: TypeAlias = Callable[[Fields, Fields], bool]
 _RANKS = {
     "status": {name: rank for rank, name in enumerate(STATUS_ORDER)},
     "priority": {name: rank for rank, name in enumerate(PRIORITY_ORDER)},
+}
+
+_COMPARISONS: dict[Operator, Callable[[float, float], bool]] = {
+    Operator.LESS_THAN: lt,
+    Operator.GREATER_THAN: gt,
+    Operator.LESS_THAN_EQUAL: le,
+    Operator.GREATER_THAN_EQUAL: ge,
 }
 
 _NEGATED = {
@@ -100,16 +109,26 @@ def number(value: Any) -> float | int | None:
     >>> number("3"), number(2.5), number("high"), number(True), number("nan")
     (3, 2.5, None, None, None)
     """
+    if isinstance(value, str):
+        return _number_in(value)
     if isinstance(value, bool) or value is None or isinstance(value, list):
         return None
+    return _real(value)
+
+
+@lru_cache(maxsize=4096)  # all triggers that order by a field read the same text
+def _number_in(text: str) -> float | int | None:
     try:
-        return int(value) if isinstance(value, str) else value
+        return int(text)
     except ValueError:
         pass
     try:
-        found = float(value)
+        return _real(float(text))
     except ValueError:
         return None
+
+
+def _real(found: float) -> float | int | None:
     return found if found == found else None  # noqa: PLR0124 -- NaN orders with nothing
 
 
@@ -125,17 +144,11 @@ def _ordering(field: str, operator: Operator, value: Any) -> Predicate:
     bound = rank(field, value)
     if bound is None:
         return lambda before, now: False
-    limit = bound
-    compare: Callable[[float | int], bool] = {
-        Operator.LESS_THAN: lambda found: found < limit,
-        Operator.GREATER_THAN: lambda found: found > limit,
-        Operator.LESS_THAN_EQUAL: lambda found: found <= limit,
-        Operator.GREATER_THAN_EQUAL: lambda found: found >= limit,
-    }[operator]
+    limit, compare = bound, _COMPARISONS[operator]
 
     def predicate(before: Fields, now: Fields) -> bool:
         found = rank(field, now.get(field))
-        return found is not None and compare(found)
+        return found is not None and compare(found, limit)
 
     return predicate
 

@@ -70,6 +70,15 @@ def test_lines_that_hold_no_record_are_named_and_blank_ones_are_not(tmp_path: Pa
         assert all(broken.reason for broken in captures.broken)
 
 
+def test_a_line_in_a_windows_encoding_is_named_with_what_to_do(tmp_path: Path) -> None:
+    umlaut = line(1).replace(b"open", "öffen".encode("cp1252"))
+    (tmp_path / "a").write_bytes(line(0) + umlaut + line(2).replace(b"open", "öffen".encode()))
+    with Captures([tmp_path / "a"]) as captures:
+        assert [record.offset for record in captures.read(0, Topic.TICKETS)] == [0, 2]
+        (broken,) = captures.broken
+        assert (broken.line, "not UTF-8; save the file as UTF-8" in broken.reason) == (2, True)
+
+
 def test_a_broken_line_ends_a_strict_backtest_only(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(line(0) + b"{broken\n")
     lenient = backtest("--events", tmp_path / "a")

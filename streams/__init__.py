@@ -9,7 +9,7 @@ def __getattr__(name: str) -> Any:
     """Give `faust -A streams` the app it looks for, made only when it is looked for."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from streams.app import faust_app  # noqa: PLC0415 importing the package must stay cheap
+    from streams.assembly import faust_app  # noqa: PLC0415 importing the package must stay cheap
 
     # That import has put the module of the same name here, and Faust looks more than once.
     globals()["app"] = found = faust_app()

@@ -14,10 +14,10 @@ import typer.main
 
 from streams.cli import app
 from streams.cli.setting_flags import takes_settings
-from streams.config.settings import Settings
 from streams.core.model import Topic
 from streams.core.partitioning import partition_of
 from streams.demo.demo import TRIGGERS
+from streams.settings.settings import Settings
 from streams.testing.traffic import Profile, generate
 from streams.wire import capture
 from streams.wire.capture import CapturedRecord

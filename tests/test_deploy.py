@@ -10,7 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from streams.cli import app
-from streams.config.settings import load_settings
+from streams.settings.settings import load_settings
 
 ROOT = Path(__file__).parents[1]
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())["services"]

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 NEEDS_BROKER = {"run", "demo", "topics", "capture", "feed", "dead-letters", "state"}
-"""Verbs whose commands tests/test_readme.py and tests/runtime start on a broker."""
+"""Verbs whose commands tests/test_readme.py and tests/worker start on a broker."""
 
 EXPECTED_EXIT = re.compile(r"# exits with (\d)")
 """A command that is shown for what it finds says so behind itself."""

@@ -13,43 +13,49 @@ ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "streams").rglob("*.py"))
 
 INNER = {"core"}
-MIDDLE = INNER | {"wire", "config", "telemetry"}
+MIDDLE = INNER | {"documents", "wire", "settings", "rules", "telemetry"}
 OUTER = MIDDLE | {"offline", "testing"}
-SHELL = OUTER | {"runtime", "web", "demo"}
+CLIENTS = INNER | {"wire", "kafka"}
+SHELL = OUTER | {"kafka", "host", "worker", "operate", "web", "demo"}
 
 # Each package may import itself and these packages of ours.
 MAY_IMPORT = {
     "core": set(),
+    "documents": INNER,
     "wire": INNER,
-    "config": INNER,
+    "settings": INNER | {"documents"},
+    "rules": INNER | {"documents"},
     "telemetry": INNER,
     "offline": OUTER,
     "testing": OUTER,
-    "runtime": OUTER - {"testing"},
+    "kafka": INNER | {"wire"},
+    "host": CLIENTS | {"worker"},
+    "worker": CLIENTS | {"host"},
+    "operate": CLIENTS,
     "web": OUTER - {"testing"},
     "demo": SHELL,
     # Entries know everything; `faust -A streams` finds the app through the package itself.
-    "app": SHELL | {"app"},
-    "cli": SHELL | {"app"},
+    "assembly": SHELL | {"assembly"},
+    "cli": SHELL | {"assembly"},
     "__main__": {"cli"},
-    "__init__": {"app"},
+    "__init__": {"assembly"},
 }
 
 # These outsiders are known to these packages only.
 ONLY_IN = {
     "prometheus_client": {"telemetry"},
-    "faust": {"runtime", "app", "__init__"},
-    "mode": {"runtime", "app"},
-    "aiokafka": {"runtime", "app", "demo"},
+    "faust": {"host", "assembly", "__init__"},
+    "mode": {"host", "assembly"},
+    "aiokafka": {"kafka", "host", "worker", "operate", "assembly", "demo"},
     "noida_db": {"demo"},
-    "yaml": {"config"},
-    "pydantic": {"config", "cli"},
-    "pydantic_settings": {"config"},
+    "yaml": {"documents", "rules"},
+    "pydantic": {"settings", "cli"},
+    "pydantic_settings": {"settings"},
     "structlog": {"telemetry"},
     "typer": {"cli"},
     "rich": {"cli", "demo", "offline"},
-    "uvloop": {"runtime", "app", "demo"},
-    "aiohttp": {"runtime", "web"},
+    "uvloop": {"worker", "assembly", "demo"},
+    "aiohttp": {"web"},
     "matplotlib": {"offline"},
     "jinja2": {"offline", "web"},
 }
@@ -132,11 +138,11 @@ def test_outsiders_stay_where_they_belong():
     [
         ("import faust", ["faust"]),
         ("from streams.core import model", ["streams.core"]),
-        ("from streams import runtime", ["streams.runtime"]),
+        ("from streams import worker", ["streams.worker"]),
         ("def f():\n    from aiokafka.errors import KafkaError", ["aiokafka.errors"]),
         ("from .model import Topic", ["streams.core.model"]),
-        ("from ..runtime import app", ["streams.runtime"]),
-        ("from .. import runtime", ["streams.runtime"]),
+        ("from ..worker import inbox", ["streams.worker"]),
+        ("from .. import worker", ["streams.worker"]),
         ("import a, b.c", ["a", "b.c"]),
     ],
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from streams.cli.setting_flags import default_text
-from streams.config.settings import Settings
+from streams.settings.settings import Settings
 from tests.kafka_kit.broker import Broker
 
 ROOT = Path(__file__).parent.parent

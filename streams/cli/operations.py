@@ -15,13 +15,13 @@ import typer
 from streams.cli.root import app
 from streams.cli.setting_flags import BROKER, takes_settings
 from streams.cli.shared import PATIENCE, counting
-from streams.config.settings import Settings
 from streams.core.model import Topic
+from streams.settings.settings import Settings
 from streams.wire import instants
 from streams.wire.decode import Code
 
 if TYPE_CHECKING:
-    from streams.runtime.dead_letters import Letter
+    from streams.operate.dead_letters import Letter
 
 dead_letters = typer.Typer(no_args_is_help=True, help="Records that could not be used, and why.")
 app.add_typer(dead_letters, name="dead-letters")
@@ -41,8 +41,8 @@ def list_dead_letters(
     as_json: AsJson = False,
 ) -> None:
     """Print every dead letter, oldest first in its partition, and how many there are by code."""
-    from streams.app import runtime_config
-    from streams.runtime.dead_letters import read_dead_letters
+    from streams.assembly import runtime_config
+    from streams.operate.dead_letters import read_dead_letters
 
     config = runtime_config(settings, patience=PATIENCE)
     is_chosen = _chosen(code, source, settings.topic_prefix)
@@ -72,8 +72,8 @@ def replay_dead_letters(
     Goes on after the last replay. One with --code or --source looks at all letters and leaves the others to a later
     replay. A record that is still bad comes back as a new dead letter.
     """
-    from streams.app import runtime_config
-    from streams.runtime.dead_letters import replay
+    from streams.assembly import runtime_config
+    from streams.operate.dead_letters import replay
 
     config = runtime_config(settings, patience=PATIENCE)
     chosen = _chosen(code, source, settings.topic_prefix)
@@ -93,8 +93,8 @@ def state(
     as_json: AsJson = False,
 ) -> None:
     """Print what the tables hold of a ticket, as a worker would read it after a restart."""
-    from streams.app import runtime_config
-    from streams.runtime.state import read_state
+    from streams.assembly import runtime_config
+    from streams.operate.state import read_state
     from streams.wire.state import session_state, ticket_state
 
     config = runtime_config(settings, patience=PATIENCE)

@@ -15,7 +15,7 @@ import typer
 from streams.cli.root import UsageError, app
 from streams.cli.setting_flags import BROKER, takes_settings
 from streams.cli.shared import PATIENCE, counting, opened
-from streams.config.settings import Settings
+from streams.settings.settings import Settings
 
 
 @app.command()
@@ -27,8 +27,8 @@ def capture(
     ],
 ) -> None:
     """Write all records of both inputs to a capture file."""
-    from streams.app import runtime_config
-    from streams.runtime.capture import capture as run_capture
+    from streams.assembly import runtime_config
+    from streams.operate.capture import capture as run_capture
 
     with opened(output, "wb") as file, counting("captured") as progress:
         count = asyncio.run(run_capture(runtime_config(settings, patience=PATIENCE), file.write, progress))
@@ -42,8 +42,8 @@ def feed(
     file: Annotated[Path, typer.Argument(help="Capture to read (.gz too); - is standard input.", show_default=False)],
 ) -> None:
     """Write a capture file, packed with gzip or not, to the inputs, each record to the partition it came from."""
-    from streams.app import runtime_config
-    from streams.runtime.capture import feed as run_feed
+    from streams.assembly import runtime_config
+    from streams.operate.capture import feed as run_feed
 
     name = "<stdin>" if file == Path("-") else str(file)
     config = runtime_config(settings, patience=PATIENCE)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import typer
 
-from streams.config.reference_pages import ActionEntry, ConditionEntry, OperatorEntry, families_in_words
+from streams.rules.reference_pages import ActionEntry, ConditionEntry, OperatorEntry, families_in_words
 
 NARROWEST, WIDEST = 60, 120
 NAMES = 36

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from streams.config.settings import SettingsError
+from streams.settings.settings import SettingsError
 
 app = typer.Typer(
     name="lapse",

@@ -12,10 +12,10 @@ import typer
 
 from streams.cli.root import UsageError, app
 from streams.cli.shared import opened
-from streams.config.annotations import Form
+from streams.rules.annotations import Form
 
 if TYPE_CHECKING:
-    from streams.config.zendesk.command import Converted
+    from streams.rules.zendesk.command import Converted
 
 
 @app.command()
@@ -34,8 +34,8 @@ def check(
     ] = False,
 ) -> None:
     """Lint trigger files and run the tests in them."""
-    from streams.config.check import check_files
     from streams.offline.inline_tests import run_tests
+    from streams.rules.check import check_files
 
     if as_json and form not in (None, Form.JSON):
         raise UsageError(f"--json is --format json, and --format {form} is asked for too; give one of them.")
@@ -56,7 +56,7 @@ def fields(
     as_json: AsJson = False,
 ) -> None:
     """List what conditions can look at and actions can write, with values, meaning and an example each."""
-    from streams.config import reference_pages
+    from streams.rules import reference_pages
 
     if as_json:
         typer.echo(json.dumps(reference_pages.fields_json(name), ensure_ascii=False))
@@ -73,7 +73,7 @@ def operators(
     as_json: AsJson = False,
 ) -> None:
     """List what conditions can ask, with aliases, what each takes, meaning and an example each."""
-    from streams.config import reference_pages
+    from streams.rules import reference_pages
 
     if as_json:
         typer.echo(json.dumps(reference_pages.operators_json(name), ensure_ascii=False))
@@ -106,7 +106,7 @@ def import_(
     output: Output = Path("-"),
 ) -> None:
     """Turn Zendesk's triggers into a trigger file; what can't be carried is named, and kept inactive."""
-    from streams.config.zendesk.command import convert_import
+    from streams.rules.zendesk.command import convert_import
 
     _write(convert_import(files, definitions, categories, sessions_only=sessions_only), output)
 
@@ -118,7 +118,7 @@ def export(
     output: Output = Path("-"),
 ) -> None:
     """Turn a trigger file into JSON that Zendesk's API takes; what Zendesk can't do is named, and inactive."""
-    from streams.config.zendesk.command import convert_export
+    from streams.rules.zendesk.command import convert_export
 
     _write(convert_export(file, definitions), output)
 

@@ -13,10 +13,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import typer
 from pydantic.fields import FieldInfo
 
-from streams.config.durations import render
-from streams.config.setting_values import duration, positive_duration
-from streams.config.settings import Settings, load_settings
 from streams.core.model import Micros
+from streams.documents.durations import render
+from streams.settings.settings import Settings, load_settings
+from streams.settings.values import duration, positive_duration
 from streams.wire.instants import micros
 
 Verb = Callable[..., None]

@@ -12,7 +12,7 @@ import typer
 from streams.cli.root import app
 from streams.cli.setting_flags import BROKER, takes_settings
 from streams.cli.shared import PATIENCE
-from streams.config.settings import Settings
+from streams.settings.settings import Settings
 
 topics = typer.Typer(no_args_is_help=True, help="The topics that a worker needs.")
 app.add_typer(topics, name="topics")
@@ -28,8 +28,8 @@ def create_topics(
     replication: Annotated[int, typer.Option(min=-1, help="Of each topic; -1 is the broker's default.")] = -1,
 ) -> None:
     """Make what is missing, and change nothing that exists."""
-    from streams.app import runtime_config
-    from streams.runtime.topics import create_topics as create
+    from streams.assembly import runtime_config
+    from streams.kafka.topics import create_topics as create
 
     made = asyncio.run(create(runtime_config(settings, patience=PATIENCE), partitions, replication))
     for name in made:
@@ -42,8 +42,8 @@ def create_topics(
 @takes_settings(*BROKER)
 def check_topics(settings: Settings) -> None:
     """Say everything that is wrong with the topics."""
-    from streams.app import runtime_config
-    from streams.runtime.topics import check_topics as check
+    from streams.assembly import runtime_config
+    from streams.kafka.topics import check_topics as check
 
     report = asyncio.run(check(runtime_config(settings, patience=PATIENCE)))
     for problem in report.problems:

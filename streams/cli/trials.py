@@ -12,8 +12,8 @@ import typer
 
 from streams.cli.root import app
 from streams.cli.setting_flags import DECISION, instant, takes_settings, zone
-from streams.config.settings import Settings
 from streams.core.model import Micros
+from streams.settings.settings import Settings
 
 
 @app.command()

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from streams.cli.root import app
 from streams.cli.setting_flags import SECURITY, takes_settings
-from streams.config.settings import Settings, load_settings
+from streams.settings.settings import Settings, load_settings
 
 
 @app.command()
@@ -34,7 +34,7 @@ def demo(
 
     options = Options(seconds=seconds, rate=rate, triggers=triggers or TRIGGERS)
     if brokers is not None:
-        from streams.app import runtime_config
+        from streams.assembly import runtime_config
 
         settings = load_settings({"brokers": brokers}, os.environ, config)
         runtime = runtime_config(settings)
@@ -47,7 +47,7 @@ def demo(
 @takes_settings(*Settings.model_fields)
 def run(settings: Settings) -> None:
     """Run the worker until SIGTERM or Ctrl-C."""
-    from streams.app import run_worker
+    from streams.assembly import run_worker
 
     raise typer.Exit(run_worker(settings))
 

@@ -19,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, for_code
 from rich.console import Console
 
-from streams.config.triggers import load_triggers
+from streams.core.errors import LapseError
 from streams.core.model import SECOND, Topic
 from streams.demo.broker import TOPIC_CONFIG, BrokerFailed, EmbeddedBroker
 from streams.demo.desk import Desk
@@ -27,10 +27,10 @@ from streams.demo.feed import feed
 from streams.demo.screen import Screen, screen_for, summary
 from streams.demo.story import Happening, Story
 from streams.demo.worker import Worker, WorkerFailed, until_ready
-from streams.runtime.brokers import admin_client, client_arguments
-from streams.runtime.config import COMMANDS, DEAD_LETTERS, TRANSITIONS, RuntimeConfig
-from streams.runtime.errors import RuntimeStop
-from streams.runtime.topics import wanted_topics
+from streams.kafka.brokers import admin_client, client_arguments
+from streams.kafka.config import COMMANDS, DEAD_LETTERS, TRANSITIONS, KafkaConfig
+from streams.kafka.topics import wanted_topics
+from streams.rules.triggers import load_triggers
 from streams.testing.traffic import Profile, generate
 from streams.wire import instants
 
@@ -80,7 +80,7 @@ def run_demo(options: Options, console: Console) -> None:
         raise DemoFailed("\n  ".join(["these triggers can't be used:", *map(str, errors)]))
     try:
         asyncio.run(_run(options, console))
-    except (BrokerFailed, WorkerFailed, RuntimeStop) as error:
+    except (BrokerFailed, WorkerFailed, LapseError) as error:
         raise DemoFailed(str(error)) from error
     except KafkaError as error:
         raise DemoFailed(f"the broker refused: {error}") from error
@@ -111,20 +111,20 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, on_signal, number)
 
 
-def _broker(options: Options, stack: contextlib.AsyncExitStack) -> tuple[RuntimeConfig, str]:
+def _broker(options: Options, stack: contextlib.AsyncExitStack) -> tuple[KafkaConfig, str]:
     """Start the embedded broker, or take the one given; there under a prefix of our own, to meet nobody's data."""
     if options.brokers:
         prefix = f"lapse-demo-{uuid.uuid4().hex[:6]}-"
-        config = RuntimeConfig(
+        config = KafkaConfig(
             brokers=options.brokers, topic_prefix=prefix, security=options.security, patience=_PATIENCE
         )
         return config, f"{', '.join(options.brokers)}, topics {prefix}*"
     broker = stack.enter_context(EmbeddedBroker())
-    return RuntimeConfig(brokers=(broker.address,)), f"an embedded broker at {broker.address}"
+    return KafkaConfig(brokers=(broker.address,)), f"an embedded broker at {broker.address}"
 
 
 @contextlib.asynccontextmanager
-async def _topics(config: RuntimeConfig, *, keep_all: bool) -> AsyncIterator[AIOKafkaAdminClient]:
+async def _topics(config: KafkaConfig, *, keep_all: bool) -> AsyncIterator[AIOKafkaAdminClient]:
     """Make the topics; delete them afterwards where they are not thrown away with their broker."""
     async with admin_client(config) as admin:
         # Not `create_topics` of the runtime: it asks for the topics first, and asking the embedded broker makes them.
@@ -161,7 +161,7 @@ class _Demo:
     def __init__(
         self,
         options: Options,
-        config: RuntimeConfig,
+        config: KafkaConfig,
         admin: AIOKafkaAdminClient,
         screen: Screen,
         stop: asyncio.Event,

@@ -15,9 +15,6 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from streams.config.engine import make_engine
-from streams.config.settings import Settings
-from streams.config.triggers import load_triggers
 from streams.core.model import Micros
 from streams.core.triggers import Ruleset
 from streams.offline.abandonments import Abandonments
@@ -29,6 +26,9 @@ from streams.offline.processes import ProcessDied, processors
 from streams.offline.told import Findings, as_object, as_text
 from streams.offline.waits import suggest_wait
 from streams.offline.words import say
+from streams.rules.triggers import load_triggers
+from streams.settings.engine import make_engine
+from streams.settings.settings import Settings
 
 BROKEN_SHOWN = 10
 """Broken lines of a capture that are named; the rest are only counted."""

@@ -10,18 +10,18 @@ from typing import Any
 
 import msgspec
 
-from streams.config.durations import render
-from streams.config.engine import make_engine
-from streams.config.settings import Settings
-from streams.config.triggers import load_triggers
 from streams.core.engine import EngineSettings
 from streams.core.model import Kind, Micros, PendingRound, RoundOutcome, Topic, Transition
 from streams.core.trace import ConditionTrace, TriggerTrace
 from streams.core.triggers import Ruleset
+from streams.documents.durations import render
 from streams.offline.captures import CaptureError, Captures
 from streams.offline.command import BacktestError, name_broken_lines
 from streams.offline.explain import Event, Round, Story, tell
 from streams.offline.words import act, asked, counted, how_it_ended, not_asked, say, shown
+from streams.rules.triggers import load_triggers
+from streams.settings.engine import make_engine
+from streams.settings.settings import Settings
 from streams.wire import encode, instants
 from streams.wire.trace import round_trace
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import msgspec
 
-from streams.config.engine import make_engine
-from streams.config.inline_tests import InlineTest, TestRun
-from streams.config.mismatch import Found, mismatch
-from streams.config.problems import Problem
-from streams.config.settings import Settings
-from streams.config.triggers import TriggerFile
 from streams.core.engine import Engine
 from streams.core.model import MILLISECOND, SECOND, Evaluation, Micros, Topic
 from streams.core.partition import Partition, Step
 from streams.core.triggers import Ruleset, Trigger
+from streams.documents.problems import Problem
+from streams.rules.inline_tests import InlineTest, TestRun
+from streams.rules.mismatch import Found, mismatch
+from streams.rules.triggers import TriggerFile
+from streams.settings.engine import make_engine
+from streams.settings.settings import Settings
 from streams.wire import instants
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode

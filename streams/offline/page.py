@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from streams.config.durations import render
 from streams.core.model import SECOND, Micros
+from streams.documents.durations import render
 from streams.offline import plots
 from streams.offline.abandonments import Abandonments
 from streams.offline.told import Findings, delay_in_all, side_by_side, verdict

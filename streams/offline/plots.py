@@ -14,8 +14,8 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
-from streams.config.durations import render
 from streams.core.model import SECOND, Micros
+from streams.documents.durations import render
 from streams.offline.abandonments import Abandonments
 from streams.offline.waits import ENOUGH, Suggestion
 

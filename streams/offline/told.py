@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from streams.config.durations import render
 from streams.core.model import Command, Micros
+from streams.documents.durations import render
 from streams.offline.backtest import Against, Report
 from streams.offline.comparison import CommandChange, Lapsed, TriggerChange
 from streams.offline.waits import ENOUGH, Suggestion

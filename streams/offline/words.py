@@ -8,12 +8,12 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from streams.config.durations import render
-from streams.config.reference import Does, action_field
 from streams.core.conditions import is_none
 from streams.core.model import FieldValue, Micros, RoundOutcome, Value
 from streams.core.trace import ConditionTrace
 from streams.core.triggers import OPERATOR_ALIASES, WITHOUT_VALUE, Ruleset
+from streams.documents.durations import render
+from streams.rules.reference import Does, action_field
 
 _SPOKEN = {operator: alias for alias, operator in OPERATOR_ALIASES.items()}
 """For people `changed_to`, which Zendesk's API calls `value`."""

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from streams.config.durations import render
 from streams.core.cycle import Rules
 from streams.core.model import SECOND, Micros, PendingRound, RoundOutcome, SessionRow, TicketRow
 from streams.core.session import ACTIVE, INACTIVE
 from streams.core.trace import RoundTrace, trace_round
 from streams.core.triggers import Ruleset
+from streams.documents.durations import render
 from streams.offline.words import acts, how_it_ended, not_asked
 from streams.telemetry.definitions import DEFINITIONS
 from streams.telemetry.observer import Figures

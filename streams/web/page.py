@@ -10,8 +10,8 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from streams.config.durations import render as render_duration
 from streams.core.model import Topic
+from streams.documents.durations import render as render_duration
 from streams.offline.words import asked, shown
 from streams.telemetry.definitions import DEFINITIONS
 from streams.web.live import age, percent

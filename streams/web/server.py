@@ -14,10 +14,10 @@ from typing import Any, Self
 import msgspec
 from aiohttp import web
 
-from streams.config.durations import parse
 from streams.core.cycle import Rules
 from streams.core.model import SECOND, Micros
 from streams.core.triggers import Ruleset
+from streams.documents.durations import parse
 from streams.telemetry.observer import Metrics
 from streams.web import live, page, views
 from streams.web.access import Handler, add_headers, guard, is_loopback, requests_logger

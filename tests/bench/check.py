@@ -22,11 +22,11 @@ import time
 from pathlib import Path
 from statistics import median
 
-from streams.config.triggers import parse_triggers
 from streams.core.cycle import Rules
 from streams.core.engine import Engine
 from streams.core.model import Topic
 from streams.core.partition import Partition
+from streams.rules.triggers import parse_triggers
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows

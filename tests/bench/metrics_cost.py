@@ -136,10 +136,10 @@ async def _fill(broker: Broker, chosen: argparse.Namespace, triggers: Path) -> G
 def run_without() -> None:
     """Be `lapse run` with nobody listening and nothing served."""
     from streams import cli
-    from streams.runtime.observer import Silent
-    from streams.runtime.service import Worker as RuntimeWorker
+    from streams.worker.observer import Silent
+    from streams.worker.service import Worker as RuntimeWorker
 
-    app: Any = importlib.import_module("streams.app")  # `from streams import app` is what Faust looks for
+    app: Any = importlib.import_module("streams.assembly")  # `from streams import app` is what Faust looks for
 
     def make_worker(settings, ruleset):
         return RuntimeWorker(

@@ -11,7 +11,6 @@ import gc
 import time
 from statistics import median
 
-from streams.config.triggers import parse_triggers
 from streams.core.actions import WorkingCopy
 from streams.core.cycle import Rules
 from streams.core.engine import Engine
@@ -19,6 +18,7 @@ from streams.core.model import Evaluation, Lapse, Micros, Topic
 from streams.core.partition import Partition
 from streams.core.trace import trace_round
 from streams.core.triggers import Ruleset, Trigger
+from streams.rules.triggers import parse_triggers
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows

@@ -17,16 +17,16 @@ from typing import Any
 
 import msgspec
 
-from streams.config.durations import parse as parse_duration
-from streams.config.settings import load_settings
-from streams.config.triggers import parse_triggers
 from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
 from streams.core.model import MILLISECOND, Topic
 from streams.core.partition import DeadLetterLimitExceeded, Partition, Step
 from streams.core.rounds import RoundPolicy
 from streams.core.triggers import Ruleset
+from streams.documents.durations import parse as parse_duration
 from streams.offline.command import BacktestError, Wanted, backtest
+from streams.rules.triggers import parse_triggers
+from streams.settings.settings import load_settings
 from streams.testing.driver import Driver
 from streams.wire import encode
 from streams.wire.capture import CapturedRecord

@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from streams.cli import app
-from streams.config.settings import Settings
+from streams.settings.settings import Settings
 from streams.telemetry.table import METRICS
 from tests.deploy_monitoring.promql import divisors, groupings, is_counter, labels_of, selectors
 from tests.deploy_monitoring.tools import promtool

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams.config.triggers import parse_triggers
 from streams.offline.inline_tests import run_tests
+from streams.rules.triggers import parse_triggers
 
 LEAVES = "{session: {state: inactive, reason: user_inactive_or_offline}}"
 TRIGGERS = """

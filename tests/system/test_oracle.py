@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from streams.config.triggers import load_triggers
 from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
 from streams.core.model import SECOND
@@ -17,6 +16,7 @@ from streams.core.rounds import RoundPolicy
 from streams.offline.backtest import run_backtest
 from streams.offline.captures import Captures
 from streams.offline.outputs import Outputs
+from streams.rules.triggers import load_triggers
 from tests.system.compare import compare_all
 from tests.system.oracle import SESSIONS, TICKETS, Record, expect, load_rules
 from tests.system.traffic import simulate

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from streams.config.triggers import parse_triggers
 from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
 from streams.core.model import Topic
 from streams.core.partition import Partition
+from streams.rules.triggers import parse_triggers
 from streams.telemetry.observer import Metrics
 from streams.testing.traffic import Record
 from streams.wire.capture import CapturedRecord

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams.runtime.census import Census
 from streams.testing.builders import session_forgotten, session_state, ticket_deleted, ticket_update
+from streams.worker.census import Census
 from tests.telemetry.engine_runs import a_partition, take
 
 GONE = "user_inactive_or_offline"

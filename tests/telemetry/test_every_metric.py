@@ -12,22 +12,22 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.config.triggers import parse_triggers
 from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
 from streams.core.model import Topic
 from streams.core.partitioning import partition_of
-from streams.runtime.config import COMMANDS, RuntimeConfig
-from streams.runtime.producer import PartitionProducer
-from streams.runtime.service import Worker
-from streams.runtime.status import WorkerStatus
-from streams.runtime.supervisor import Supervisor
+from streams.kafka.config import COMMANDS, KafkaConfig
+from streams.kafka.producer import PartitionProducer
+from streams.rules.triggers import parse_triggers
 from streams.telemetry.observer import Metrics
 from streams.telemetry.table import METRICS
 from streams.testing.builders import bad_record, millis, session_state, ticket_update
 from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows
-from tests.runtime.kit import Running, config_for, producing, read_all, running, send, topics
+from streams.worker.service import Worker
+from streams.worker.status import WorkerStatus
+from streams.worker.supervisor import Supervisor
+from tests.worker.kit import Running, config_for, producing, read_all, running, send, topics
 
 GONE = "user_inactive_or_offline"
 TRIGGERS = """
@@ -59,7 +59,7 @@ def at(**before: float) -> str:
 class Measured(Running):
     """A worker in this process whose metrics are read as a scrape reads them."""
 
-    def __init__(self, config: RuntimeConfig) -> None:
+    def __init__(self, config: KafkaConfig) -> None:
         super().__init__(config)
         parsed = parse_triggers(TRIGGERS)
         assert parsed.ruleset is not None, parsed.errors
@@ -99,7 +99,7 @@ class Measured(Running):
 
 
 @contextlib.asynccontextmanager
-async def measured(config: RuntimeConfig) -> AsyncIterator[Measured]:
+async def measured(config: KafkaConfig) -> AsyncIterator[Measured]:
     worker = Measured(config)
     worker.start()
     try:
@@ -251,7 +251,7 @@ async def test_what_an_open_transaction_upstream_holds_back_shows_though_it_is_i
 
 
 async def test_a_worker_without_partitions_still_shows_that_a_broker_answers(kafka, topic_prefix, monkeypatch):
-    monkeypatch.setattr("streams.runtime.status.ANSWERED_WITHIN", 1.5)
+    monkeypatch.setattr("streams.worker.status.ANSWERED_WITHIN", 1.5)
     config = await topics(config_for(kafka, topic_prefix))
     async with measured(config) as first:
         await first.until(lambda: first.held == {0})

@@ -219,7 +219,7 @@ def test_a_limit_key_lets_an_event_pass_once_a_minute(stream):
 
 def test_the_standard_librarys_way_carries_values_and_a_limit_too(stream):
     configure_logging(stream=stream)
-    log = logging.getLogger("streams.runtime.test")
+    log = logging.getLogger("streams.worker.test")
     for offset in range(3):
         log.warning("misrouted record", extra={"offset": offset, "value": b"body", "limit": "misrouted"})
     logging.getLogger("faust.app").warning("theirs", extra={"no_alert": True})

@@ -7,12 +7,11 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-from streams.config.triggers import parse_triggers
 from streams.core.cycle import Rules
 from streams.core.engine import Engine
 from streams.core.model import SECOND, Topic
 from streams.core.partition import Partition
-from streams.runtime.lookup import Lookup
+from streams.rules.triggers import parse_triggers
 from streams.telemetry.observer import Metrics
 from streams.web.journal import Journal
 from streams.web.server import Server
@@ -20,6 +19,7 @@ from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode
 from streams.wire.instants import text
 from streams.wire.rows import MsgpackRows, session_state
+from streams.worker.lookup import Lookup
 from tests.web.worker import Worker, a_partition
 
 RULES = """

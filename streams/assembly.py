@@ -1,0 +1,197 @@
+"""The worker, put together: settings, triggers, engine, runtime, telemetry and web in one process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import faust
+from aiokafka.helpers import create_ssl_context
+from msgspec import structs
+
+from streams.core.errors import LapseError, Refused
+from streams.core.model import Micros
+from streams.core.partition import Step
+from streams.core.triggers import Ruleset
+from streams.host.app import App
+from streams.host.clock import Clock
+from streams.kafka.config import KafkaConfig
+from streams.rules.triggers import load_triggers
+from streams.settings.engine import make_engine
+from streams.settings.settings import Settings, SettingsError, load_settings
+from streams.telemetry.logs import configure_logging
+from streams.telemetry.observer import Metrics
+from streams.web.journal import Journal
+from streams.web.server import Server, WebServerError
+from streams.wire.decode import decode
+from streams.wire.rows import MsgpackRows, session_state
+from streams.worker.lookup import Lookup
+from streams.worker.service import Worker, run_until_stopped
+from streams.worker.status import WorkerStatus
+from streams.worker.supervisor import Supervisor
+
+logger = logging.getLogger(__name__)
+
+
+def run_worker(settings: Settings) -> int:
+    """Run a worker until SIGTERM or SIGINT; return the exit code (`run_until_stopped` says which)."""
+    configure_logging(settings.log_level, settings.log_format or "auto")
+    try:
+        ruleset = load_ruleset(settings)
+    except LapseError as error:
+        print(f"lapse: {error}", file=sys.stderr)
+        return error.exit_code
+    return run_until_stopped(lambda: make_worker(settings, ruleset))
+
+
+def load_ruleset(settings: Settings) -> Ruleset:
+    """Load the trigger file that the settings name. Raises `Refused` with everything that is wrong in it."""
+    if settings.triggers is None:
+        raise Refused(
+            "No trigger file is set. Name one with --triggers, LAPSE_TRIGGERS or `triggers:` in lapse.yaml; "
+            "deploy/triggers/recipes.yaml is a good one to start from."
+        )
+    file = load_triggers(settings.triggers)
+    if file.ruleset is None:
+        raise Refused("The trigger file can't be used:\n" + "\n".join(str(problem) for problem in file.errors))
+    for problem in file.warnings:
+        logger.warning("%s", problem)
+    return file.ruleset
+
+
+def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
+    """Put a worker together; call it inside the event loop that runs it."""
+    journal = Journal()
+    metrics = _Kept(
+        journal,
+        abandonment_reasons=settings.abandonment_reasons,
+        # One that is switched off is not silent: it has no series, so that nobody is told that it does not fire.
+        triggers=[trigger.id for trigger in ruleset.triggers if trigger.active],
+        ruleset=ruleset.digest,
+    )
+
+    def web(supervisor: Supervisor) -> Server:
+        token = settings.web_token
+        try:
+            return _LoggedServer(
+                host=settings.web_host,
+                port=settings.web_port,
+                token=None if token is None else token.get_secret_value(),
+                metrics=metrics,
+                source=WorkerStatus(supervisor),
+                ruleset=ruleset,
+                app_id=settings.app_id,
+                journal=journal,
+                tables=Lookup(supervisor, session_state),
+                join_wait=settings.join_wait,
+            )
+        except WebServerError as error:
+            raise Refused(str(error)) from None
+
+    return Worker(
+        runtime_config(settings),
+        make_engine(ruleset, settings),
+        decode=decode,
+        rows=MsgpackRows(),
+        observer=metrics,
+        beside=(web,),
+    )
+
+
+class _Kept(Metrics):
+    """The metrics, with a journal of the latest for the pages."""
+
+    def __init__(self, journal: Journal, **labels: Any) -> None:
+        super().__init__(**labels)
+        self._journal = journal
+
+    def stepped(self, partition: int, step: Step, seconds: float, commit_seconds: float | None = None) -> None:
+        super().stepped(partition, step, seconds, commit_seconds)
+        self._journal.stepped(step)
+
+
+class _LoggedServer(Server):
+    """The web server, with its errors as the runtime's and its address in the log."""
+
+    async def start(self) -> None:
+        try:
+            await super().start()
+        except WebServerError as error:
+            raise Refused(str(error)) from None
+        logger.info("page, metrics and probes on %s", self.url)
+
+
+def runtime_config(settings: Settings, patience: Micros | None = None) -> KafkaConfig:
+    """Return what the runtime needs of the settings. `patience`: how long an absent broker is tried again."""
+    config = KafkaConfig(
+        brokers=tuple(settings.brokers),
+        app_id=settings.app_id,
+        topic_prefix=settings.topic_prefix,
+        security=_security(settings),
+        act_from_is_set=settings.act_from is not None,
+        dead_letter_limit=settings.dead_letter_limit,
+        clock_grace=settings.clock_grace,
+    )
+    return config if patience is None else structs.replace(config, patience=patience)
+
+
+def _security(settings: Settings) -> Mapping[str, Any]:
+    """Return aiokafka's arguments for TLS and SASL."""
+    protocol = settings.security_protocol
+    arguments: dict[str, Any] = {"security_protocol": protocol}
+    if protocol.endswith("SSL"):
+        secret = settings.ssl_key_password
+        try:
+            context = create_ssl_context(
+                cafile=_path(settings.ssl_cafile),
+                certfile=_path(settings.ssl_certfile),
+                keyfile=_path(settings.ssl_keyfile),
+                password=None if secret is None else secret.get_secret_value(),
+            )
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise Refused(f"The certificates (ssl_cafile, ssl_certfile, ssl_keyfile) can't be used: {error}") from None
+        context.check_hostname = settings.ssl_check_hostname
+        arguments["ssl_context"] = context
+    if protocol.startswith("SASL_"):
+        password = settings.sasl_password
+        arguments |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": None if password is None else password.get_secret_value(),
+        }
+    return arguments
+
+
+def _path(path: object) -> str | None:
+    return None if path is None else str(path)
+
+
+# --- faust -A streams worker -----------------------------------------------------------------------------------------
+
+
+def faust_app() -> faust.App:
+    """Return the app that `faust -A streams` looks for; its worker runs just what `lapse run` does.
+
+    The settings are those of the environment and of `lapse.yaml`. Ends the process when they will not do.
+    """
+    try:
+        settings = load_settings({}, os.environ)
+        config = runtime_config(settings)
+    except (SettingsError, LapseError) as error:
+        sys.exit(_refused(error))
+
+    class FaustWorker(faust.Worker):
+        """What `faust worker` starts: our event loop, signals, messages and exit codes instead of Faust's."""
+
+        def execute_from_commandline(self) -> NoReturn:
+            sys.exit(run_worker(settings))
+
+    return App(config, Clock(), Worker=FaustWorker)
+
+
+def _refused(error: Exception) -> int:
+    print(f"lapse: {error}", file=sys.stderr)
+    return 2

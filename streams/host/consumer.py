@@ -1,0 +1,448 @@
+"""The Faust consumer whose event is a fetch: one message for each topic and fetch, its value all the records.
+
+Faust's own delivers record by record, in a second thread, keeps books on every offset and commits them. Here aiokafka
+runs in the worker's loop, nothing is acknowledged or committed (offsets travel in the transactions of the processors),
+and the loop from fetch to agent is as short as it can be, because aiokafka asks for more only when its buffer is
+empty: a millisecond lost here ages every record twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
+from faust.transport import consumer as faust_consumer
+from faust.transport.drivers import aiokafka as faust_driver
+from faust.types import TP, ConsumerMessage, Message
+from mode import Service
+
+from streams.core.errors import Failed
+from streams.core.model import MILLISECOND, SECOND, Micros
+from streams.kafka.brokers import client_arguments, patiently
+from streams.kafka.config import KafkaConfig
+from streams.kafka.inside.fetched_records import unwrap_fetched_records
+from streams.worker.inbox import Fetch, Inbox
+
+if TYPE_CHECKING:
+    from streams.host.app import App
+
+logger = logging.getLogger(__name__)
+
+_GETMANY_MS = 1_000
+_RETRY_SECONDS = 0.5
+_ENOUGH_BYTES = 256 << 10
+"""What the broker does not hold back any longer: so much is there at once only when we are behind."""
+
+
+class _RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._consumer.app.on_rebalance_start()
+        await self._consumer.on_partitions_revoked(faust_consumer.ensure_TPset(revoked))
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        generation = self._consumer.begin_generation(assigned)
+        await self._consumer.on_partitions_assigned(faust_consumer.ensure_TPset(assigned), generation)
+
+
+class Consumer(faust_consumer.Consumer):
+    """One aiokafka consumer in Faust's group, reading committed records of both inputs."""
+
+    app: App
+    consumer_stopped_errors = (ConsumerStoppedError,)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what Faust passes to a consumer."""
+        super().__init__(*args, **kwargs)
+        self._kafka: AIOKafkaConsumer | None = None
+        self._answers: dict[TopicPartition, tuple[Micros, Micros]] = {}
+        self.last_answer: float | None = None
+        """`time.monotonic` at the latest fetch answer."""
+        self.last_heartbeat: float | None = None
+        """`time.monotonic` when the group's coordinator last took a heartbeat."""
+        self.generation = -1
+        """The group's generation of the present assignment; -1 before the first."""
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    async def on_start(self) -> None:
+        """Connect; joining the group begins when Faust subscribes."""
+
+        async def start() -> AIOKafkaConsumer:
+            kafka = self._create()
+            try:
+                await kafka.start()
+            except BaseException:
+                await kafka.stop()
+                raise
+            return kafka
+
+        self._kafka = await patiently("Can't start the consumer", self.app.runtime, start)
+        unwrap_fetched_records(self._kafka)
+        self._note_answers(self._kafka)
+        self._note_heartbeats(self._kafka)
+
+    def _create(self) -> AIOKafkaConsumer:
+        config: KafkaConfig = self.app.runtime
+        return AIOKafkaConsumer(
+            **client_arguments(config),
+            group_id=config.group,
+            group_instance_id=config.group_instance_id,
+            # Faust takes it only when it has tables of its own, and round robin otherwise, which tears the two topics
+            # of a partition apart as soon as partitions do not divide evenly among workers.
+            partition_assignment_strategy=[self.app.assignor],
+            enable_auto_commit=False,
+            # Offsets are always given by `seek`. One that the log no longer has is an error, never a silent skip.
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=config.fetch_max_wait // MILLISECOND,
+            max_partition_fetch_bytes=config.max_partition_fetch_bytes,
+            fetch_max_bytes=config.fetch_max_bytes,
+            session_timeout_ms=config.session_timeout // MILLISECOND,
+            heartbeat_interval_ms=config.heartbeat_interval // MILLISECOND,
+            rebalance_timeout_ms=config.rebalance_timeout // MILLISECOND,
+            # Whether records are processed is watched from outside; leaving the group for it would only move the work.
+            max_poll_interval_ms=2**31 - 1,
+        )
+
+    async def on_stop(self) -> None:
+        """Leave the group and close the connections."""
+        if self._kafka is not None:
+            await self._kafka.stop()
+
+    def close(self) -> None:
+        """Be closed by Faust when a rebalance meets a stopping app: `on_stop` does it."""
+
+    @property
+    def kafka(self) -> AIOKafkaConsumer:
+        """The aiokafka consumer, once started."""
+        if self._kafka is None:
+            raise ConsumerStoppedError
+        return self._kafka
+
+    # --- fetches -----------------------------------------------------------------------------------------------------
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Hand over fetch after fetch until Faust stops the fetcher; every other end is the worker's end."""
+        try:
+            while not self.should_stop and not fetcher.should_stop:
+                if not self.flow_active:
+                    await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+                    continue
+                await self._hand_over(await self._fetch())
+        except ConsumerStoppedError:
+            return
+        except Exception as error:
+            self.app.fail(error)
+
+    async def _fetch(self) -> Mapping[TopicPartition, list[ConsumerRecord]]:
+        try:
+            return cast(Mapping[TopicPartition, list[ConsumerRecord]], await self.kafka.getmany(timeout_ms=_GETMANY_MS))
+        except OffsetOutOfRangeError as error:
+            raise await self._explain_gap(error) from error
+        except KafkaError as error:
+            if not error.retriable:
+                raise Failed(f"Can't read the inputs: {error}") from error
+            logger.warning("Can't read the inputs: %s; trying again", error, extra={"limit": "fetch"})
+            await asyncio.sleep(_RETRY_SECONDS)
+            return {}
+
+    async def _hand_over(self, fetched: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
+        if not fetched:
+            return
+        # At once: aiokafka asks for more as soon as it gets a turn.
+        self._hold_next_answer(len({tp.partition for tp in fetched}))
+        generation = self.kafka._coordinator.generation
+        # All of it before anything is awaited: by then the next answer may be there.
+        inboxes, by_topic = [], defaultdict[str, list[Fetch]](list)
+        for tp, records in fetched.items():
+            inbox = self.app.inboxes.get(tp)
+            if inbox is not None and inbox.generation == generation:
+                inbox.expect()
+                inboxes.append(inbox)
+                asked, arrived = self._answers.get(tp, (0, 0))
+                fetch = Fetch(tp, records, asked, arrived, generation, self.at_end(tp))
+                by_topic[tp.topic].append(fetch)
+        for fetches in by_topic.values():
+            await self.callback(_to_message(fetches))
+        for inbox in inboxes:
+            if inbox.full:
+                self.pause(inbox)
+
+    def _hold_next_answer(self, partitions: int) -> None:
+        """Let the broker hold its next answer, so that it brings more at once, in proportion to the partitions.
+
+        Each partition with records is a transaction to come. A pause on our side would be paid twice: aiokafka asks
+        ahead, and what it would have during the pause is the little that came first.
+        """
+        config, fetcher = self.app.runtime, self.kafka._fetcher
+        fetcher._fetch_min_bytes = _ENOUGH_BYTES if partitions else 1
+        fetcher._fetch_max_wait_ms = (config.pause(partitions) if partitions else config.fetch_max_wait) // MILLISECOND
+
+    def pause(self, inbox: Inbox) -> None:
+        """Fetch no more for this inbox until `resume`; an answer that is under way is thrown away by aiokafka."""
+        if not inbox.paused and inbox.tp in self.kafka.assignment():
+            inbox.paused = True
+            self.kafka.pause(inbox.tp)
+
+    def resume(self, inbox: Inbox) -> None:
+        """Fetch again for this inbox."""
+        if inbox.paused and inbox.tp in self.kafka.assignment():
+            inbox.paused = False
+            self.kafka.resume(inbox.tp)
+
+    async def _explain_gap(self, error: OffsetOutOfRangeError) -> Failed:
+        """Say which offsets a read position has fallen out of."""
+        positions: dict[TopicPartition, int] = error.args[0]
+        first = await self.kafka.beginning_offsets(list(positions))
+        last = await self.kafka.end_offsets(list(positions))
+        parts = []
+        for tp, position in positions.items():
+            name = f"{tp.topic}-{tp.partition}"
+            if position < first[tp]:
+                parts.append(
+                    f"{name}: the next offset to read is {position}, but the log begins at {first[tp]}; records "
+                    f"{position} to {first[tp] - 1} were removed before they were read. To go on without them, set the "
+                    f"group's offset of {name} to {first[tp]} with kafka-consumer-groups"
+                )
+            else:
+                parts.append(
+                    f"{name}: the next offset to read is {position}, but the log ends at {last[tp]}. Was the topic "
+                    "made anew? Then use another app_id, or reset the group and delete its changelogs"
+                )
+        return Failed("; ".join(parts) + ".")
+
+    # --- what a fetch answer says ------------------------------------------------------------------------------------
+
+    def _note_answers(self, kafka: AIOKafkaConsumer) -> None:
+        """Note the clock for every fetch answer, empty ones too; aiokafka's own time stamp is the clock that jumps.
+
+        What an answer shows held when it was asked for, at the earliest: it may have lain in the socket while this
+        process was frozen. So an end counts from the asking. Records count from the asking too, as long as the same
+        broker answers for the other topic of their partition: it is asked one thing at a time, so of two answers the
+        one asked for later is the later one. Of two brokers that says nothing; there records count from the answer, and
+        the other topic's end must have been asked for after that.
+        """
+        fetcher = kafka._fetcher
+        process: Callable[[Any, Any, Any], Awaitable[bool]] = fetcher._proc_fetch_request
+
+        async def process_and_note(assignment: Any, node_id: Any, request: Any) -> bool:
+            asked = [TopicPartition(topic, ask[0]) for topic, asks in request.topics for ask in asks]
+            for tp in asked:
+                assignment.state_value(tp).timestamp = None
+            asked_at = self.app.clock()
+            has_data = await process(assignment, node_id, request)
+            if not has_data:
+                self._hold_next_answer(0)
+            answered_at = self.app.clock()
+            answered = [tp for tp in asked if assignment.state_value(tp).timestamp is not None]
+            if answered:
+                self.last_answer = time.monotonic()
+            for tp in answered:
+                alone = self._leader_of_other_topic(tp) != node_id
+                self._answers[tp] = (asked_at, answered_at if alone else asked_at)
+                inbox = self.app.inboxes.get(tp)
+                if inbox is not None and tp not in fetcher._records and self.at_end(tp):
+                    inbox.note_end(asked_at)
+            self.app.on_empty_answer([tp for tp in answered if tp not in fetcher._records])
+            return has_data
+
+        fetcher._proc_fetch_request = process_and_note
+
+    def _note_heartbeats(self, kafka: AIOKafkaConsumer) -> None:
+        """Note when the group's coordinator answers: a worker without partitions asks for nothing else."""
+        beat: Callable[[], Awaitable[bool]] = kafka._coordinator._do_heartbeat
+
+        async def beat_and_note() -> bool:
+            taken = await beat()
+            if taken:
+                self.last_heartbeat = time.monotonic()
+            return taken
+
+        kafka._coordinator._do_heartbeat = beat_and_note
+
+    def _leader_of_other_topic(self, tp: TopicPartition) -> int | None:
+        other = next(name for name in self.app.runtime.inputs if name != tp.topic)
+        return cast("int | None", self.kafka._client.cluster.leader_for_partition(TopicPartition(other, tp.partition)))
+
+    def at_end(self, tp: TopicPartition) -> bool:
+        """Return whether all that the latest fetch answer showed as stable has been taken out of it."""
+        state = self._state(tp)
+        return state is not None and state.lso is not None and state.has_valid_position and state.position >= state.lso
+
+    def stable_end(self, tp: TopicPartition) -> int | None:
+        """Return the last stable offset of the latest fetch answer."""
+        state = self._state(tp)
+        return None if state is None else cast("int | None", state.lso)
+
+    def held_back(self, tp: TopicPartition) -> int | None:
+        """Return how many offsets of the latest fetch answer lie behind its last stable one."""
+        state = self._state(tp)
+        if state is None or state.lso is None or state.highwater is None:
+            return None
+        return max(0, cast("int", state.highwater - state.lso))
+
+    def _state(self, tp: TopicPartition) -> Any:
+        subscription = self.kafka._subscription.subscription
+        if subscription is None or subscription.assignment is None:
+            return None
+        return subscription.assignment.state_value(tp)
+
+    # --- assignment --------------------------------------------------------------------------------------------------
+
+    def begin_generation(self, assigned: Iterable[TopicPartition]) -> int:
+        """Hold back everything that was just assigned until its processor says from where to read."""
+        kafka = self.kafka
+        self._answers.clear()
+        for tp in assigned:
+            kafka.pause(tp)
+            # A position, any, keeps aiokafka from looking for a committed one and failing where there is none.
+            kafka.seek(tp, 0)
+        self.generation = kafka._coordinator.generation
+        self.app.consumer_generation_id = self.generation
+        return self.generation
+
+    def read_from(self, inbox: Inbox) -> None:
+        """Begin to fetch for this inbox at the offset that it expects."""
+        self._answers.pop(inbox.tp, None)
+        self.kafka.seek(inbox.tp, inbox.next_offset)
+        self.kafka.resume(inbox.tp)
+
+    def rejoin(self) -> None:
+        """Ask the group for a new assignment: what we believe to own may be somebody else's by now."""
+        self.kafka._coordinator.request_rejoin()
+
+    # --- Faust's commit, off -----------------------------------------------------------------------------------------
+
+    @Service.task
+    async def _commit_handler(self) -> None:
+        """Commit nothing, ever."""
+
+    @Service.task
+    async def _commit_livelock_detector(self) -> None:
+        """Detect nothing: there is no commit that could hang."""
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Do nothing: offsets are committed with the transactions of the processors."""
+        return False
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Do nothing."""
+        return False
+
+    async def wait_empty(self) -> None:
+        """Wait for nothing: no message is ever unacknowledged."""
+
+    async def perform_seek(self) -> None:
+        """Seek nowhere: Faust would go to the committed offsets after a rebalance; the processors say where to read."""
+
+    def track_message(self, message: Message) -> None:
+        """Keep no book; with no commit it would grow for ever."""
+
+    def ack(self, message: Message) -> bool:
+        """Keep no book."""
+        message.acked = True
+        return True
+
+    # --- what else Faust asks of a consumer --------------------------------------------------------------------------
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Join the group with these topics."""
+        self.kafka.subscribe(topics=set(topics), listener=_RebalanceListener(self))
+
+    def assignment(self) -> set[TP]:
+        """Return what is assigned now."""
+        return faust_consumer.ensure_TPset(self.kafka.assignment()) if self._kafka is not None else set()
+
+    def highwater(self, tp: TP) -> int:
+        """Return the end of a topic-partition, as far as it may be read."""
+        return self.stable_end(TopicPartition(*tp)) or 0
+
+    def topic_partitions(self, topic: str) -> int | None:
+        """Return how many partitions a topic has."""
+        known = self.kafka.partitions_for_topic(topic)
+        return len(known) if known else None
+
+    async def position(self, tp: TP) -> int | None:
+        """Return the offset of the next record to be fetched."""
+        return cast(int, await self.kafka.position(TopicPartition(*tp)))
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        """Return the first offsets of the log."""
+        found = await self.kafka.beginning_offsets([TopicPartition(*tp) for tp in partitions])
+        return {TP(*tp): offset for tp, offset in found.items()}
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        """Return the ends of the log, as far as they may be read."""
+        found = await self.kafka.end_offsets([TopicPartition(*tp) for tp in partitions])
+        return {TP(*tp): offset for tp, offset in found.items()}
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Seek; nothing of ours calls it."""
+        for tp, offset in partitions.items():
+            await self._seek(tp, offset)
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        self.kafka.seek(TopicPartition(*partition), offset)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek nowhere."""
+        return {}
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        return False
+
+    def _new_topicpartition(self, topic: str, partition: int) -> TP:
+        return TP(topic, partition)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 Faust's name
+        return {}
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        return _to_message(record)
+
+    def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> int | None:
+        """Return the given partition; nothing of ours is sent through Faust."""
+        return partition
+
+    async def create_topic(self, *args: Any, **kwargs: Any) -> None:
+        """Create nothing: topics are made by `lapse topics create`."""
+
+
+def _to_message(fetches: Sequence[Fetch]) -> ConsumerMessage:
+    """Make one message of all that a fetch brought for a topic, in the name of one of its partitions.
+
+    One for each partition would do as well, but each takes an agent several rounds of the event loop.
+    """
+    first = fetches[0]
+    last_record = first.records[-1]
+    return ConsumerMessage(
+        first.tp.topic,
+        first.tp.partition,
+        last_record.offset,
+        first.arrived / SECOND,
+        last_record.timestamp_type,
+        None,
+        None,
+        cast(Any, fetches),
+        None,
+        0,
+        0,
+        TP(first.tp.topic, first.tp.partition),
+        generation_id=first.generation,
+    )
+
+
+class Transport(faust_driver.Transport):
+    """Faust's Kafka transport with our consumer."""
+
+    Consumer = Consumer

@@ -1,0 +1,148 @@
+"""Reads topic-partitions from their beginning to their end, in bulk."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.core.errors import Failed
+from streams.core.model import SECOND
+from streams.kafka.brokers import is_passing
+from streams.kafka.config import KafkaConfig
+
+WriteEnd = Callable[[str], Awaitable[None]]
+"""Commits a tombstone for `END_KEY` to this topic."""
+
+_POLL_MS = 20
+_STALLED_SECONDS = 3.0
+_RETRY_SECONDS = 0.2
+
+
+async def read_to_ends(
+    config: KafkaConfig,
+    consumer: AIOKafkaConsumer,
+    tps: Sequence[TopicPartition],
+    take: Callable[[TopicPartition, list[ConsumerRecord]], None],
+    write_end: WriteEnd | None = None,
+    *,
+    remaining: Callable[[int], None] | None = None,
+) -> None:
+    """Read these topic-partitions from their beginning to where their last stable offset is now.
+
+    Compaction, retention and transaction markers can leave a log whose last offsets nobody can read, so that waiting
+    for the position to get there would never end. When it looks like that, `write_end` commits something harmless,
+    which then is a readable end; without `write_end`, a log that brings nothing for seconds counts as read.
+
+    With `write_end` the log is a table that nobody else writes to: open transactions are waited for, and `Failed` is
+    raised when one does not end.
+    """
+    consumer.assign(list(tps))
+    await _ToEnds(config, consumer, tps, take, write_end, remaining=remaining).read()
+
+
+class _ToEnds:
+    def __init__(
+        self,
+        config: KafkaConfig,
+        consumer: AIOKafkaConsumer,
+        tps: Sequence[TopicPartition],
+        take: Callable[[TopicPartition, list[ConsumerRecord]], None],
+        write_end: WriteEnd | None,
+        *,
+        remaining: Callable[[int], None] | None,
+    ) -> None:
+        self._config = config
+        self._consumer = consumer
+        self._take = take
+        self._write_end = write_end
+        self._remaining = remaining
+        self._reading = set(tps)
+        self._ends: dict[TopicPartition, int] = {}
+        self._trouble_since: float | None = None
+
+    async def read(self) -> None:
+        consumer = self._consumer
+        self._ends = await self._asked(lambda: consumer.end_offsets(list(self._reading)))
+        for tp, offset in (await self._asked(lambda: consumer.beginning_offsets(list(self._reading)))).items():
+            consumer.seek(tp, offset)
+        moved_at = time.monotonic()
+        stall_handled = False
+        while True:
+            fetched = await self._asked(lambda: consumer.getmany(timeout_ms=_POLL_MS))
+            for tp, records in fetched.items():
+                self._take(tp, records if self._write_end else [r for r in records if r.offset < self._ends[tp]])
+                moved_at = time.monotonic()
+            for tp in list(self._reading):
+                if self._is_stable(tp) and await consumer.position(tp) >= self._ends[tp]:
+                    self._reading.discard(tp)
+                    consumer.pause(tp)
+            if self._remaining is not None:
+                to_go = [max(0, self._ends[tp] - await consumer.position(tp)) for tp in self._reading]
+                self._remaining(sum(to_go))
+            if not self._reading:
+                return
+            stalled = time.monotonic() - moved_at
+            if stalled > _STALLED_SECONDS and self._trouble_since is None:
+                self._give_up_on_a_hanging_transaction(stalled)
+                if not stall_handled:
+                    await self._handle_stall()
+                    stall_handled = True
+
+    async def _handle_stall(self) -> None:
+        for tp in list(self._reading):
+            if await self._consumer.position(tp) >= self._ends[tp]:
+                continue
+            if self._write_end is None:
+                self._reading.discard(tp)
+            else:
+                await self._write_end(tp.topic)
+
+    def _is_stable(self, tp: TopicPartition) -> bool:
+        """Whether the latest fetch answer showed no open transaction, where that matters.
+
+        Behind an open transaction there may be rows of others, committed: the end is then further than it seemed.
+        """
+        if self._write_end is None:
+            return True
+        stable, high = self._consumer.last_stable_offset(tp), self._consumer.highwater(tp)
+        if high is None or (stable is not None and stable < high):
+            return False
+        self._ends[tp] = max(self._ends[tp], high)
+        return True
+
+    def _give_up_on_a_hanging_transaction(self, stalled: float) -> None:
+        """Raise when an open transaction has had the time in which the brokers would have given it up."""
+        hanging = [
+            f"{tp.topic}-{tp.partition} (last stable offset {self._consumer.last_stable_offset(tp)}, "
+            f"end {self._consumer.highwater(tp)})"
+            for tp in self._reading
+            if not self._is_stable(tp)
+        ]
+        if hanging and stalled > 2 * self._config.transaction_timeout / SECOND:
+            raise Failed(
+                f"A transaction of somebody else hangs on {' and '.join(hanging)}, so its rows can't be read. Find it "
+                "with `kafka-transactions.sh find-hanging`, abort it with `kafka-transactions.sh abort`, start again."
+            )
+
+    async def _asked(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """Ask the broker, again and again while it is away, at most for `config.patience` since it last answered."""
+        while True:
+            try:
+                answer = await ask()
+            except (KafkaError, OSError, TimeoutError) as error:
+                if not is_passing(error):
+                    raise Failed(f"Can't read the log: {error}") from error
+                now = time.monotonic()
+                if self._trouble_since is None:
+                    self._trouble_since = now
+                if now - self._trouble_since > self._config.patience / SECOND:
+                    raise Failed(f"Can't read the log: {error}") from error
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                self._trouble_since = None
+                return answer

@@ -1,0 +1,106 @@
+"""What the runtime needs to know, resolved once: no code below reads a setting or the environment again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from streams.core.model import MILLISECOND, SECOND, Micros, Topic
+
+COMMANDS = "action-commands"
+TRANSITIONS = "session-transitions"
+DEAD_LETTERS = "dead-letters"
+
+TICKETS_TABLE = "tickets"
+SESSIONS_TABLE = "sessions"
+
+_LEAST_INBOX = 500
+_MOST_INBOX = 20_000
+_LONGEST_PAUSE: Micros = SECOND // 2
+
+
+class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Broker, names and limits of one worker. Durations and instants are microseconds, sizes bytes.
+
+    The defaults from `fetch_max_wait` on are for one broker in the same data centre; they are settings of the runtime,
+    not of what it decides: no value here changes a command, only when it comes.
+    """
+
+    brokers: tuple[str, ...] = ("127.0.0.1:9092",)
+    app_id: str = "lapse"
+    topic_prefix: str = ""
+    """Goes, with nothing between, before every topic name, the group and the transactional ids."""
+    security: Mapping[str, Any] = {}
+    """aiokafka's keyword arguments for TLS and SASL: `security_protocol`, `ssl_context`, `sasl_mechanism`, ..."""
+    group_instance_id: str | None = None
+    """Static membership: a name that stays with this worker over restarts (a StatefulSet's pod name)."""
+
+    act_from_is_set: bool = False
+    """Whether `act_from` was given; a first start over topics that are not empty is refused without it."""
+    dead_letter_limit: float | None = 0.5
+    clock_grace: Micros = SECOND
+
+    patience: Micros = 120 * SECOND
+    """How long a broker that is away or refuses for a while is tried again before the worker stops."""
+    stop_grace: Micros = 20 * SECOND
+    """How long a stop waits for steps in flight; what is not committed by then is done again at the next start."""
+    session_timeout: Micros = 45 * SECOND
+    heartbeat_interval: Micros = 3 * SECOND
+    rebalance_timeout: Micros = 60 * SECOND
+    request_timeout: Micros = 40 * SECOND
+    transaction_timeout: Micros = 15 * SECOND
+    """After this the broker gives up the transaction of a worker that died, and readers go on."""
+
+    fetch_max_wait: Micros = 25 * MILLISECOND
+    """How long the broker holds a fetch that finds nothing, and so how late an idle topic is known to be at its end."""
+    fetch_pause: Micros = 5 * MILLISECOND
+    """How long the broker holds the next answer for every partition that a fetch brought records of: each of them is
+    a transaction to come. It bounds transactions per second, at the price of that delay."""
+    max_partition_fetch_bytes: int = 1 << 20
+    fetch_max_bytes: int = 8 << 20
+    inbox_records: int = 100_000
+    """Records that wait in this worker at most, over all its partitions; a fetch that is under way comes on top."""
+    step_records: int = 10_000
+    """Records that one transaction takes, about, at most."""
+    producer_batch_bytes: int = 256 << 10
+    """Size of a record batch; a single record may be larger. Below the `max.message.bytes` of the changelogs."""
+    opening_at_once: int = 4
+    """Partitions that are restored at the same time."""
+
+    @property
+    def group(self) -> str:
+        """Return the consumer group."""
+        return f"{self.topic_prefix}{self.app_id}"
+
+    def topic(self, name: str) -> str:
+        """Return a topic's name on the broker from its default name."""
+        return f"{self.topic_prefix}{name}"
+
+    def changelog(self, table: str) -> str:
+        """Return the changelog of `tickets` or `sessions`."""
+        return f"{self.topic_prefix}{self.app_id}-{table}-changelog"
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Return the names on the broker of all topics that a transaction writes to."""
+        outputs = tuple(self.topic(name) for name in (COMMANDS, TRANSITIONS, DEAD_LETTERS))
+        return (*outputs, *(self.changelog(table) for table in (TICKETS_TABLE, SESSIONS_TABLE)))
+
+    def transactional_id(self, partition: int) -> str:
+        """Return the transactional id: whoever starts a producer with it fences the one before."""
+        return f"{self.topic_prefix}{self.app_id}-{partition}"
+
+    @property
+    def inputs(self) -> dict[str, Topic]:
+        """Return the two inputs by their names on the broker."""
+        return {self.topic(topic.value): topic for topic in Topic}
+
+    def inbox_limit(self, partitions: int) -> int:
+        """Return how many records may wait in one inbox with that many partitions held."""
+        return min(_MOST_INBOX, max(_LEAST_INBOX, self.inbox_records // max(1, 2 * partitions)))
+
+    def pause(self, partitions: int) -> Micros:
+        """Return how long an answer is held after a fetch that brought records of that many partitions."""
+        return min(_LONGEST_PAUSE, self.fetch_pause * partitions)

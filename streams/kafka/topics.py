@@ -1,0 +1,218 @@
+"""The topics a worker needs: what is wrong with them, all of it at once; and making those that are missing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from streams.core.engine import SESSIONS, TICKETS
+from streams.core.errors import Failed, Refused
+from streams.core.model import Topic
+from streams.kafka.brokers import admin_client, patiently
+from streams.kafka.config import COMMANDS, DEAD_LETTERS, TRANSITIONS, KafkaConfig
+
+_KIB = 1024
+RECORD_BYTES = 1024 * _KIB + 64 * _KIB
+"""`max.message.bytes` of inputs and outputs: the largest value that is taken, and a margin for headers."""
+ROW_BYTES = 320 * _KIB
+"""`max.message.bytes` of changelogs: the largest row, and a margin."""
+
+_METADATA_SECONDS = 10.0
+
+
+class Wanted(NamedTuple):
+    """What a topic has to be like. A policy is *compact*, *delete* or *any*."""
+
+    name: str
+    cleanup: str
+    max_message_bytes: int
+    why_cleanup: str = ""
+
+
+class Existing(msgspec.Struct, frozen=True):
+    """A topic as the broker has it; configuration values are None where we may not read them."""
+
+    name: str
+    partitions: int
+    cleanup: str | None
+    max_message_bytes: int | None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """The topics of an installation, and every problem with them."""
+
+    existing: tuple[Existing, ...]
+    missing: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def wanted_topics(config: KafkaConfig) -> list[Wanted]:
+    """Return SPEC section 1's table with the names in use."""
+    hides_return = "compaction hides a customer's short return"
+    keeps_last = "compaction would keep only the last record of each ticket"
+    is_table = "it holds a table, which must be kept whole and may be compacted"
+    return [
+        Wanted(config.topic(Topic.TICKETS.value), "any", RECORD_BYTES),
+        Wanted(config.topic(Topic.SESSIONS.value), "delete", RECORD_BYTES, hides_return),
+        *(Wanted(config.topic(name), "delete", RECORD_BYTES, keeps_last) for name in (COMMANDS, TRANSITIONS)),
+        Wanted(config.topic(DEAD_LETTERS), "delete", RECORD_BYTES, keeps_last),
+        *(Wanted(config.changelog(table), "compact", ROW_BYTES, is_table) for table in (TICKETS, SESSIONS)),
+    ]
+
+
+async def check_topics(config: KafkaConfig) -> Report:
+    """Compare the broker's topics with what is wanted. Raises `Failed` when no broker answers."""
+    async with admin_client(config) as admin:
+        return await _check(config, admin)
+
+
+async def require_topics(config: KafkaConfig) -> int:
+    """Return the number of partitions. Raises `Refused` with every problem when the topics will not do."""
+    report = await check_topics(config)
+    if report.problems:
+        lines = "".join(f"\n  - {problem}" for problem in report.problems)
+        hint = "\nMake the missing ones with `lapse topics create`." if report.missing else ""
+        raise Refused(f"The topics at {', '.join(config.brokers)} will not do:{lines}{hint}")
+    return report.existing[0].partitions
+
+
+async def create_topics(
+    config: KafkaConfig,
+    partitions: int | None = None,
+    replication: int = -1,
+    settings: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Make the missing topics and change nothing that exists; return the names made.
+
+    `partitions` is, when not given, what the existing ones have, else 1; `replication` -1 is the broker's default;
+    `settings` are topic configurations beside those that Lapse needs.
+    Raises `Refused` when a number is given that existing topics do not have, `Failed` when the broker refuses.
+    """
+    async with admin_client(config) as admin:
+        found = await _find(config, admin)
+        counts = {topic.partitions for topic in found.values()}
+        if partitions is None:
+            if len(counts) > 1:
+                raise Refused(f"{_partition_problem(found)} Say how many the missing topics get, with --partitions.")
+            partitions = counts.pop() if counts else 1
+        elif counts - {partitions}:
+            names = ", ".join(f"{t.name} has {t.partitions}" for t in found.values() if t.partitions != partitions)
+            raise Refused(
+                f"--partitions {partitions}, but {names}. All topics need the same number; nothing was created."
+            )
+        missing = [topic for topic in wanted_topics(config) if topic.name not in found]
+        for topic in missing:
+            policy = "compact" if topic.cleanup == "compact" else "delete"
+            configs = {
+                **(settings or {}),
+                "cleanup.policy": policy,
+                "max.message.bytes": str(topic.max_message_bytes),
+            }
+            # NewTopic takes a replication factor of -1, which asks for the broker's default, for an omission.
+            replicas: dict[int, list[int]] | None = {} if replication == -1 else None
+            await _create(config, admin, NewTopic(topic.name, partitions, replication, replicas, configs))
+        await _wait_until_known(config, admin, [topic.name for topic in missing])
+        return [topic.name for topic in missing]
+
+
+async def _create(config: KafkaConfig, admin: AIOKafkaAdminClient, new: NewTopic) -> None:
+    answer = await patiently(f"Can't create {new.name}", config, lambda: admin.create_topics([new]))
+    for _, code, *message in answer.topic_errors:
+        error = for_code(code)
+        if code and error is not TopicAlreadyExistsError:
+            raise Failed(f"Can't create {new.name}: {(message and message[0]) or error.__name__}")
+
+
+async def _wait_until_known(config: KafkaConfig, admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    deadline = asyncio.get_running_loop().time() + _METADATA_SECONDS
+    while names and not set(names) <= (await _find(config, admin, with_configs=False)).keys():
+        if asyncio.get_running_loop().time() > deadline:
+            raise Failed(f"The broker says it made {', '.join(names)}, but does not know them.")
+        await asyncio.sleep(0.05)
+
+
+async def _check(config: KafkaConfig, admin: AIOKafkaAdminClient) -> Report:
+    found = await _find(config, admin)
+    wanted = wanted_topics(config)
+    missing = tuple(topic.name for topic in wanted if topic.name not in found)
+    problems = [f"{name} does not exist." for name in missing]
+    if len({topic.partitions for topic in found.values()}) > 1:
+        problems.append(_partition_problem(found))
+    for topic in wanted:
+        if topic.name in found:
+            problems.extend(_topic_problems(topic, found[topic.name]))
+    return Report(tuple(found[topic.name] for topic in wanted if topic.name in found), missing, tuple(problems))
+
+
+def _partition_problem(found: Mapping[str, Existing]) -> str:
+    counts = ", ".join(f"{topic.name} has {topic.partitions}" for topic in found.values())
+    return f"All topics need the same number of partitions, but {counts}."
+
+
+def _topic_problems(wanted: Wanted, topic: Existing) -> Iterable[str]:
+    policies = set((topic.cleanup or "").replace(" ", "").split(",")) - {""}
+    if policies and wanted.cleanup == "delete" and "compact" in policies:
+        yield f"{topic.name} has cleanup.policy={topic.cleanup}, it must be delete: {wanted.why_cleanup}."
+    if policies and wanted.cleanup == "compact" and policies != {"compact"}:
+        yield f"{topic.name} has cleanup.policy={topic.cleanup}, it must be compact: {wanted.why_cleanup}."
+    if topic.max_message_bytes is not None and topic.max_message_bytes < wanted.max_message_bytes:
+        yield (
+            f"{topic.name} has max.message.bytes={topic.max_message_bytes}, it must be at least "
+            f"{wanted.max_message_bytes}."
+        )
+
+
+async def _find(config: KafkaConfig, admin: AIOKafkaAdminClient, *, with_configs: bool = True) -> dict[str, Existing]:
+    """Return those of our topics that exist, by name."""
+    names = [topic.name for topic in wanted_topics(config)]
+    # All topics are asked for: asked by name, a broker that makes topics by itself would make those that are missing.
+    described = await patiently("Can't ask for the topics", config, admin.describe_topics)
+    counts: dict[str, int] = {}
+    for topic in described:
+        code = topic["error_code"]
+        if topic["topic"] not in names:
+            continue
+        if code != 0:
+            raise Failed(f"Can't read what {topic['topic']} is like: {for_code(code).__name__}")
+        counts[topic["topic"]] = len(topic["partitions"])
+    configs = await _configs(config, admin, list(counts)) if with_configs and counts else {}
+    return {
+        name: Existing(
+            name,
+            counts[name],
+            configs.get(name, {}).get("cleanup.policy"),
+            _number(configs.get(name, {}).get("max.message.bytes")),
+        )
+        for name in names
+        if name in counts
+    }
+
+
+async def _configs(config: KafkaConfig, admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    try:
+        answers = await patiently("Can't ask for the topics", config, lambda: admin.describe_configs(resources))
+    except KafkaError:
+        # Reading configurations takes a right of its own; without it the rest is still worth checking.
+        return {}
+    return {
+        resource: {name: value for name, value, *_ in entries}
+        for answer in answers
+        for code, _, _, resource, entries in _resources(answer)
+        if code == 0
+    }
+
+
+def _resources(answer: Any) -> Iterable[tuple[int, Any, Any, str, Any]]:
+    resources: Iterable[tuple[int, Any, Any, str, Any]] = answer.resources
+    return resources
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None

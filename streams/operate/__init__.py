@@ -1,0 +1,1 @@
+"""Tools for operators: captures, dead letters, the state of a ticket."""

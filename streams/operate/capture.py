@@ -1,0 +1,130 @@
+"""The inputs of a broker to a capture file, and a capture file to the inputs of a broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.core.errors import Failed, Refused
+from streams.kafka.brokers import client_arguments, partitions_of, patiently, plain_consumer
+from streams.kafka.bulk import read_to_ends
+from streams.kafka.config import KafkaConfig
+from streams.wire.capture import CaptureLineError, line, parse
+
+_BATCH_BYTES = 256 << 10
+
+Progress = Callable[[int], None]
+"""Told how many records are done so far."""
+
+
+async def capture(config: KafkaConfig, write: Callable[[bytes], object], progress: Progress | None = None) -> int:
+    """Write every committed record of both inputs, as far as they go now, as capture lines; return how many.
+
+    Lines come in offset order within a partition of a topic. Raises `Refused` when an input does not exist.
+    """
+    done = 0
+    inputs = config.inputs
+    async with plain_consumer(config, max_partition_fetch_bytes=2 << 20) as consumer:
+        tps = [
+            TopicPartition(name, number) for name in inputs for number in await partitions_of(config, consumer, name)
+        ]
+
+        def take(tp: TopicPartition, records: Iterable[Any]) -> None:
+            nonlocal done
+            for record in records:
+                write(line(inputs[tp.topic], tp.partition, record))
+                done += 1
+            if progress is not None:
+                progress(done)
+
+        await read_to_ends(config, consumer, tps, take)
+    return done
+
+
+async def feed(
+    config: KafkaConfig, lines: Iterable[bytes], progress: Progress | None = None, *, name: str = "capture"
+) -> int:
+    """Write capture lines to the partitions they came from, with their timestamps; return how many.
+
+    Raises `Refused`, with `name` and the line's number, at a line that can't be written; those before it are written.
+    """
+    producer = await patiently("Can't connect", config, lambda: _started_producer(config))
+    try:
+        return await _Feeder(config, producer, progress, name).feed(lines)
+    except KafkaError as error:
+        raise Failed(f"Can't write: {error}") from error
+    finally:
+        await producer.stop()
+
+
+async def _started_producer(config: KafkaConfig) -> AIOKafkaProducer:
+    producer = AIOKafkaProducer(**client_arguments(config), enable_idempotence=True, max_batch_size=_BATCH_BYTES)
+    try:
+        await producer.start()
+    except BaseException:
+        await producer.stop()
+        raise
+    return producer
+
+
+class _Feeder:
+    def __init__(self, config: KafkaConfig, producer: AIOKafkaProducer, progress: Progress | None, name: str) -> None:
+        self._name = name
+        self._config = config
+        self._producer = producer
+        self._progress = progress
+        self._open: dict[TopicPartition, Any] = {}
+        self._partitions: dict[str, set[int]] = {}
+
+    async def feed(self, lines: Iterable[bytes]) -> int:
+        done = 0
+        sent: list[Any] = []
+        try:
+            for number, text in enumerate(lines, 1):
+                if text.strip():
+                    sent += await self._write(text, number)
+                    done += 1
+                    if self._progress is not None and done % 1000 == 0:
+                        self._progress(done)
+        finally:
+            sent += [await self._send(tp) for tp in list(self._open)]
+            for future in sent:
+                await future
+        return done
+
+    async def _write(self, text: bytes, number: int) -> list[Any]:
+        try:
+            found = parse(text)
+        except CaptureLineError as error:
+            raise Refused(f"{self._name}:{number}: {error}") from error
+        topic = self._config.topic(found.topic.value)
+        known = self._partitions.get(topic)
+        if known is None:
+            known = self._partitions[topic] = set(await self._producer.partitions_for(topic))
+        if found.partition not in known:
+            raise Refused(
+                f"{self._name}:{number}: partition {found.partition}, but {topic} has {len(known)}: feed it to topics "
+                "with as many partitions as those that it was captured from."
+            )
+        tp = TopicPartition(topic, found.partition)
+        sent = []
+        if not self._append(tp, found.record):
+            sent.append(await self._send(tp))
+            self._append(tp, found.record)
+        return sent
+
+    def _append(self, tp: TopicPartition, record: Any) -> bool:
+        batch = self._open.get(tp)
+        if batch is None:
+            batch = self._open[tp] = self._producer.create_batch()
+        headers = list(record.headers)
+        added = batch.append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers)
+        return added is not None
+
+    async def _send(self, tp: TopicPartition) -> Any:
+        batch = self._open.pop(tp)
+        batch.close()
+        return await self._producer.send_batch(batch, tp.topic, partition=tp.partition)

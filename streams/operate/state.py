@@ -1,0 +1,76 @@
+"""One ticket's rows, read from the changelogs of a broker: what a worker would know of it after a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from aiokafka import ConsumerRecord, TopicPartition
+
+from streams.core.engine import SESSIONS, TICKETS
+from streams.core.model import SessionRow, TicketRow
+from streams.core.partitioning import partition_of
+from streams.kafka.brokers import partitions_of, plain_consumer
+from streams.kafka.bulk import read_to_ends
+from streams.kafka.config import KafkaConfig
+from streams.wire.rows import MsgpackRows
+
+
+class TicketState(msgspec.Struct, frozen=True):
+    """Both rows of a ticket in one partition, None where there is none."""
+
+    partition: int
+    expected_partition: int
+    """Where murmur2 puts the ticket's key; another one means a producer with another partitioner."""
+    ticket: TicketRow | None
+    session: SessionRow | None
+
+
+async def read_state(
+    config: KafkaConfig, ticket_id: str, progress: Callable[[int], None] | None = None
+) -> list[TicketState]:
+    """Return the ticket's rows, of each partition that has any: nearly always one or none.
+
+    Only the partition of the ticket's key is read, all of them when it has nothing there. `progress` is told how many
+    rows are read. Raises `Refused` when a changelog does not exist, `Failed` when no broker answers.
+    """
+    key = ticket_id.encode()
+    names = {config.changelog(table): table for table in (TICKETS, SESSIONS)}
+    rows: dict[tuple[int, str], bytes | None] = {}
+    read = 0
+
+    def take(tp: TopicPartition, records: list[ConsumerRecord]) -> None:
+        nonlocal read
+        read += len(records)
+        for record in records:
+            if record.key == key:
+                rows[tp.partition, names[tp.topic]] = record.value
+        if progress is not None:
+            progress(read)
+
+    async with plain_consumer(config, max_partition_fetch_bytes=4 << 20) as consumer:
+        partitions = {name: await partitions_of(config, consumer, name) for name in names}
+        expected = partition_of(key, min(len(numbers) for numbers in partitions.values()))
+        for wanted in (True, False):
+            tps = [
+                TopicPartition(name, number)
+                for name, numbers in partitions.items()
+                for number in numbers
+                if (number == expected) is wanted
+            ]
+            if tps and not any(rows.values()):
+                await read_to_ends(config, consumer, tps, take)
+    codec = MsgpackRows()
+    found = []
+    for number in sorted({number for number, _ in rows}):
+        ticket, session = rows.get((number, TICKETS)), rows.get((number, SESSIONS))
+        if ticket is not None or session is not None:
+            found.append(
+                TicketState(
+                    number,
+                    expected,
+                    None if ticket is None else codec.decode_ticket(ticket),
+                    None if session is None else codec.decode_session(session),
+                )
+            )
+    return found

@@ -1,0 +1,1 @@
+"""Trigger files: parsing, lints, inline tests, schema, and Zendesk's exports."""

@@ -1,0 +1,71 @@
+"""Writes a trigger file as a person would: one condition or action a line, texts quoted where they must be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import yaml
+
+from streams.documents.yaml_nodes import resolve
+
+WIDTH = 10_000
+"""No condition is broken into lines."""
+
+
+class _Line(dict[str, Any]):
+    """A mapping that is written on one line."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML as people write it: lists indented, anchors never."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Quote what our own reader, which goes by YAML 1.2, would take for something other than a text."""
+    style = None if isinstance(resolve(text), str) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+_Dumper.add_representer(
+    _Line, lambda dumper, data: dumper.represent_mapping("tag:yaml.org,2002:map", data.items(), flow_style=True)
+)
+
+
+def document(
+    triggers: Iterable[dict[str, Any]], comments: Sequence[Sequence[str]] = (), head: Sequence[str] = ()
+) -> str:
+    """Return a trigger file; `comments` are the lines above each trigger, `head` those above all."""
+    lines = [f"# {line}".rstrip() for line in head]
+    lines.append("triggers:")
+    for number, trigger in enumerate(triggers):
+        about = comments[number] if number < len(comments) else ()
+        if number and comments:
+            lines.append("")
+        lines.extend(f"  # {_one_line(line)}" for line in about)
+        lines.extend(f"  {line}".rstrip() for line in _trigger(trigger).splitlines())
+    if lines[-1] == "triggers:":
+        lines[-1] = "triggers: []"
+    return "\n".join(lines) + "\n"
+
+
+def _trigger(trigger: dict[str, Any]) -> str:
+    written = {**trigger}
+    if "category" in written:
+        written["category"] = _Line(written["category"])
+    written["conditions"] = {side: [_Line(one) for one in listed] for side, listed in trigger["conditions"].items()}
+    written["actions"] = [_Line(one) for one in trigger["actions"]]
+    text: str = yaml.dump([written], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH)
+    return text
+
+
+def _one_line(text: str) -> str:
+    """Return text that can stand in a comment: line breaks of any kind would end it."""
+    return " ".join(text.split())

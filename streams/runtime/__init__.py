@@ -1,1 +1,0 @@
-"""Moves bytes: the only package that knows Faust and Kafka."""

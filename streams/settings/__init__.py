@@ -1,0 +1,1 @@
+"""The settings: what can be set, which values are taken, where they come from."""

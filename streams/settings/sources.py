@@ -1,0 +1,118 @@
+"""Where settings come from: flags, environment, `lapse.yaml`. Each source gives text, and says where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from streams.documents.problems import Findings, did_you_mean, listed
+from streams.documents.reading import read_text
+from streams.documents.yaml_nodes import ListNode, MapNode, Node, ScalarNode, compose, kind
+
+PREFIX = "LAPSE_"
+
+PATHS = frozenset({"triggers", "ssl_cafile", "ssl_certfile", "ssl_keyfile"})
+"""Settings whose value names a file; in `lapse.yaml`, relative to that file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value as it was written, and where."""
+
+    value: str | list[str]
+    origin: str
+
+
+Layer: TypeAlias = Mapping[str, Given]
+"""What one source says, by setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsProblem:
+    """One thing wrong with one setting; `setting` is empty when the whole source can't be read."""
+
+    setting: str
+    origin: str
+    message: str
+
+    def __str__(self) -> str:
+        """Render for people.
+
+        >>> str(SettingsProblem("join_wait", "--join-wait", "`30` is not a duration"))
+        'join_wait (--join-wait): `30` is not a duration'
+        """
+        return f"{self.setting} ({self.origin}): {self.message}" if self.setting else f"{self.origin}: {self.message}"
+
+
+def from_flags(flags: Mapping[str, object]) -> Layer:
+    """Return what the command line says; None is *not given*."""
+    return {
+        name: Given(
+            [_text(item) for item in value] if isinstance(value, list | tuple | set | frozenset) else _text(value),
+            f"--{name.replace('_', '-')}",
+        )
+        for name, value in flags.items()
+        if value is not None
+    }
+
+
+def from_environment(environ: Mapping[str, str], known: set[str]) -> Layer:
+    """Return what `LAPSE_*` variables say; an empty one is *not given*, as templates leave them so."""
+    return {
+        name: Given(value, f"environment variable {PREFIX}{name.upper()}")
+        for name in sorted(known)
+        if (value := environ.get(f"{PREFIX}{name.upper()}", "")) != ""
+    }
+
+
+def from_file(path: Path, known: set[str], problems: list[SettingsProblem]) -> Layer:
+    """Return what a settings file says; what is wrong with it goes to `problems`."""
+    findings = Findings(str(path))
+    text = read_text(path, findings)
+    root = None if text is None else compose(text, findings)
+    layer: dict[str, Given] = {}
+    if isinstance(root, MapNode):
+        for name, (key, node) in root.entries.items():
+            origin = f"{path}:{node.line}:{node.column}"
+            if name not in known:
+                advice = (
+                    did_you_mean(name.lower().replace("-", "_"), known) or f"; settings are {listed(sorted(known))}"
+                )
+                message = f"there is no such setting{advice}"
+                problems.append(SettingsProblem(name, f"{path}:{key.line}:{key.column}", message))
+                continue
+            value = _value(node)
+            if value is None:
+                if not isinstance(node, ScalarNode):
+                    message = f"takes a text or a list of texts, and this is {kind(node)}"
+                    problems.append(SettingsProblem(name, origin, message))
+                continue
+            layer[name] = Given(_beside(path, value) if name in PATHS and isinstance(value, str) else value, origin)
+    elif root is not None and not (isinstance(root, ScalarNode) and root.value is None):
+        findings.add(root, "wrong_type", f"a settings file is a mapping such as `brokers: …`, and this is {kind(root)}")
+    for problem in findings.sorted():
+        origin = problem.file if text is None else f"{problem.file}:{problem.line}:{problem.column}"
+        problems.append(SettingsProblem("", origin, problem.message))
+    return layer
+
+
+def _value(node: Node) -> str | list[str] | None:
+    """Return a node's text, as written; None when it has none."""
+    if isinstance(node, ScalarNode):
+        return None if node.value is None else node.text
+    if isinstance(node, ListNode) and all(isinstance(item, ScalarNode) for item in node.items):
+        return [item.text for item in node.items if isinstance(item, ScalarNode)]
+    return None
+
+
+def _beside(config: Path, value: str) -> str:
+    """Return a path of a settings file as seen from here."""
+    return str(config.parent / value) if value else value
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

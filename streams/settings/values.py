@@ -1,0 +1,264 @@
+"""Readers of setting values: text in, value out; ValueError with a text for people when it is none.
+
+All take a value that is already what they return, so that `Settings(join_wait=5)` works in code.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from streams.core import normal
+from streams.core.model import Micros
+from streams.documents import durations
+from streams.documents.problems import did_you_mean
+
+BEGINNING: Micros = -(2**63)
+"""What `act_from: beginning` means: before every instant."""
+
+LONGEST_TOPIC = 249
+_KAFKA_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_BROKER = re.compile(
+    r"(?:(?P<scheme>[A-Za-z_]+)://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]+))?"
+)
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})", re.ASCII
+)
+_SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(%?)", re.ASCII)
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+_MAX_PORT = 65_535
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+def text(value: Any) -> Any:
+    """Return one text; a list is none."""
+    if isinstance(value, list):
+        raise ValueError(f"takes one value, and {value} is a list")
+    return value.strip() if isinstance(value, str) else value
+
+
+def secret(value: Any) -> Any:
+    """Return a secret that does not show itself."""
+    if isinstance(value, list):
+        raise ValueError("takes one value, not a list")
+    return SecretStr(value) if isinstance(value, str) else value
+
+
+def boolean(value: Any) -> Any:
+    """Return true or false from any of their usual spellings."""
+    value = text(value)
+    if not isinstance(value, str):
+        return value
+    if value.lower() in _TRUE:
+        return True
+    if value.lower() in _FALSE:
+        return False
+    raise ValueError(f"`{value}` is neither `true` nor `false`")
+
+
+def duration(value: Any) -> Any:
+    """Return a duration in microseconds."""
+    value = text(value)
+    return durations.parse(value) if isinstance(value, str) else value
+
+
+def positive_duration(value: Any) -> Any:
+    """Return a duration above zero in microseconds."""
+    found = duration(value)
+    if found == 0:
+        raise ValueError(f"`{value}` is no time at all; it must be longer than 0")
+    return found
+
+
+def act_from(value: Any) -> Any:
+    """Return an instant in microseconds; `beginning` is before all others.
+
+    >>> act_from("1970-01-01T00:00:01.5Z"), act_from("beginning") == BEGINNING
+    (1500000, True)
+    """
+    value = text(value)
+    if not isinstance(value, str):
+        return value
+    if value.lower() == "beginning":
+        return BEGINNING
+    wanted = "write a time with its offset, such as `2026-03-01T10:00:00Z`, or `beginning`"
+    if _RFC3339.fullmatch(value) is None:
+        raise ValueError(f"`{value}` is not an RFC 3339 time: {wanted}{did_you_mean(value.lower(), ['beginning'])}")
+    try:
+        instant = datetime.fromisoformat(value.upper())
+    except ValueError as error:
+        raise ValueError(f"`{value}` is not a time: {error}; {wanted}") from None
+    return (instant - _EPOCH) // timedelta(microseconds=1)
+
+
+def share(value: Any) -> Any:
+    """Return a share from 0 to 1.
+
+    >>> share("50%"), share("0.5"), share("50 %"), share("1")
+    (0.5, 0.5, 0.5, 1.0)
+    """
+    value = text(value)
+    if not isinstance(value, str):
+        return value
+    found = _SHARE.fullmatch(value)
+    if found is None:
+        raise ValueError(f"`{value}` is not a share: write a percentage such as `50%`, or a number from 0 to 1")
+    number = float(found[1]) / (100 if found[2] else 1)
+    if number > 1:
+        hint = "" if found[2] else f"; did you mean `{value}%`?"
+        raise ValueError(f"`{value}` is more than everything: write a percentage up to `100%`, or 0 to 1{hint}")
+    return number
+
+
+def names(value: Any) -> Any:
+    """Return reasons and the like, normalised, from text with commas or a list."""
+    if isinstance(value, str):
+        value = [part for part in value.split(",") if part.strip()]
+    if not isinstance(value, list):
+        return value
+    found: set[str] = set()
+    for part in value:
+        spelt = normal.name(str(part))
+        if spelt is None:
+            raise ValueError(f"`{part}` is no name: nothing is left of it without punctuation")
+        found.add(spelt)
+    return frozenset(found)
+
+
+def brokers(value: Any) -> Any:
+    """Return `host:port` of each broker, from text with commas or a list; the port is 9092 when not given.
+
+    >>> brokers("kafka-1, kafka-2:9093")
+    ('kafka-1:9092', 'kafka-2:9093')
+    """
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list):
+        return value
+    found = []
+    for part in (str(part).strip() for part in value):
+        match = _BROKER.fullmatch(part)
+        if match is None:
+            raise ValueError(f"`{part}` is not a broker: write `host:port`, several separated by commas")
+        if match["scheme"]:
+            raise ValueError(f"`{part}`: leave out `{match['scheme']}://`; `security_protocol` says how to connect")
+        if match["port"] and not 0 < int(match["port"]) <= _MAX_PORT:
+            raise ValueError(f"`{part}`: a port is a number from 1 to {_MAX_PORT}")
+        found.append(f"{match['host']}:{match['port'] or 9092}")
+    if not found:
+        raise ValueError("names no broker: write `host:port`, several separated by commas")
+    return tuple(found)
+
+
+def kafka_name(value: Any) -> Any:
+    """Return a name that Kafka takes in topics and groups."""
+    value = text(value)
+    if isinstance(value, str) and _KAFKA_NAME.fullmatch(value) is None:
+        raise ValueError(f"`{value}` is not a name that Kafka takes: letters, digits, `.`, `_` and `-` are allowed")
+    return value
+
+
+def kafka_prefix(value: Any) -> Any:
+    """Return a prefix of such names, which may be empty."""
+    return kafka_name(value) if text(value) else ""
+
+
+def path(value: Any) -> Any:
+    """Return a path, whether there is a file or not."""
+    value = text(value)
+    return Path(value) if value else None
+
+
+def existing_file(value: Any) -> Any:
+    """Return the path of a file that is there."""
+    found = path(value)
+    if found is not None and not found.is_file():
+        raise ValueError(f"`{found}` is not a file" if found.exists() else f"there is no file `{found}`")
+    return found
+
+
+def port(value: Any) -> Any:
+    """Return a port to listen on."""
+    value = text(value)
+    if isinstance(value, str):
+        if not (value.isascii() and value.isdigit() and len(value) <= 5 and int(value) <= _MAX_PORT):
+            raise ValueError(f"`{value}` is not a port: write a number from 0 to {_MAX_PORT}")
+        return int(value)
+    return value
+
+
+def host(value: Any) -> Any:
+    """Return an address or host name to listen on.
+
+    >>> host("[::1]"), host("localhost")
+    ('::1', 'localhost')
+    """
+    value = text(value)
+    if isinstance(value, str) and _HOST.fullmatch(value) is None and not _is_ipv6(value):
+        raise ValueError(f"`{value}` is not an address: write one such as `127.0.0.1` or `0.0.0.0`, without port")
+    return value.strip("[]") if isinstance(value, str) else value
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).version == 6
+    except ValueError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address; any name but `localhost` may lead elsewhere.
+
+    >>> [is_loopback(host) for host in ("127.0.0.9", "::1", "[::1]", "localhost", "0.0.0.0", "::", "lapse.local")]
+    [True, True, True, True, False, False, False]
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _one_of(value: Any, allowed: tuple[str, ...], spelt: str) -> Any:
+    if not isinstance(value, str) or spelt in allowed:
+        return spelt if isinstance(value, str) else value
+    choices = ", ".join(f"`{choice}`" for choice in allowed)
+    raise ValueError(f"`{value}` is not one of {choices}{did_you_mean(spelt, allowed)}")
+
+
+def first_inactive(value: Any) -> Any:
+    """Return what a first `inactive` counts as; `ignore` is another spelling of `first_seen`."""
+    value = text(value)
+    spelt = value.lower() if isinstance(value, str) else ""
+    return _one_of(value, ("lapse", "first_seen"), "first_seen" if spelt == "ignore" else spelt)
+
+
+def log_level(value: Any) -> Any:
+    """Return a level in lower case; `warn` is another spelling of `warning`."""
+    value = text(value)
+    spelt = str(value).lower()
+    return _one_of(value, ("debug", "info", "warning", "error", "critical"), "warning" if spelt == "warn" else spelt)
+
+
+def log_format(value: Any) -> Any:
+    """Return a format in lower case."""
+    value = text(value)
+    return _one_of(value, ("text", "json"), str(value).lower())
+
+
+def security_protocol(value: Any) -> Any:
+    """Return a protocol in Kafka's spelling."""
+    value = text(value)
+    return _one_of(value, ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"), str(value).upper().replace("-", "_"))
+
+
+def sasl_mechanism(value: Any) -> Any:
+    """Return a mechanism in Kafka's spelling."""
+    value = text(value)
+    return _one_of(value, ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), str(value).upper().replace("_", "-"))

@@ -1,0 +1,1 @@
+"""A partition's life in a worker: opened, restored, stepped, committed, closed."""

@@ -1,0 +1,197 @@
+"""aiokafka's transactional producer, as the partitions use it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, NotEnoughReplicasError
+from aiokafka.producer import sender as aiokafka_sender
+from aiokafka.structs import OffsetAndMetadata
+
+from streams.core.errors import Failed, Fenced
+from streams.core.model import SECOND, Topic
+from streams.kafka.config import COMMANDS, TRANSITIONS
+from streams.kafka.producer import PartitionProducer, Write, offset_metadata, stream_time_of
+from tests.worker.kit import committed_offsets, config_for, producing, read_all, topics
+
+NOW = 1_772_359_200_000_000
+
+
+async def started(config: Any, partition: int = 0) -> PartitionProducer:
+    producer = PartitionProducer(config, partition)
+    await producer.start()
+    return producer
+
+
+async def test_records_and_offsets_of_one_commit_appear_together(kafka: Any, topic_prefix: str) -> None:
+    config = await topics(config_for(kafka, topic_prefix), 2)
+    commands, tickets = config.topic(COMMANDS), config.topic(Topic.TICKETS.value)
+    producer = await started(config, 1)
+    headers = [("ce_id", b"c-1")]
+    await producer.commit({commands: [Write(b"5158", b"{}", headers)]}, {tickets: 7}, 123, NOW)
+    await producer.close()
+    (record,) = await read_all(config, commands)
+    assert (record.partition, record.key, record.value) == (1, b"5158", b"{}")
+    assert (record.headers, record.timestamp) == (tuple(headers), NOW // 1000)
+    assert (await committed_offsets(config))[TopicPartition(tickets, 1)].offset == 7
+
+
+async def test_offset_metadata_comes_back_with_the_offset(kafka: Any, topic_prefix: str) -> None:
+    """It carries the stream time over a restart."""
+    config = await topics(config_for(kafka, topic_prefix))
+    tickets = config.topic(Topic.TICKETS.value)
+    producer = await started(config)
+    await producer.commit({}, {tickets: 0}, NOW, NOW)
+    await producer.close()
+    found = (await committed_offsets(config))[TopicPartition(tickets, 0)]
+    assert found == OffsetAndMetadata(0, offset_metadata(NOW))
+    assert stream_time_of(found.metadata) == NOW
+
+
+async def test_a_second_producer_of_the_same_id_fences_the_first(kafka: Any, topic_prefix: str) -> None:
+    """However late the first wakes, and whatever it tries to write, nothing of it is seen."""
+    config = await topics(config_for(kafka, topic_prefix))
+    commands = config.topic(COMMANDS)
+    first = await started(config)
+    await first.commit({commands: [Write(b"k", b"1")]}, {}, 0, NOW)
+    second = await started(config)
+    with pytest.raises(Fenced):
+        await first.commit({commands: [Write(b"k", b"late")]}, {}, 0, NOW)
+    await second.commit({commands: [Write(b"k", b"2")]}, {}, 0, NOW)
+    assert [record.value for record in await read_all(config, commands)] == [b"1", b"2"]
+    await first.discard()
+    await second.close()
+
+
+async def test_a_fenced_producer_leaves_no_error_that_nobody_looked_at(kafka: Any, topic_prefix: str) -> None:
+    """aiokafka sets the error on futures of its own as well; asyncio would log each with a traceback, at any time."""
+    config = await topics(config_for(kafka, topic_prefix))
+    said: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    first = await started(config)
+    second = await started(config)
+    writes = {topic: [Write(b"k", b"late" * 200_000), Write(b"k", b"later" * 150_000)] for topic in config.written}
+    with pytest.raises(Fenced):
+        await first.commit(writes, {config.topic(Topic.TICKETS.value): 7}, 0, NOW)
+    await first.discard()
+    del first
+    await second.close()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert said == []
+
+
+async def test_a_producer_that_never_wrote_is_fenced_as_well(kafka: Any, topic_prefix: str) -> None:
+    config = await topics(config_for(kafka, topic_prefix))
+    first, second = await started(config), await started(config)
+    with pytest.raises(Fenced):
+        await first.commit({config.topic(COMMANDS): [Write(b"k", b"late")]}, {}, 0, NOW)
+    await first.discard()
+    await second.close()
+
+
+async def test_starting_ends_the_open_transaction_of_the_one_before(kafka: Any, topic_prefix: str) -> None:
+    """Only then are committed offsets and changelog ends what they will stay: the reason for the opening order."""
+    config = await topics(config_for(kafka, topic_prefix))
+    commands = config.topic(COMMANDS)
+    dead = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=config.transactional_id(0))
+    await dead.start()
+    await dead.begin_transaction()
+    await dead.send_and_wait(commands, key=b"k", value=b"never", partition=0)
+    successor = await started(config)
+    try:
+        assert await read_all(config, commands) == []
+        assert [r.value for r in await read_all(config, commands, "read_uncommitted")] == [b"never"]
+    finally:
+        await successor.close()
+        with pytest.raises(KafkaError):
+            await dead.commit_transaction()
+        await dead.stop()
+
+
+async def test_a_transaction_that_takes_too_long_is_over(kafka: Any, topic_prefix: str) -> None:
+    """The broker gives it up; the commit that comes after that is told so, and nothing of it is seen."""
+    config = await topics(config_for(kafka, topic_prefix, transaction_timeout=SECOND))
+    commands = config.topic(COMMANDS)
+    producer = await started(config)
+    raw = producer._started()
+    await raw.begin_transaction()
+    await raw.send_and_wait(commands, key=b"k", value=b"slow", partition=0)
+    await asyncio.sleep(4)
+    with pytest.raises(KafkaError):
+        await raw.commit_transaction()
+    await producer.discard()
+    assert await read_all(config, commands) == []
+
+
+async def test_large_steps_go_in_several_batches_and_one_transaction(kafka: Any, topic_prefix: str) -> None:
+    config = await topics(config_for(kafka, topic_prefix, producer_batch_bytes=10_000))
+    transitions = config.topic(TRANSITIONS)
+    producer = await started(config)
+    values = [b"%d" % number * 100 for number in range(500)]
+    await producer.commit({transitions: [Write(b"k", value) for value in values]}, {}, 0, NOW)
+    await producer.close()
+    assert [record.value for record in await read_all(config, transitions)] == values
+
+
+async def test_a_record_larger_than_a_batch_goes_alone(kafka: Any, topic_prefix: str) -> None:
+    config = await topics(config_for(kafka, topic_prefix, producer_batch_bytes=10_000))
+    commands = config.topic(COMMANDS)
+    producer = await started(config)
+    values = [b"small", b"x" * 1_000_000, b"small"]
+    await producer.commit({commands: [Write(b"k", value) for value in values]}, {}, 0, NOW)
+    await producer.close()
+    assert [record.value for record in await read_all(config, commands)] == values
+
+
+async def test_a_batch_that_the_broker_refuses_fails_the_commit(kafka: Any, topic_prefix: str) -> None:
+    """aiokafka would commit all the same: it waits for batches to be done, not for them to be well."""
+    config = await topics(config_for(kafka, topic_prefix), max_message_bytes="2000000")
+    commands = config.topic(COMMANDS)
+    producer = await started(config)
+    with pytest.raises(Failed, match="partition 0"):
+        await producer.commit({commands: [Write(b"k", b"fits"), Write(b"k", b"x" * 2_500_000)]}, {}, 0, NOW)
+    await producer.discard()
+    successor = await started(config)
+    await successor.close()
+    assert await read_all(config, commands) == []
+
+
+async def test_a_broker_that_still_verifies_a_partition_is_asked_again_soon(kafka: Any, topic_prefix: str) -> None:
+    """With the old transaction protocol, brokers of version 4 answer NotEnoughReplicas for a moment: retriable."""
+    assert NotEnoughReplicasError.retriable
+    config = await topics(config_for(kafka, topic_prefix))
+    producer = await started(config)
+    assert producer._started()._sender._retry_backoff == 0.005
+    began = asyncio.get_running_loop().time()
+    for number in range(10):
+        await producer.commit({config.topic(COMMANDS): [Write(b"k", b"%d" % number)]}, {}, 0, NOW)
+    await producer.close()
+    assert asyncio.get_running_loop().time() - began < 3
+
+
+async def test_a_transaction_right_after_another_does_not_wait_aiokafkas_20_ms(kafka: Any, topic_prefix: str) -> None:
+    """While the broker still ends the transaction before, it says so; aiokafka then waits a fixed time."""
+    assert aiokafka_sender.BACKOFF_OVERRIDE == 0.02
+    config = await topics(config_for(kafka, topic_prefix))
+    producer = await started(config)
+    sender = producer._started()._sender
+    assert sender._do_add_partitions_to_txn.__module__ == "streams.kafka.producer"
+    await producer.close()
+
+
+async def test_aborted_records_are_hidden_from_those_who_ask_for_committed_ones(kafka: Any, topic_prefix: str) -> None:
+    config = await topics(config_for(kafka, topic_prefix))
+    tickets = config.topic(Topic.TICKETS.value)
+    async with producing(config, transactional_id=f"{topic_prefix}up") as upstream:
+        await upstream.begin_transaction()
+        await upstream.send_and_wait(tickets, key=b"k", value=b"no", partition=0)
+        await upstream.abort_transaction()
+        async with upstream.transaction():
+            await upstream.send_and_wait(tickets, key=b"k", value=b"yes", partition=0)
+    assert [record.value for record in await read_all(config, tickets)] == [b"yes"]
+    assert [record.value for record in await read_all(config, tickets, "read_uncommitted")] == [b"no", b"yes"]

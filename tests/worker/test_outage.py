@@ -1,0 +1,76 @@
+"""A broker that goes away and comes back while a worker runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from streams.core.errors import Failed
+from streams.core.model import SECOND
+from tests.kafka_kit.broker import Broker
+from tests.kafka_kit.fixtures import require_java
+from tests.runtime.test_worker import commanded, lapses, once
+from tests.worker.kit import Running, config_for, running, send, topics
+
+
+@pytest.fixture
+def own_broker() -> Any:
+    require_java()
+    with Broker() as broker:
+        yield broker
+
+
+async def test_a_broker_that_is_killed_and_comes_back_costs_nothing(own_broker: Broker, topic_prefix: str) -> None:
+    config = await topics(config_for(own_broker, topic_prefix, patience=90 * SECOND), 2)
+    async with running(config) as worker:
+        await worker.until(lambda: worker.held == {0, 1})
+        await send(config, lapses(0, 100), 2)
+        await worker.until(lambda: worker.notes.taken > 0)
+        # Very likely within a transaction.
+        await asyncio.to_thread(own_broker.kill)
+        await asyncio.sleep(2)
+        await asyncio.to_thread(own_broker.start)
+        await worker.until(lambda: worker.notes.taken == 300, 60)
+        await send(config, lapses(100, 50), 2)
+        await worker.until(lambda: worker.notes.taken == 450, 60)
+    assert await commanded(config) == once(0, 150)
+
+
+async def test_a_broker_that_stays_frozen_longer_than_transactions_live_costs_nothing(
+    own_broker: Broker, topic_prefix: str
+) -> None:
+    """Its connections stay open and nothing answers; when it wakes, it may have given our transactions up."""
+    config = await topics(
+        config_for(
+            own_broker,
+            topic_prefix,
+            patience=90 * SECOND,
+            transaction_timeout=3 * SECOND,
+            request_timeout=4 * SECOND,
+        ),
+        2,
+    )
+    async with running(config) as worker:
+        await worker.until(lambda: worker.held == {0, 1})
+        await send(config, lapses(0, 100), 2)
+        await worker.until(lambda: worker.notes.taken > 0)
+        own_broker.pause()
+        await asyncio.sleep(12)
+        own_broker.resume()
+        await worker.until(lambda: worker.notes.taken >= 300, 60)
+        await send(config, lapses(100, 50), 2)
+        await worker.until(lambda: worker.notes.taken >= 450, 60)
+    assert await commanded(config) == once(0, 150)
+
+
+async def test_a_broker_that_stays_away_ends_the_worker_with_one_message(own_broker: Broker, topic_prefix: str) -> None:
+    config = await topics(config_for(own_broker, topic_prefix, patience=3 * SECOND, step_records=100))
+    await send(config, lapses(0, 1000), 1)
+    worker = Running(config).start()
+    await worker.until(lambda: worker.notes.taken > 0)
+    own_broker.kill()
+    with pytest.raises(Failed, match="Can't commit a step of partition 0: the brokers did not take it for 3 s"):
+        await asyncio.wait_for(worker.task, 60)
+    assert worker.notes.taken < 3000

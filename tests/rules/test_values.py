@@ -8,11 +8,11 @@ import struct
 from pathlib import Path
 
 import pytest
-import streams.documents
-import streams.rules
 from hypothesis import given
 from hypothesis import strategies as st
 
+import streams.documents
+import streams.rules
 from streams.core.model import MILLISECOND
 from streams.documents import durations
 from streams.documents.problems import CODES, Findings, nearest

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from tests.kafka_kit.distribution import KafkaKitError, find_java, jars
 
@@ -56,21 +56,37 @@ DEFAULTS: Mapping[str, str] = {
 }
 
 
+class ProxiedPorts(NamedTuple):
+    """A listener behind a proxy: where the broker listens, and where it tells clients to go."""
+
+    listens: int
+    advertised: int
+
+
 class Broker:
     """A single-node Apache Kafka on two free loopback ports, its data in a temporary directory.
 
     `start()` returns when the broker answers; `stop()` is a clean SIGTERM, `kill()` a SIGKILL, `pause()` and
     `resume()` freeze and wake the process. After `stop()` or `kill()`, `start()` brings the same broker back: same
     port, same data. `close()` (or leaving the `with`) ends the process and removes the data. `settings` are broker
-    properties that go over `DEFAULTS`.
+    properties that go over `DEFAULTS`. `features` are finalized when the storage is formatted, for instance
+    `{"transaction.version": 1}` for transactions as they were before KIP-890. `proxied` is a number of further
+    listeners, each of which sends clients to a port of its own for a proxy to listen on (`proxy.py`).
 
     The child dies with the process that started it, even by kill -9 (Linux); therefore start it from the main thread.
     """
 
     def __init__(
-        self, settings: Mapping[str, str] | None = None, *, heap: str = "1g", keep: Path | None = None
+        self,
+        settings: Mapping[str, str] | None = None,
+        *,
+        heap: str = "1g",
+        keep: Path | None = None,
+        features: Mapping[str, int] | None = None,
+        proxied: int = 0,
     ) -> None:
         self._settings = {**DEFAULTS, **(settings or {})}
+        self._features = dict(features or {})
         self._heap = heap
         self._dir = keep or Path(tempfile.mkdtemp(prefix="lapse-kafka-"))
         self._dir.mkdir(parents=True, exist_ok=True)
@@ -78,6 +94,8 @@ class Broker:
         self._process: subprocess.Popen[bytes] | None = None
         self._formatted = False
         self.port, self._controller_port = 0, 0
+        self.proxied = [ProxiedPorts(0, 0)] * proxied
+        """The listeners that are behind a proxy."""
 
     @property
     def bootstrap(self) -> str:
@@ -177,14 +195,23 @@ class Broker:
 
     def _choose_ports(self) -> None:
         self.port, self._controller_port = free_port(), free_port()
+        self.proxied = [ProxiedPorts(free_port(), free_port()) for _ in self.proxied]
 
     def _format(self) -> None:
         data = self._dir / "data"
         shutil.rmtree(data, ignore_errors=True)
+        names = [f"PROXIED{number}" for number in range(len(self.proxied))]
+        protocols = [self._settings["listener.security.protocol.map"], *(f"{name}:PLAINTEXT" for name in names)]
+        listens = [f"PLAINTEXT://{self.bootstrap}", f"CONTROLLER://127.0.0.1:{self._controller_port}"]
+        advertised = [f"PLAINTEXT://{self.bootstrap}"]
+        for name, ports in zip(names, self.proxied, strict=True):
+            listens.append(f"{name}://127.0.0.1:{ports.listens}")
+            advertised.append(f"{name}://127.0.0.1:{ports.advertised}")
         lines = {
             **self._settings,
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{self._controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "listener.security.protocol.map": ",".join(protocols),
+            "listeners": ",".join(listens),
+            "advertised.listeners": ",".join(advertised),
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
             "log.dirs": str(data),
         }
@@ -194,6 +221,7 @@ class Broker:
                 *self._java("128m", "-XX:TieredStopAtLevel=1"),
                 "kafka.tools.StorageTool",
                 *("format", f"--cluster-id={_new_cluster_id()}", "--config", str(self._properties)),
+                *(f"--feature={name}={level}" for name, level in self._features.items()),
             ],
             capture_output=True,
             text=True,

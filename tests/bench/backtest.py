@@ -1,6 +1,6 @@
 """How fast is `lapse backtest`, and in how much memory? `python -m tests.bench.backtest --help`.
 
-Writes a capture of the benchmarks' workload (tests/bench/drain/workload.py: realistic sizes, 5 % lapses, tickets 5 % of
+Writes a capture of the benchmarks' workload (tests/bench/workload.py: realistic sizes, 5 % lapses, tickets 5 % of
 the lines) and a file of 50 triggers into a temporary directory, then times whole processes: start, both passes, report.
 
     python -m tests.bench.backtest                              # 2 million lines, 3 runs
@@ -26,7 +26,7 @@ from streams.core.model import Topic
 from streams.core.partitioning import partition_of
 from streams.wire import capture
 from streams.wire.capture import CapturedRecord
-from tests.bench.drain import workload
+from tests.bench import workload
 
 ENDS_AT = 1_772_359_200_000  # 2026-03-01T10:00:00Z: the same bytes on every day
 ROOT = Path(__file__).parents[2]

@@ -30,7 +30,7 @@ from streams.rules.triggers import parse_triggers
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows
-from tests.bench.drain import workload
+from tests.bench import workload
 
 ROOT = Path(__file__).parents[2]
 ENDS_AT = 1_772_359_200_000

@@ -22,7 +22,7 @@ from streams.rules.triggers import parse_triggers
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows
-from tests.bench.drain import workload
+from tests.bench import workload
 
 RECORDS, TICKETS, TURNS = 100_000, 20_000, 7
 ENDS_AT = 1_772_359_200_000

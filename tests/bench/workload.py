@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 import yaml
@@ -136,6 +137,12 @@ async def fill(bootstrap: str, prefix: str, partitions: int, made: Iterator[Made
             await send(where)
         await asyncio.gather(*sent)
     return count
+
+
+def recipes() -> str:
+    """The four shipped recipes, all of them active, as a trigger file."""
+    shipped = yaml.safe_load((Path(__file__).parents[2] / "deploy/triggers/recipes.yaml").read_text())
+    return yaml.safe_dump({"triggers": [{**each, "active": True} for each in shipped["triggers"]]}, sort_keys=False)
 
 
 def rules(count: int) -> str:

@@ -219,6 +219,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     # By its own name, so that what is pickled here can be read there.
-    from tests.bench import instructions
+    from tests.bench import instructions  # noqa: PLW0406
 
     instructions.main()

@@ -12,9 +12,9 @@ import faust
 from aiokafka.helpers import create_ssl_context
 from msgspec import structs
 
+from streams.core.batch import Batch
 from streams.core.errors import LapseError, Refused
 from streams.core.model import Micros
-from streams.core.partition import Step
 from streams.core.triggers import Ruleset
 from streams.host.app import App
 from streams.host.clock import Clock
@@ -108,9 +108,11 @@ class _Kept(Metrics):
         super().__init__(**labels)
         self._journal = journal
 
-    def stepped(self, partition: int, step: Step, seconds: float, commit_seconds: float | None = None) -> None:
-        super().stepped(partition, step, seconds, commit_seconds)
-        self._journal.stepped(step)
+    def batch_committed(
+        self, partition: int, batch: Batch, seconds: float, commit_seconds: float | None = None
+    ) -> None:
+        super().batch_committed(partition, batch, seconds, commit_seconds)
+        self._journal.batch_committed(batch)
 
 
 class _LoggedServer(Server):

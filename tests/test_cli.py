@@ -14,7 +14,7 @@ import typer.main
 
 from streams.cli import app
 from streams.cli.setting_flags import takes_settings
-from streams.core.model import Topic
+from streams.core.names import Topic
 from streams.core.partitioning import partition_of
 from streams.demo.demo import TRIGGERS
 from streams.settings.settings import Settings

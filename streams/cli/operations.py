@@ -15,10 +15,9 @@ import typer
 from streams.cli.root import app
 from streams.cli.setting_flags import BROKER, takes_settings
 from streams.cli.shared import PATIENCE, counting
-from streams.core.model import Topic
+from streams.core.names import Code, Table, Topic
 from streams.settings.settings import Settings
 from streams.wire import instants
-from streams.wire.decode import Code
 
 if TYPE_CHECKING:
     from streams.operate.dead_letters import Letter
@@ -119,7 +118,7 @@ def state(
             )
 
 
-TABLES = ("tickets", "sessions")
+TABLES = tuple(table.value for table in Table)
 
 
 def _chosen(codes: list[Code] | None, source: Topic | None, prefix: str) -> Callable[[Letter], bool] | None:

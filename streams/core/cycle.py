@@ -16,6 +16,7 @@ from streams.core import normal
 from streams.core.actions import TAGS, WorkingCopy
 from streams.core.conditions import Fields, Predicate, compile_condition
 from streams.core.model import Lapse, Micros
+from streams.core.names import CHANNEL_FIELD, REASON_FIELD, STATE_FIELD, UPDATE_FIELD
 from streams.core.triggers import Condition, Operator, Ruleset, Trigger
 
 CONTEXTS_KEPT = 1024
@@ -152,16 +153,16 @@ class _Rule(msgspec.Struct, frozen=True):
 def session_context(lapse: Lapse) -> tuple[dict[str, str | None], dict[str, str | None]]:
     """Return the session's fields before and now, those of the lapse, by condition field name."""
     before = {
-        "messaging_session_state": lapse.before_state,
-        "messaging_session_inactive_reason": lapse.before_reason,
-        "messaging_session_channel": lapse.before_channel,
-        "update_type": UPDATE_TYPE,
+        STATE_FIELD: lapse.before_state,
+        REASON_FIELD: lapse.before_reason,
+        CHANNEL_FIELD: lapse.before_channel,
+        UPDATE_FIELD: UPDATE_TYPE,
     }
     now = {
-        "messaging_session_state": "inactive",
-        "messaging_session_inactive_reason": lapse.reason,
-        "messaging_session_channel": lapse.channel,
-        "update_type": UPDATE_TYPE,
+        STATE_FIELD: "inactive",
+        REASON_FIELD: lapse.reason,
+        CHANNEL_FIELD: lapse.channel,
+        UPDATE_FIELD: UPDATE_TYPE,
     }
     return before, now
 
@@ -229,7 +230,7 @@ def _compile(trigger: Trigger) -> _Rule:
 
 
 def _compile_condition(condition: Condition) -> _Compiled:
-    of_session = condition.field in normal.SESSION_FIELDS or condition.field == "update_type"
+    of_session = condition.field in normal.SESSION_FIELDS or condition.field == UPDATE_FIELD
     return _Compiled(of_session, compile_condition(condition), _key_of(condition))
 
 

@@ -7,24 +7,24 @@ done, what is worth counting. It changes nothing itself.
 - `ordering`: is the event new?
 - `session`: the transition table
 - `rounds`: what a lapse sets going, now and later
+- `abandonment`: what is counted
 - `cycle`, `conditions`, `actions`: which triggers fire and what they make of the ticket
 - `command`: what is asked for in the end
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterable
+from typing import TypeAlias
 
 import msgspec
 
+from streams.core import abandonment, ordering
 from streams.core import model as m
-from streams.core import ordering
 from streams.core.cycle import Rules
 from streams.core.model import (
     Due,
     Fact,
-    Kind,
     Lapse,
     Micros,
     Outcome,
@@ -35,11 +35,11 @@ from streams.core.model import (
     Transition,
     Value,
 )
+from streams.core.names import Result, Table
 from streams.core.normal import CUSTOM_FIELD_PREFIX
-from streams.core.rounds import RoundBook, RoundPolicy
+from streams.core.rounds import RoundPolicy, Rounds
 from streams.core.session import ACTIVE, ENDED, Change, change
-
-TICKETS, SESSIONS = "tickets", "sessions"
+from streams.core.tables import Tables
 
 OUTSTANDING_KEPT = 64
 """Commands per ticket that wait to be seen applied; a consumer that never reports back must not grow the row."""
@@ -57,19 +57,11 @@ class EngineSettings(msgspec.Struct, frozen=True):
     false_abandonment_window: Micros = 300 * m.SECOND
 
 
-class Tables(Protocol):
-    """The rows of one partition as a step may read them."""
+_STALE = Outcome(Result.STALE, rows_only=True)
+_DUPLICATE = Outcome(Result.DUPLICATE, rows_only=True)
+_NOTHING_DUE = Outcome(Result.DUE, rows_only=True)
 
-    def ticket(self, ticket_id: str) -> TicketRow | None:
-        """Return the ticket's row, None when there is none."""
-
-    def session(self, ticket_id: str) -> SessionRow | None:
-        """Return the session's row, None when there is none."""
-
-
-_STALE = Outcome(ordering.STALE, told=False)
-_DUPLICATE = Outcome(ordering.DUPLICATE, told=False)
-_NOTHING_DUE = Outcome("due", told=False)
+_Timers: TypeAlias = tuple[tuple[Micros, Micros], ...]
 
 
 class Engine:
@@ -97,26 +89,24 @@ class Engine:
             return self._ticket_deleted(tables, update.ticket_id, row, clock)
         order = None if row is None else row.order
         verdict = ordering.judge(order, update)
-        if verdict is not ordering.APPLIED:
-            return _STALE if verdict is ordering.STALE else _DUPLICATE
+        if verdict is not Result.APPLIED:
+            return _STALE if verdict is Result.STALE else _DUPLICATE
 
         existed = row is not None and row.fields is not None
         fields = _merge(row.fields if row is not None else None, update.changes)
         new_row = TicketRow(fields, ordering.advance(order, update), clock)
-        timers: tuple[tuple[Micros, Micros], ...] = ()
-        if fields.get("status") == "closed":
-            timers = ((clock + self.settings.state_ttl, m.END_OF_STATE),)
+        timers = self._end_timer(clock) if fields.get("status") == "closed" else ()
         if existed and update.command_id is None and not update.oversized:
-            return Outcome(ordering.APPLIED, ticket=new_row, timers=timers, told=bool(timers))
+            return Outcome(Result.APPLIED, ticket=new_row, timers=timers, rows_only=not timers)
 
         facts = [Fact(m.OVERSIZED_MEMBER, amount=update.oversized)] if update.oversized else []
         session = tables.session(update.ticket_id)
         if session is None:
-            return Outcome(ordering.APPLIED, ticket=new_row, timers=timers, facts=tuple(facts))
-        book = self._book(update.ticket_id, new_row, session, clock)
+            return Outcome(Result.APPLIED, ticket=new_row, timers=timers, facts=tuple(facts))
+        rounds = self._rounds(update.ticket_id, new_row, session, clock)
         if not existed:
             # Only a ticket without a row has parked rounds.
-            book.join(update.occurred_at)
+            rounds.join(update.occurred_at)
         outstanding = session.outstanding
         for command_id, issued_at in session.outstanding:
             if command_id == update.command_id:
@@ -124,35 +114,19 @@ class Engine:
                 facts.append(Fact(m.COMMAND_APPLIED))
                 seconds = max(0, update.occurred_at - issued_at) / m.SECOND
                 facts.append(Fact(m.COMMAND_APPLY_SECONDS, amount=seconds))
-        new_session = self._close(book, msgspec.structs.replace(session, outstanding=outstanding))
-        return Outcome(
-            ordering.APPLIED,
-            ticket=new_row,
-            session=None if new_session == session else new_session,
-            records=tuple(book.records),
-            commands=tuple(book.commands),
-            timers=timers + tuple(book.timers),
-            facts=(*facts, *book.facts),
-            rounds=len(book.pending) - len(session.pending),
-        )
+        after = msgspec.structs.replace(session, outstanding=outstanding)
+        outcome = _outcome(rounds, session, after, ticket=new_row, timers=timers, facts=facts)
+        return msgspec.structs.replace(outcome, session=None) if outcome.session == session else outcome
 
     def _ticket_deleted(self, tables: Tables, ticket_id: str, row: TicketRow | None, clock: Micros) -> Outcome:
         new_row = TicketRow(None, None if row is None else row.order, clock)
-        timers = ((clock + self.settings.state_ttl, m.END_OF_STATE),)
+        timers = self._end_timer(clock)
         session = tables.session(ticket_id)
         if session is None or not session.pending:
-            return Outcome(ordering.APPLIED, ticket=new_row, timers=timers)
-        book = self._book(ticket_id, new_row, session, clock)
-        book.cancel()
-        return Outcome(
-            ordering.APPLIED,
-            ticket=new_row,
-            session=self._close(book, session),
-            records=tuple(book.records),
-            timers=timers,
-            facts=tuple(book.facts),
-            rounds=-len(session.pending),
-        )
+            return Outcome(Result.APPLIED, ticket=new_row, timers=timers)
+        rounds = self._rounds(ticket_id, new_row, session, clock)
+        rounds.cancel()
+        return _outcome(rounds, session, session, ticket=new_row, timers=timers)
 
     # --- session side ------------------------------------------------------------------------------------------------
 
@@ -162,84 +136,58 @@ class Engine:
             return self._session_forgotten(update.ticket_id, row, clock)
         order = None if row is None else row.order
         verdict = ordering.judge(order, update)
-        if verdict is not ordering.APPLIED:
-            return _STALE if verdict is ordering.STALE else _DUPLICATE
+        if verdict is not Result.APPLIED:
+            return _STALE if verdict is Result.STALE else _DUPLICATE
 
         if (
             row is not None
             and update.state == row.state == ACTIVE
             and (update.session_id is None or update.session_id == row.session_id)
         ):
-            return Outcome(ordering.APPLIED, session=_repeated(row, update, clock), told=False)
-        done = change(row, update, first_inactive_lapses=self.settings.first_inactive_lapses)
+            return Outcome(Result.APPLIED, session=_repeated(row, update, clock), rows_only=True)
+        settings = self.settings
+        done = change(row, update, first_inactive_lapses=settings.first_inactive_lapses)
         before = row if row is not None else _empty_row(clock)
-        kind = done.kind
-        new_session = done.new_session
-        episode = before.episode + 1 if done.lapsed else before.episode
-        facts: list[Fact] = []
-        abandoned, opened_at = before.abandoned, None if new_session else before.opened_at
-        session_abandoned, ticket_abandoned = before.session_abandoned and not new_session, before.ticket_abandoned
-        if kind is not None:
-            facts.append(Fact(m.TRANSITION, (kind.value, update.reason or m.NONE, done.channel or m.NONE)))
-        if new_session:
-            facts.append(Fact(m.SESSION, (done.channel or m.NONE,)))
-        if kind is Kind.OPENED or kind is Kind.RESUMED:
-            self._note_return(before, update.occurred_at, facts)
-            abandoned, opened_at = None, update.occurred_at
-        elif done.lapsed and done.reason in self.settings.abandonment_reasons:
-            facts.extend(_abandonment_facts(done, before, opened_at, update.occurred_at))
-            abandoned, session_abandoned, ticket_abandoned = (update.occurred_at, done.channel), True, True
-        after = SessionRow(
-            state=done.state,
-            reason=done.reason,
-            since=update.occurred_at if kind is not None and done.state != done.before_state else before.since,
-            session_id=done.session_id,
-            channel=done.channel,
-            episode=episode,
-            order=ordering.advance(order, update),
-            touched=clock,
-            lapse=before.lapse,
-            pending=before.pending,
-            opened_at=opened_at,
-            abandoned=abandoned,
-            session_abandoned=session_abandoned,
-            ticket_abandoned=ticket_abandoned,
-            outstanding=before.outstanding,
+        figures, facts = abandonment.count(
+            before,
+            done,
+            update,
+            reasons=settings.abandonment_reasons,
+            false_window=settings.false_abandonment_window,
         )
-        if kind is None:
-            return Outcome(ordering.APPLIED, session=after, told=False)
+        after = _row_after(before, done, update, figures, clock)
+        if done.kind is None:
+            return Outcome(Result.APPLIED, session=after, rows_only=True)
         transition = Transition(
             ticket_id=update.ticket_id,
             event_id=update.event_id,
             occurred_at=update.occurred_at,
             session_id=done.session_id,
-            kind=kind,
+            kind=done.kind,
             before=done.before_state,
             after=update.state,
             reason=update.reason,
-            episode=episode,
+            episode=after.episode,
             channel=done.channel,
         )
-        timers: tuple[tuple[Micros, Micros], ...] = ()
-        if done.state == ENDED:
-            timers = ((clock + self.settings.state_ttl, m.END_OF_STATE),)
+        timers = self._end_timer(clock) if done.state == ENDED else ()
         starts = done.lapsed and bool(self.rules.waits)
         if not before.pending and not starts:
-            return Outcome(ordering.APPLIED, session=after, records=(transition,), timers=timers, facts=tuple(facts))
+            return Outcome(Result.APPLIED, session=after, records=(transition,), timers=timers, facts=tuple(facts))
 
-        book = self._book(update.ticket_id, tables.ticket(update.ticket_id) if starts else None, before, clock)
+        rounds = self._rounds(update.ticket_id, tables.ticket(update.ticket_id) if starts else None, before, clock)
         if done.other_session:
-            book.cancel()
-        book.records.append(transition)
+            rounds.cancel()
+        rounds.records.append(transition)
         if done.ends_waiting:
-            book.cancel()
+            rounds.cancel()
         if starts:
-            book.begin(
+            rounds.begin(
                 Lapse(
                     event_id=update.event_id,
                     occurred_at=update.occurred_at,
                     timestamp=update.timestamp,
-                    episode=episode,
+                    episode=after.episode,
                     before_state=done.before_state,
                     before_reason=done.before_reason,
                     before_channel=done.before_channel,
@@ -247,20 +195,12 @@ class Engine:
                     channel=done.channel,
                 )
             )
-        return Outcome(
-            ordering.APPLIED,
-            session=self._close(book, after),
-            records=tuple(book.records),
-            commands=tuple(book.commands),
-            timers=timers + tuple(book.timers),
-            facts=(*facts, *book.facts),
-            rounds=len(book.pending) - len(before.pending),
-        )
+        return _outcome(rounds, before, after, timers=timers, facts=facts)
 
     def _session_forgotten(self, ticket_id: str, row: SessionRow | None, clock: Micros) -> Outcome:
         before = row if row is not None else _empty_row(clock)
-        book = self._book(ticket_id, None, before, clock)
-        book.cancel()
+        rounds = self._rounds(ticket_id, None, before, clock)
+        rounds.cancel()
         after = msgspec.structs.replace(
             before,
             state=None,
@@ -272,23 +212,7 @@ class Engine:
             opened_at=None,
             session_abandoned=False,
         )
-        return Outcome(
-            ordering.APPLIED,
-            session=self._close(book, after),
-            records=tuple(book.records),
-            timers=((clock + self.settings.state_ttl, m.END_OF_STATE),),
-            facts=tuple(book.facts),
-            rounds=-len(before.pending),
-        )
-
-    def _note_return(self, row: SessionRow, occurred_at: Micros, facts: list[Fact]) -> None:
-        if row.abandoned is None:
-            return
-        left_at, channel = row.abandoned
-        away = max(0, occurred_at - left_at)
-        facts.append(Fact(m.TIME_TO_RETURN_SECONDS, amount=away / m.SECOND))
-        if away <= self.settings.false_abandonment_window:
-            facts.append(Fact(m.FALSE_ABANDONMENT, (channel or m.NONE,)))
+        return _outcome(rounds, before, after, timers=self._end_timer(clock))
 
     # --- timers ------------------------------------------------------------------------------------------------------
 
@@ -298,18 +222,10 @@ class Engine:
         session = tables.session(due.ticket_id)
         if session is None or not session.pending:
             return _NOTHING_DUE
-        book = self._book(due.ticket_id, tables.ticket(due.ticket_id), session, clock)
-        if not book.reach(due.at, due.wait):
+        rounds = self._rounds(due.ticket_id, tables.ticket(due.ticket_id), session, clock)
+        if not rounds.reach(due.at, due.wait):
             return _NOTHING_DUE
-        return Outcome(
-            "due",
-            session=self._close(book, session),
-            records=tuple(book.records),
-            commands=tuple(book.commands),
-            timers=tuple(book.timers),
-            facts=tuple(book.facts),
-            rounds=len(book.pending) - len(session.pending),
-        )
+        return _outcome(rounds, session, session, result=Result.DUE)
 
     def _end_of_state(self, tables: Tables, due: Due, clock: Micros) -> Outcome:
         ticket, session = tables.ticket(due.ticket_id), tables.session(due.ticket_id)
@@ -317,24 +233,22 @@ class Engine:
         if at is None:
             return _NOTHING_DUE
         if at > due.at:
-            return Outcome("due", timers=((at, m.END_OF_STATE),))
+            return Outcome(Result.DUE, timers=((at, m.END_OF_STATE),))
         expired = tuple(
             table
             for table, row, ends in (
-                (TICKETS, ticket, _is_over(ticket, session)),
-                (SESSIONS, session, _is_over(ticket, session) or _is_forgotten(session)),
+                (Table.TICKETS, ticket, _is_over(ticket, session)),
+                (Table.SESSIONS, session, _is_over(ticket, session) or _is_forgotten(session)),
             )
             if row is not None and ends
         )
-        facts = [Fact(m.EXPIRED_ROW, (table,)) for table in expired]
-        records: tuple[m.Transition | m.Evaluation, ...] = ()
-        if session is not None and session.pending:
-            book = self._book(due.ticket_id, ticket, session, clock)
-            book.cancel()
-            records = tuple(book.records)
-            facts.extend(book.facts)
-        rounds = 0 if session is None else -len(session.pending)
-        return Outcome("due", expired=expired, records=records, facts=tuple(facts), rounds=rounds)
+        facts = tuple(Fact(m.EXPIRED_ROW, (table,)) for table in expired)
+        if session is None or not session.pending:
+            return Outcome(Result.DUE, expired=expired, facts=facts)
+        rounds = self._rounds(due.ticket_id, ticket, session, clock)
+        rounds.cancel()
+        outcome = _outcome(rounds, session, session, result=Result.DUE, facts=facts)
+        return msgspec.structs.replace(outcome, session=None, expired=expired)
 
     def end_of_state(self, ticket: TicketRow | None, session: SessionRow | None) -> Micros | None:
         """Return the stream time at which rows of a ticket go, None while nothing ends them."""
@@ -347,8 +261,8 @@ class Engine:
 
     # --- shared ------------------------------------------------------------------------------------------------------
 
-    def _book(self, ticket_id: str, ticket: TicketRow | None, session: SessionRow, clock: Micros) -> RoundBook:
-        return RoundBook(
+    def _rounds(self, ticket_id: str, ticket: TicketRow | None, session: SessionRow, clock: Micros) -> Rounds:
+        return Rounds(
             ticket_id=ticket_id,
             ticket=ticket,
             lapse=session.lapse,
@@ -358,16 +272,40 @@ class Engine:
             now=clock,
         )
 
-    @staticmethod
-    def _close(book: RoundBook, row: SessionRow) -> SessionRow:
-        """Return the row with the book's rounds; a lapse that no round needs any more is dropped."""
-        outstanding = row.outstanding
-        if book.commands:
-            issued = tuple((command.command_id, command.issued_at) for command in book.commands)
-            outstanding = (*outstanding, *issued)[-OUTSTANDING_KEPT:]
-        return msgspec.structs.replace(
-            row, lapse=book.lapse if book.pending else None, pending=tuple(book.pending), outstanding=outstanding
-        )
+    def _end_timer(self, clock: Micros) -> _Timers:
+        return ((clock + self.settings.state_ttl, m.END_OF_STATE),)
+
+
+def _outcome(
+    rounds: Rounds,
+    before: SessionRow,
+    after: SessionRow,
+    *,
+    result: Result = Result.APPLIED,
+    ticket: TicketRow | None = None,
+    timers: _Timers = (),
+    facts: Iterable[Fact] = (),
+) -> Outcome:
+    """Return what a step did that worked on rounds; a lapse that no round needs any more is dropped from the row."""
+    outstanding = after.outstanding
+    if rounds.commands:
+        issued = tuple((command.command_id, command.issued_at) for command in rounds.commands)
+        outstanding = (*outstanding, *issued)[-OUTSTANDING_KEPT:]
+    return Outcome(
+        result,
+        ticket=ticket,
+        session=msgspec.structs.replace(
+            after,
+            lapse=rounds.lapse if rounds.pending else None,
+            pending=tuple(rounds.pending),
+            outstanding=outstanding,
+        ),
+        records=tuple(rounds.records),
+        commands=tuple(rounds.commands),
+        timers=timers + tuple(rounds.timers),
+        facts=(*facts, *rounds.facts),
+        rounds=len(rounds.pending) - len(before.pending),
+    )
 
 
 def _merge(old: dict[str, Value] | None, changes: dict[str, Value]) -> dict[str, Value]:
@@ -405,15 +343,28 @@ def _repeated(row: SessionRow, update: SessionUpdate, clock: Micros) -> SessionR
     )
 
 
-def _abandonment_facts(done: Change, row: SessionRow, opened_at: Micros | None, occurred_at: Micros) -> Iterator[Fact]:
-    channel = done.channel or m.NONE
-    yield Fact(m.ABANDONMENT, (done.reason or m.NONE, channel))
-    if done.new_session or not row.session_abandoned:
-        yield Fact(m.SESSION_ABANDONED, (channel,))
-    if not row.ticket_abandoned:
-        yield Fact(m.TICKET_ABANDONED, (channel,))
-    if opened_at is not None:
-        yield Fact(m.TIME_TO_ABANDON_SECONDS, amount=max(0, occurred_at - opened_at) / m.SECOND)
+def _row_after(
+    before: SessionRow, done: Change, update: SessionUpdate, figures: abandonment.Figures, clock: Micros
+) -> SessionRow:
+    """Return the row of a session after an event, its rounds as they were."""
+    changed = done.kind is not None and done.state != done.before_state
+    return SessionRow(
+        state=done.state,
+        reason=done.reason,
+        since=update.occurred_at if changed else before.since,
+        session_id=done.session_id,
+        channel=done.channel,
+        episode=before.episode + 1 if done.lapsed else before.episode,
+        order=ordering.advance(before.order, update),
+        touched=clock,
+        lapse=before.lapse,
+        pending=before.pending,
+        opened_at=figures.opened_at,
+        abandoned=figures.abandoned,
+        session_abandoned=figures.session_abandoned,
+        ticket_abandoned=figures.ticket_abandoned,
+        outstanding=before.outstanding,
+    )
 
 
 def _empty_row(clock: Micros) -> SessionRow:

@@ -13,6 +13,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from streams.core.names import Result, Table
+from streams.core.names import Topic as Topic  # noqa: PLC0414
+
 Scalar: TypeAlias = str | int | float | bool
 Value: TypeAlias = Scalar | list[Any] | None
 """A field's value: a scalar, a list (tags, multi-selects), or None for *no value*."""
@@ -21,13 +24,6 @@ Micros: TypeAlias = int
 
 MILLISECOND: Micros = 1_000
 SECOND: Micros = 1_000_000
-
-
-class Topic(StrEnum):
-    """The two inputs, by the default names that records, captures and metrics use."""
-
-    TICKETS = "ticket-updates"
-    SESSIONS = "session-states"
 
 
 # --- records in ------------------------------------------------------------------------------------------------------
@@ -280,12 +276,12 @@ class Due(msgspec.Struct, frozen=True, gc=False):
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """All that one engine step changed or said. Rows are set only where they changed; see `deleted`."""
 
-    result: str
+    result: Result
     """`applied`, `stale` or `duplicate` for a record; `due` for a timer."""
     ticket: TicketRow | None = None
     session: SessionRow | None = None
-    expired: tuple[str, ...] = ()
-    """Tables whose row of this ticket is gone (state_ttl): `tickets`, `sessions`."""
+    expired: tuple[Table, ...] = ()
+    """Tables whose row of this ticket is gone (state_ttl)."""
     records: tuple[Transition | Evaluation, ...] = ()
     commands: tuple[Command, ...] = ()
     timers: tuple[tuple[Micros, Micros], ...] = ()
@@ -293,5 +289,5 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     facts: tuple[Fact, ...] = ()
     rounds: int = 0
     """By how many the ticket's pending rounds changed."""
-    told: bool = True
-    """False when there is nothing here but new rows: the caller need not look further."""
+    rows_only: bool = False
+    """True when there is nothing here but new rows: the caller need not look further."""

@@ -7,14 +7,15 @@ from functools import lru_cache
 from typing import Any
 
 from streams.core.model import Value
+from streams.core.names import CHANNEL_FIELD, REASON_FIELD, STATE_FIELD, UPDATE_FIELD
 
 NAMES = frozenset({"status", "priority", "type", "state", "reason", "channel"})
 """Members whose values are names: spelled in lower case with single underscores."""
 
 SESSION_FIELDS = {
-    "messaging_session_state": "state",
-    "messaging_session_inactive_reason": "reason",
-    "messaging_session_channel": "channel",
+    STATE_FIELD: "state",
+    REASON_FIELD: "reason",
+    CHANNEL_FIELD: "channel",
 }
 """Condition fields that speak of the session, and the session member each one reads."""
 
@@ -100,6 +101,6 @@ def field_value(field: str, value: Value) -> Value:
     """
     if field.startswith(CUSTOM_FIELD_PREFIX) or field in TAG_FIELDS:
         return custom_field_value(value)
-    if field == "update_type" and isinstance(value, str):
+    if field == UPDATE_FIELD and isinstance(value, str):
         return name(value)  # Zendesk's own exports write `Change`
     return member_value(SESSION_FIELDS.get(field, field), value)

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from streams.core.model import OrderKey, SessionUpdate, TicketUpdate
-
-APPLIED = "applied"
-STALE = "stale"
-DUPLICATE = "duplicate"
+from streams.core.names import Result
 
 SEEN_IDS = 64
 """Event ids kept of the row's latest instant: Zendesk's `updated_at` has whole seconds, equal instants are normal."""
 
 
-def judge(order: OrderKey | None, event: TicketUpdate | SessionUpdate) -> str:
+def judge(order: OrderKey | None, event: TicketUpdate | SessionUpdate) -> Result:
     """Say what becomes of `event` on a row with this order key: applied, stale or duplicate."""
     if order is None:
-        return APPLIED
+        return Result.APPLIED
     if event.sequence is not None and order.sequence is not None:
         if event.sequence > order.sequence:
-            return APPLIED
-        return DUPLICATE if event.sequence == order.sequence else STALE
+            return Result.APPLIED
+        return Result.DUPLICATE if event.sequence == order.sequence else Result.STALE
     if event.occurred_at < order.occurred_at:
-        return STALE
+        return Result.STALE
     if event.occurred_at == order.occurred_at and event.event_id in order.seen:
-        return DUPLICATE
-    return APPLIED
+        return Result.DUPLICATE
+    return Result.APPLIED
 
 
 def advance(order: OrderKey | None, event: TicketUpdate | SessionUpdate) -> OrderKey:

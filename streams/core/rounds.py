@@ -1,7 +1,8 @@
 """Rounds: when they run, how they end (SPEC section 4, *Rounds*, *No ticket yet*, *Outcome*).
 
-A `RoundBook` works on one ticket during one engine step: it takes the session row's pending rounds, runs, parks or
-cancels some of them, and collects what that says. The row it leaves behind is read off at the end.
+`Rounds` works on one ticket during one engine step: it takes the session row's pending rounds, runs, parks or cancels
+some of them, and collects the records, commands, timers and facts that come of it. The rounds that still wait go back
+into the row.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class RoundPolicy(msgspec.Struct, frozen=True):
     dry_run: bool = False
 
 
-class RoundBook:
+class Rounds:
     """The rounds of one ticket while one step works on them."""
 
     def __init__(
@@ -51,7 +52,7 @@ class RoundBook:
         policy: RoundPolicy,
         now: Micros,
     ) -> None:
-        """Open the book on a ticket whose row is `ticket`; `now` is stream time."""
+        """Take up the rounds of a ticket whose row is `ticket`; `now` is stream time."""
         self.pending = list(pending)
         self.lapse = lapse
         self.records: list[Transition | Evaluation] = []

@@ -20,7 +20,8 @@ from aiokafka.errors import KafkaError, for_code
 from rich.console import Console
 
 from streams.core.errors import LapseError
-from streams.core.model import SECOND, Topic
+from streams.core.model import SECOND
+from streams.core.names import Output, Topic
 from streams.demo.broker import TOPIC_CONFIG, BrokerFailed, EmbeddedBroker
 from streams.demo.desk import Desk
 from streams.demo.feed import feed
@@ -28,7 +29,7 @@ from streams.demo.screen import Screen, screen_for, summary
 from streams.demo.story import Happening, Story
 from streams.demo.worker import Worker, WorkerFailed, until_ready
 from streams.kafka.brokers import admin_client, client_arguments
-from streams.kafka.config import COMMANDS, DEAD_LETTERS, TRANSITIONS, KafkaConfig
+from streams.kafka.config import KafkaConfig
 from streams.kafka.topics import wanted_topics
 from streams.rules.triggers import load_triggers
 from streams.testing.traffic import Profile, generate
@@ -256,17 +257,17 @@ class _Demo:
             now = time.time()
             for record in sorted(
                 (r for batch in batches.values() for r in batch),
-                key=lambda r: (r.timestamp, r.topic.endswith(COMMANDS)),
+                key=lambda r: (r.timestamp, r.topic.endswith(Output.COMMANDS)),
             ):
                 if (happening := self._take(record, now, producer)) is not None:
                     self._screen.tell(happening)
 
     def _take(self, record: ConsumerRecord[bytes, bytes], now: float, producer: AIOKafkaProducer) -> Happening | None:
         match record.topic.removeprefix(self._config.topic_prefix):
-            case name if name == DEAD_LETTERS:
+            case name if name == Output.DEAD_LETTERS:
                 self.story.dead_letter(dict(record.headers))
                 return None
-            case name if name == COMMANDS:
+            case name if name == Output.COMMANDS:
                 task = asyncio.ensure_future(self._apply(record.value, producer))
                 self._applying.add(task)
                 task.add_done_callback(self._applying.discard)
@@ -311,7 +312,7 @@ class _Demo:
         )
         await consumer.start()
         try:
-            names = [self._config.topic(name) for name in (COMMANDS, TRANSITIONS, DEAD_LETTERS)]
+            names = [self._config.topic(name) for name in (Output.COMMANDS, Output.TRANSITIONS, Output.DEAD_LETTERS)]
             consumer.assign([TopicPartition(name, number) for name in names for number in range(PARTITIONS)])
             await consumer.seek_to_beginning()
             yield consumer

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from streams.core.model import Topic
+from streams.core.names import Topic
 from streams.core.normal import CUSTOM_FIELD_PREFIX
 from streams.core.triggers import SET_FIELDS
 from streams.testing.traffic import Record

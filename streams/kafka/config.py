@@ -7,14 +7,10 @@ from typing import Any
 
 import msgspec
 
-from streams.core.model import MILLISECOND, SECOND, Micros, Topic
-
-COMMANDS = "action-commands"
-TRANSITIONS = "session-transitions"
-DEAD_LETTERS = "dead-letters"
-
-TICKETS_TABLE = "tickets"
-SESSIONS_TABLE = "sessions"
+from streams.core.model import MILLISECOND, SECOND, Micros
+from streams.core.names import Table, Topic
+from streams.core.pipeline import BATCH_RECORDS
+from streams.wire.writes import WRITTEN
 
 _LEAST_INBOX = 500
 _MOST_INBOX = 20_000
@@ -62,7 +58,7 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     fetch_max_bytes: int = 8 << 20
     inbox_records: int = 100_000
     """Records that wait in this worker at most, over all its partitions; a fetch that is under way comes on top."""
-    step_records: int = 10_000
+    batch_records: int = BATCH_RECORDS
     """Records that one transaction takes, about, at most."""
     producer_batch_bytes: int = 256 << 10
     """Size of a record batch; a single record may be larger. Below the `max.message.bytes` of the changelogs."""
@@ -79,14 +75,13 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.topic_prefix}{name}"
 
     def changelog(self, table: str) -> str:
-        """Return the changelog of `tickets` or `sessions`."""
+        """Return the changelog of a table."""
         return f"{self.topic_prefix}{self.app_id}-{table}-changelog"
 
     @property
     def written(self) -> tuple[str, ...]:
         """Return the names on the broker of all topics that a transaction writes to."""
-        outputs = tuple(self.topic(name) for name in (COMMANDS, TRANSITIONS, DEAD_LETTERS))
-        return (*outputs, *(self.changelog(table) for table in (TICKETS_TABLE, SESSIONS_TABLE)))
+        return (*(self.topic(name) for name in WRITTEN), *(self.changelog(table) for table in Table))
 
     def transactional_id(self, partition: int) -> str:
         """Return the transactional id: whoever starts a producer with it fences the one before."""

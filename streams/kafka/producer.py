@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
@@ -27,6 +27,7 @@ from streams.core.model import MILLISECOND, SECOND, Micros
 from streams.kafka.brokers import client_arguments, patiently
 from streams.kafka.config import KafkaConfig
 from streams.kafka.inside import predecessor
+from streams.wire.writes import Write as Write  # noqa: PLC0414
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +48,6 @@ _DISCARD_SECONDS = 2.0
 _EPOCH_IS_OVER = (ProducerFenced, InvalidTxnState, InvalidProducerIdMapping, OutOfOrderSequenceNumber)
 
 _METADATA = "lapse stream_time="
-
-
-class Write(NamedTuple):
-    """One record to write to the producer's own partition of a topic."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]] = []  # noqa: RUF012 never changed; aiokafka takes nothing but a list
 
 
 def offset_metadata(stream_time: Micros) -> str:

@@ -11,11 +11,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from streams.core.engine import SESSIONS, TICKETS
 from streams.core.errors import Failed, Refused
-from streams.core.model import Topic
+from streams.core.names import Output, Table, Topic
 from streams.kafka.brokers import admin_client, patiently
-from streams.kafka.config import COMMANDS, DEAD_LETTERS, TRANSITIONS, KafkaConfig
+from streams.kafka.config import KafkaConfig
+from streams.wire.writes import WRITTEN
 
 _KIB = 1024
 RECORD_BYTES = 1024 * _KIB + 64 * _KIB
@@ -33,6 +33,8 @@ class Wanted(NamedTuple):
     cleanup: str
     max_message_bytes: int
     why_cleanup: str = ""
+    required: bool = True
+    """Whether a worker refuses to start without it."""
 
 
 class Existing(msgspec.Struct, frozen=True):
@@ -60,9 +62,8 @@ def wanted_topics(config: KafkaConfig) -> list[Wanted]:
     return [
         Wanted(config.topic(Topic.TICKETS.value), "any", RECORD_BYTES),
         Wanted(config.topic(Topic.SESSIONS.value), "delete", RECORD_BYTES, hides_return),
-        *(Wanted(config.topic(name), "delete", RECORD_BYTES, keeps_last) for name in (COMMANDS, TRANSITIONS)),
-        Wanted(config.topic(DEAD_LETTERS), "delete", RECORD_BYTES, keeps_last),
-        *(Wanted(config.changelog(table), "compact", ROW_BYTES, is_table) for table in (TICKETS, SESSIONS)),
+        *(Wanted(config.topic(name), "delete", RECORD_BYTES, keeps_last, name in WRITTEN) for name in Output),
+        *(Wanted(config.changelog(table), "compact", ROW_BYTES, is_table) for table in Table),
     ]
 
 
@@ -140,7 +141,7 @@ async def _wait_until_known(config: KafkaConfig, admin: AIOKafkaAdminClient, nam
 async def _check(config: KafkaConfig, admin: AIOKafkaAdminClient) -> Report:
     found = await _find(config, admin)
     wanted = wanted_topics(config)
-    missing = tuple(topic.name for topic in wanted if topic.name not in found)
+    missing = tuple(topic.name for topic in wanted if topic.required and topic.name not in found)
     problems = [f"{name} does not exist." for name in missing]
     if len({topic.partitions for topic in found.values()}) > 1:
         problems.append(_partition_problem(found))

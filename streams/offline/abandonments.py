@@ -6,8 +6,8 @@ from array import array
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from streams.core.batch import Batch
 from streams.core.model import Kind, Micros, Transition
-from streams.core.partition import Step
 
 _AWAY = -1
 
@@ -55,9 +55,9 @@ class Abandonments:
         self._away.extend(other._away)
         self._labels.extend(other._labels)
 
-    def add(self, step: Step) -> None:
-        """Take in the transitions of one step."""
-        for record in step.records:
+    def add(self, batch: Batch) -> None:
+        """Take in the transitions of one batch."""
+        for record in batch.records:
             if type(record) is Transition:
                 self._add(record)
 

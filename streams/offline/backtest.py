@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import msgspec
 
-from streams.core import model as m
+from streams.core.batch import Batch
 from streams.core.engine import Engine
-from streams.core.model import MILLISECOND, Kind, Micros, Rejection, RoundOutcome, Topic, Transition
-from streams.core.partition import Partition, Step
+from streams.core.model import Kind, Micros, Rejection, RoundOutcome, Transition
+from streams.core.names import Code, Result
 from streams.offline.abandonments import Abandonments
 from streams.offline.captures import Captures, Progress
 from streams.offline.comparison import Comparison, Deeds, compared
 from streams.offline.outputs import Outputs
 from streams.offline.processes import InProcesses, can_fork
-from streams.wire.capture import CapturedRecord
-from streams.wire.decode import Code, decode
-from streams.wire.rows import MsgpackRows
+from streams.offline.run import new_pipeline, run_partition
+from streams.wire.decode import decode
 
-CHUNK = 2_000
-"""Records of one topic that are read ahead at a time."""
-
-Taker: TypeAlias = Callable[[Step], None]
+Taker: TypeAlias = Callable[[Batch], None]
 
 
 class Report(msgspec.Struct):
@@ -41,22 +36,22 @@ class Report(msgspec.Struct):
     pending: int = 0
     triggers: dict[str, int] = msgspec.field(default_factory=dict)
 
-    def add(self, step: Step) -> None:
-        """Count what one step did."""
-        self.records += step.taken
-        for (_, result), count in step.counts.items():
-            if result != "dead_letter":
+    def add(self, batch: Batch) -> None:
+        """Count what one batch did."""
+        self.records += batch.taken
+        for (_, result), count in batch.counts.items():
+            if result != Result.DEAD_LETTER:
                 setattr(self, result, getattr(self, result) + count)
-        for letter in step.dead_letters:
+        for letter in batch.dead_letters:
             self.dead_letters[letter.rejection.code] += 1
-        for record in step.records:
+        for record in batch.records:
             if isinstance(record, Transition):
                 self.transitions[record.kind] += 1
             else:
                 self.rounds[record.outcome] += 1
                 for trigger in record.triggers:
                     self.triggers[trigger] = self.triggers.get(trigger, 0) + 1
-        self.commands += len(step.commands)
+        self.commands += len(batch.commands)
 
     def merge(self, other: Report) -> None:
         """Add what another partition did."""
@@ -171,39 +166,8 @@ def _run_partition(
     captures: Captures, number: int, engine: Engine, takers: Sequence[Taker], *, now: Micros, last: int | None
 ) -> int:
     """Run one partition, and what is due by `last` (milliseconds); return how many rounds are still pending."""
-    partition = Partition(
-        engine,
-        number=number,
-        partition_count=None,
-        decode=decode,
-        rows=MsgpackRows(),
-        dead_letter_limit=None,
-        clock_grace=0,
-    )
-    for step in _steps(captures, number, partition, now):
-        partition.commit(step)
+    pipeline = new_pipeline(engine, number)
+    for batch in run_partition(captures, pipeline, now=now, last=last):
         for take in takers:
-            take(step)
-    if last is not None and (step_at_end := partition.drain_until(last * MILLISECOND)) is not None:
-        partition.commit(step_at_end)
-        for take in takers:
-            take(step_at_end)
-    return partition.pending_rounds
-
-
-def _steps(captures: Captures, number: int, partition: Partition, now: Micros) -> Iterator[Step]:
-    inputs: dict[Topic, Iterator[CapturedRecord]] = {topic: captures.read(number, topic) for topic in Topic}
-    ends: dict[Topic, m.Micros | None] = dict.fromkeys(Topic)
-    while True:
-        for topic, records in inputs.items():
-            if ends[topic] is None and not partition.queued(topic):
-                chunk = list(islice(records, CHUNK))
-                if chunk:
-                    partition.add(topic, chunk, 0)
-                else:
-                    ends[topic] = 0
-        step = partition.step(now, ends, CHUNK)
-        if step is not None:
-            yield step
-        elif all(end is not None for end in ends.values()) and not any(partition.queued(topic) for topic in Topic):
-            return
+            take(batch)
+    return pipeline.partition.pending_rounds

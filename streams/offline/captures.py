@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from streams.core.model import Topic
+from streams.core.names import Topic
 from streams.wire.capture import CapturedRecord, CaptureLineError, Entry, entry, record_at
 
 STDIN = Path("-")

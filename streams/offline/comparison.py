@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from streams.core.batch import Batch
 from streams.core.model import Command, Evaluation, Micros
-from streams.core.partition import Step
 
 LapseKey: TypeAlias = tuple[str, str, int]
 """(ticket id, event id, episode)"""
@@ -36,14 +36,14 @@ class Deeds:
         """Begin with none."""
         self.by_lapse: dict[LapseKey, Deed] = {}
 
-    def add(self, step: Step) -> None:
-        """Take in what one step decided."""
-        for record in step.records:
+    def add(self, batch: Batch) -> None:
+        """Take in what one batch decided."""
+        for record in batch.records:
             if type(record) is Evaluation and record.triggers:
                 self._of(record.ticket_id, record.event_id, record.episode, record.occurred_at).fired.update(
                     record.triggers
                 )
-        for command in step.commands:
+        for command in batch.commands:
             lapse = command.lapse
             deed = self._of(command.ticket_id, lapse.event_id, lapse.episode, lapse.occurred_at)
             deed.commands[command.wait] = command

@@ -6,13 +6,13 @@ evaluations carry.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 
 import msgspec
 
 from streams.core.cycle import Rules
-from streams.core.engine import Engine, EngineSettings, Tables
+from streams.core.engine import Engine, EngineSettings
+from streams.core.inputs import DeadLetter
 from streams.core.model import (
     MILLISECOND,
     Command,
@@ -26,18 +26,14 @@ from streams.core.model import (
     SessionRow,
     SessionUpdate,
     TicketUpdate,
-    Topic,
     Transition,
 )
-from streams.core.partition import DeadLetter, Partition
+from streams.core.names import Result, Topic
+from streams.core.tables import Tables
 from streams.core.trace import RoundTrace, trace_round
 from streams.offline.captures import Captures
-from streams.wire.capture import CapturedRecord
+from streams.offline.run import new_pipeline, run_partition
 from streams.wire.decode import decode, given_event_id
-from streams.wire.rows import MsgpackRows
-
-CHUNK = 2_000
-"""Records of one topic that are read ahead at a time."""
 
 ASKED = frozenset({RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.NO_OP, RoundOutcome.NO_MATCH})
 """Outcomes of rounds in which triggers were asked."""
@@ -51,8 +47,7 @@ class Event(msgspec.Struct, frozen=True):
     event_id: str
     at: Micros
     """`occurred_at`; for a timer, when it was due."""
-    result: str
-    """`applied`, `stale`, `duplicate`, `due`, or `dead_letter`."""
+    result: Result
     kind: Kind | None = None
     """Of the session's transition; None when nothing happened to the session."""
     rejection: Rejection | None = None
@@ -82,7 +77,7 @@ class Story(msgspec.Struct):
     def event(self, event_id: str) -> Event | None:
         """Return the event of that id that did most: an applied one before one that was a duplicate of it."""
         found = [event for event in self.events if event.event_id == event_id]
-        return min(found, key=lambda event: event.result not in {"applied", "due"}, default=None)
+        return min(found, key=lambda event: event.result not in {Result.APPLIED, Result.DUE}, default=None)
 
 
 class _Watched(Engine):
@@ -123,51 +118,19 @@ def tell(
             done += captures.count(number)
             continue
         engine = _Watched(rules, settings, ticket_id)
-        partition = Partition(
-            engine,
-            number=number,
-            partition_count=None,
-            decode=decode,
-            rows=MsgpackRows(),
-            dead_letter_limit=None,
-            clock_grace=0,
-        )
-        for letters in _run(captures, number, partition, now, last):
-            story.events.extend(_of_letter(letter, number) for letter in letters if letter.record.key == key)
+        pipeline = new_pipeline(engine, number)
+        for batch in run_partition(captures, pipeline, now=now, last=last):
+            letters = (letter for letter in batch.dead_letters if letter.record.key == key)
+            story.events.extend(_of_letter(letter, number) for letter in letters)
             for record, outcome in engine.seen:
                 _take(story, rules, record, outcome)
             engine.seen.clear()
             if progress is not None:
                 progress(done, captures.records)
         done += captures.count(number)
-        session = partition.session(ticket_id)
+        session = pipeline.partition.session(ticket_id)
         story.session = session if session is not None else story.session
     return story
-
-
-def _run(
-    captures: Captures, number: int, partition: Partition, now: Micros, last: int | None
-) -> Iterator[list[DeadLetter]]:
-    """Run one partition to its end, as a backtest does; yield the dead letters of each step."""
-    inputs: dict[Topic, Iterator[CapturedRecord]] = {topic: captures.read(number, topic) for topic in Topic}
-    ends: dict[Topic, Micros | None] = dict.fromkeys(Topic)
-    while True:
-        for topic, records in inputs.items():
-            if ends[topic] is None and not partition.queued(topic):
-                chunk = list(islice(records, CHUNK))
-                if chunk:
-                    partition.add(topic, chunk, 0)
-                else:
-                    ends[topic] = 0
-        step = partition.step(now, ends, CHUNK)
-        if step is not None:
-            partition.commit(step)
-            yield step.dead_letters
-        elif all(end is not None for end in ends.values()) and not any(partition.queued(topic) for topic in Topic):
-            break
-    if last is not None and (step := partition.drain_until(last * MILLISECOND)) is not None:
-        partition.commit(step)
-        yield []
 
 
 def _take(story: Story, rules: Rules, record: TicketUpdate | SessionUpdate | Due, outcome: Outcome) -> None:
@@ -198,6 +161,6 @@ def _of_letter(letter: DeadLetter, number: int) -> Event:
         letter.topic,
         given_event_id(record) or f"{letter.topic.value}/{number}/{record.offset}",
         record.timestamp * MILLISECOND,
-        "dead_letter",
+        Result.DEAD_LETTER,
         rejection=letter.rejection,
     )

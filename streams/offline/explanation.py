@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from streams.core.engine import EngineSettings
-from streams.core.model import Kind, Micros, PendingRound, RoundOutcome, Topic, Transition
+from streams.core.model import Kind, Micros, PendingRound, RoundOutcome, Transition
+from streams.core.names import Result, Topic
 from streams.core.trace import ConditionTrace, TriggerTrace
 from streams.core.triggers import Ruleset
 from streams.documents.durations import render
@@ -137,9 +138,9 @@ def what_it_did(event: Event) -> str:
     """Say in a sentence what one event did: the answer to *why did nothing happen?*"""
     if event.rejection is not None:
         return f"The record is a dead letter ({event.rejection.code}): {event.rejection.message}."
-    if event.result == "stale":
+    if event.result is Result.STALE:
         return "It came too late: a newer event of this ticket and topic was applied before. It changed nothing."
-    if event.result == "duplicate":
+    if event.result is Result.DUPLICATE:
         return "It was applied before: a duplicate, which changed nothing."
     if event.topic is Topic.TICKETS:
         return "It updated the ticket; only a lapse of the session starts rounds."

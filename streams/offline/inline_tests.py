@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 
+from streams.core.batch import Batch
 from streams.core.engine import Engine
-from streams.core.model import MILLISECOND, SECOND, Evaluation, Micros, Topic
-from streams.core.partition import Partition, Step
+from streams.core.model import MILLISECOND, SECOND, Evaluation, Micros
+from streams.core.names import Topic
 from streams.core.triggers import Ruleset, Trigger
 from streams.documents.problems import Problem
+from streams.offline.run import new_pipeline, settled
 from streams.rules.inline_tests import InlineTest, TestRun
 from streams.rules.mismatch import Found, mismatch
 from streams.rules.triggers import TriggerFile
@@ -19,8 +21,6 @@ from streams.settings.engine import make_engine
 from streams.settings.settings import Settings
 from streams.wire import instants
 from streams.wire.capture import CapturedRecord
-from streams.wire.decode import decode
-from streams.wire.rows import MsgpackRows
 
 GIVEN_AT: Micros = 1_767_225_600 * SECOND  # 2026-01-01T00:00:00Z
 WHEN_AT: Micros = GIVEN_AT + 3_600 * SECOND
@@ -57,29 +57,22 @@ def _switched(ruleset: Ruleset, active: tuple[str, ...] | None) -> Ruleset:
 
 def _run(test: InlineTest, engine: Engine) -> Found:
     """Play the test's records, let time pass until its round has ended whatever it waits for, and look it up."""
-    partition = Partition(
-        engine,
-        number=0,
-        partition_count=None,
-        decode=decode,
-        rows=MsgpackRows(),
-        dead_letter_limit=None,
-        clock_grace=0,
-    )
-    steps: list[Step] = []
+    pipeline = new_pipeline(engine)
+    batches: list[Batch] = []
     for topic, members, at in _records(test):
-        partition.add(topic, [_record(members, at)], 0)
-        steps += _settled(partition, partition.step(_NOW, dict.fromkeys(Topic, 0), 1))
+        pipeline.feed(topic, [_record(members, at)], 0)
+        pipeline.slice(_NOW, dict.fromkeys(Topic, 0))
+        batches += settled(pipeline)
     # Twice the join wait: a round without a ticket is parked for that long after its due time.
-    end = WHEN_AT + test.after + 2 * engine.settings.rounds.join_wait
-    steps += _settled(partition, partition.drain_until(end))
-    letters = [letter for step in steps for letter in step.dead_letters]
+    pipeline.advance(WHEN_AT + test.after + 2 * engine.settings.rounds.join_wait)
+    batches += settled(pipeline)
+    letters = [letter for batch in batches for letter in batch.dead_letters]
     if letters:
         return Found(engine.rules, trouble=f"{letters[0].rejection.path}: {letters[0].rejection.message}")
-    evaluations = (record for step in steps for record in step.records if isinstance(record, Evaluation))
+    evaluations = (record for batch in batches for record in batch.records if isinstance(record, Evaluation))
     event_id = str(test.when.get("event_id") or _EVENT_ID)
     ended = next((e for e in evaluations if e.event_id == event_id and e.wait == test.after), None)
-    commands = {command.command_id: command for step in steps for command in step.commands}
+    commands = {command.command_id: command for batch in batches for command in batch.commands}
     return Found(engine.rules, ended, commands.get(ended.command_id or "") if ended is not None else None)
 
 
@@ -95,10 +88,3 @@ def _records(test: InlineTest) -> Iterator[tuple[Topic, Mapping[str, Any], Micro
 def _record(members: Mapping[str, Any], at: Micros) -> CapturedRecord:
     value = {"occurred_at": instants.text(at), **members, "ticket_id": "1"}
     return CapturedRecord(0, at // MILLISECOND, b"1", msgspec.json.encode(value))
-
-
-def _settled(partition: Partition, step: Step | None) -> list[Step]:
-    if step is None:
-        return []
-    partition.commit(step)
-    return [step]

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from streams.core.partition import Step
-from streams.wire import encode
+from streams.core.batch import Batch
+from streams.wire.writes import command_writes, lines, transition_writes
 
 
 class Outputs:
@@ -28,13 +28,12 @@ class Outputs:
         with tempfile.TemporaryDirectory(prefix="lapse-") as folder:
             yield Parts(self, Path(folder))
 
-    def write(self, step: Step) -> None:
-        """Write one step's commands and records, in the order in which they arose."""
-        if self.commands is not None and step.commands:
-            lines = [(encode.command(command, self.app_id).value or b"") + b"\n" for command in step.commands]
-            self.commands.write(b"".join(lines))
-        if self.transitions is not None and step.records:
-            self.transitions.write(b"".join((encode.record(record).value or b"") + b"\n" for record in step.records))
+    def write(self, batch: Batch) -> None:
+        """Write the commands and records of one batch, in the order in which they arose."""
+        if self.commands is not None and batch.commands:
+            self.commands.write(lines(command_writes(batch, self.app_id)))
+        if self.transitions is not None and batch.records:
+            self.transitions.write(lines(transition_writes(batch)))
 
 
 class Parts:

@@ -19,9 +19,10 @@ from aiokafka.structs import OffsetAndMetadata
 
 from streams.core.errors import Failed
 from streams.core.model import MILLISECOND, Micros
+from streams.core.names import Code, Output
 from streams.kafka.brokers import client_arguments, partitions_of, patiently, plain_consumer
 from streams.kafka.bulk import read_to_ends
-from streams.kafka.config import DEAD_LETTERS, KafkaConfig
+from streams.kafka.config import KafkaConfig
 
 _OURS = ("lapse.error.", "lapse.source.", "lapse.replayed.")
 _REPLAYED = "lapse.replayed.from"
@@ -56,7 +57,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
         """Say why it can't be sent back; None when it can."""
         if not self.source_topic or self.source_partition is None:
             return "does not say where it came from"
-        if self.code == "too_large":
+        if self.code == Code.TOO_LARGE:
             return "was too large to be carried: its value is gone"
         return None
 
@@ -161,7 +162,7 @@ async def _send_back(
     read_to: Mapping[int, int | None],
     group: str,
 ) -> None:
-    name = config.topic(DEAD_LETTERS)
+    name = config.topic(Output.DEAD_LETTERS)
     offsets = {
         TopicPartition(name, number): OffsetAndMetadata(offset, "")
         for number, offset in read_to.items()
@@ -214,7 +215,7 @@ async def _read(
     config: KafkaConfig, take: Callable[[TopicPartition, list[Letter]], object], after_group: str | None = None
 ) -> None:
     """Read to the present end; only what comes after the group's offsets, when a group is given."""
-    name = config.topic(DEAD_LETTERS)
+    name = config.topic(Output.DEAD_LETTERS)
     async with plain_consumer(config, **({"group_id": after_group} if after_group else {})) as consumer:
         tps = [TopicPartition(name, number) for number in await partitions_of(config, consumer, name)]
         start: dict[TopicPartition, int] = {}

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import msgspec
 from aiokafka import ConsumerRecord, TopicPartition
 
-from streams.core.engine import SESSIONS, TICKETS
 from streams.core.model import SessionRow, TicketRow
+from streams.core.names import Table
 from streams.core.partitioning import partition_of
 from streams.kafka.brokers import partitions_of, plain_consumer
 from streams.kafka.bulk import read_to_ends
@@ -35,7 +35,7 @@ async def read_state(
     rows are read. Raises `Refused` when a changelog does not exist, `Failed` when no broker answers.
     """
     key = ticket_id.encode()
-    names = {config.changelog(table): table for table in (TICKETS, SESSIONS)}
+    names = {config.changelog(table): table for table in Table}
     rows: dict[tuple[int, str], bytes | None] = {}
     read = 0
 
@@ -63,7 +63,7 @@ async def read_state(
     codec = MsgpackRows()
     found = []
     for number in sorted({number for number, _ in rows}):
-        ticket, session = rows.get((number, TICKETS)), rows.get((number, SESSIONS))
+        ticket, session = rows.get((number, Table.TICKETS)), rows.get((number, Table.SESSIONS))
         if ticket is not None or session is not None:
             found.append(
                 TicketState(

@@ -9,6 +9,7 @@ from typing import Any
 
 from streams.core import normal
 from streams.core.conditions import number
+from streams.core.names import REASON_FIELD, STATE_FIELD
 from streams.core.normal import CUSTOM_FIELD_PREFIX
 from streams.core.triggers import Condition, Operator
 from streams.documents.problems import did_you_mean, listed, nearest
@@ -21,9 +22,7 @@ from streams.rules.reference import (
     OPERATOR_HINTS,
     OPERATOR_NAMES,
     OPERATORS,
-    REASON_FIELD,
     SESSION_PREFIX,
-    STATE_FIELD,
     STRICT_KINDS,
     SYMBOLIC_IDS,
     UPDATE_ONLY_FIELDS,

@@ -8,6 +8,7 @@ from typing import Any
 
 from streams.core import normal
 from streams.core.model import Micros, RoundOutcome
+from streams.core.names import REASON_FIELD, STATE_FIELD
 from streams.core.trace import RoundTrace
 from streams.documents.problems import Problem, did_you_mean, listed
 from streams.documents.yaml_nodes import MapNode, Node, ScalarNode, kind, plain
@@ -15,9 +16,7 @@ from streams.rules.conditions import did_you_mean_value, similar_field
 from streams.rules.reference import (
     CONDITION_FIELDS,
     CUSTOM_FIELD_NAME,
-    REASON_FIELD,
     SESSION_PREFIX,
-    STATE_FIELD,
     TAGS_FIELD,
     ConditionField,
     action_field,

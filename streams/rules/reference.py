@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
+from streams.core.names import CHANNEL_FIELD, REASON_FIELD, STATE_FIELD, UPDATE_FIELD
 from streams.core.normal import CUSTOM_FIELD_PREFIX
 from streams.core.triggers import (
     CHANGE_FAMILY,
@@ -222,11 +223,7 @@ class ConditionField:
 
 TICKET_TYPES = ("question", "incident", "problem", "task")
 SESSION_STATES = ("active", "inactive", "ended")
-STATE_FIELD = "messaging_session_state"
-REASON_FIELD = "messaging_session_inactive_reason"
-CHANNEL_FIELD = "messaging_session_channel"
 TAGS_FIELD = "current_tags"
-UPDATE_FIELD = "update_type"
 
 CONDITION_FIELDS: dict[str, ConditionField] = {
     known.name: known
@@ -484,7 +481,7 @@ ACTION_HINTS = {
     "email_user": "notification_user",
     "end_session": "end_messaging_session",
     "form": "ticket_form_id",
-    "messaging_session_state": "end_messaging_session",
+    STATE_FIELD: "end_messaging_session",
     "notification": "notification_user",
     "notification_": "notification_user",
     "notify_group": "notification_group",

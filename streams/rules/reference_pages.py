@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from streams.core.names import REASON_FIELD, STATE_FIELD
 from streams.core.triggers import Operator
 from streams.documents.problems import did_you_mean
 from streams.rules.reference import (
@@ -19,7 +20,6 @@ from streams.rules.reference import (
     OPERATOR_NAMES,
     OPERATORS,
     OTHER_MEMBER,
-    REASON_FIELD,
     TAGS_FIELD,
     ActionField,
     ConditionField,
@@ -158,7 +158,7 @@ def _action(known: ActionField) -> ActionEntry:
 def _operator(operator: Operator) -> OperatorEntry:
     info = OPERATORS[operator]
     family = next(family for family, operators in FAMILIES.items() if operator in operators)
-    field = {"words": TAGS_FIELD, "change": "messaging_session_state"}.get(family, "status")
+    field = {"words": TAGS_FIELD, "change": STATE_FIELD}.get(family, "status")
     if info.example in CONDITION_FIELDS["priority"].values:
         field = "priority"
     elif operator in (Operator.CHANGED, Operator.NOT_CHANGED):

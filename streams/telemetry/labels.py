@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import product
 
-from streams.core.model import NONE, Kind, RoundOutcome, Topic
+from streams.core.model import NONE, Kind, RoundOutcome
+from streams.core.names import Code, Result, Table, Topic
 from streams.core.normal import name
 
 OTHER = "other"
@@ -13,9 +14,9 @@ OTHER = "other"
 DEFAULT_CHANNELS = ("web", "ios", "android", "native_messaging", "whatsapp", "messenger", "instagram")
 """Channels that have a series of their own unless a deployment names its own list."""
 
-RESULTS = ("applied", "stale", "duplicate", "dead_letter")
-DEAD_LETTER_CODES = ("too_large", "missing_key", "not_json", "invalid", "key_mismatch", "bad_timestamp")
-TABLES = ("tickets", "sessions")
+RESULTS = tuple(result.value for result in Result if result is not Result.DUE)
+DEAD_LETTER_CODES = tuple(code.value for code in Code)
+TABLES = tuple(table.value for table in Table)
 
 GUARDED = ("abandonment_reason", "trigger", "code")
 """Domains whose values we make ourselves: one outside is a mistake of ours, which must not cost a series each."""

@@ -1,6 +1,6 @@
 """What the runtime tells of, turned into metrics, after the commit and never before.
 
-A crash between a commit and its call here leaves that step uncounted; nothing is ever counted twice (SPEC section 6).
+A crash between a commit and its call here leaves that batch uncounted; nothing is ever counted twice (SPEC section 6).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from prometheus_client import Metric
 from prometheus_client.exposition import choose_encoder
 
 from streams.core import model
-from streams.core.model import SECOND, Evaluation, Fact, Topic, Transition
-from streams.core.partition import Step
+from streams.core.batch import Batch
+from streams.core.model import SECOND, Evaluation, Fact, Transition
+from streams.core.names import Topic
 from streams.telemetry.labels import DEFAULT_CHANNELS, TABLES, LabelDomains
 from streams.telemetry.metrics import Instruments, build_labels
 from streams.telemetry.table import METRICS
@@ -97,24 +98,26 @@ class Metrics:
 
     # --- what the runtime tells --------------------------------------------------------------------------------------
 
-    def stepped(self, partition: int, step: Step, seconds: float, commit_seconds: float | None = None) -> None:
-        """Count a step whose transaction has ended; `commit_seconds` is the transaction's share of `seconds`."""
+    def batch_committed(
+        self, partition: int, batch: Batch, seconds: float, commit_seconds: float | None = None
+    ) -> None:
+        """Count a batch whose transaction has ended; `commit_seconds` is the transaction's share of `seconds`."""
         counter = self._instruments.counter
-        for (topic, result), n in step.counts.items():
+        for (topic, result), n in batch.counts.items():
             counter("lapse_records_total", (topic.value, result)).inc(n)
-        for topic, n in step.misrouted.items():
+        for topic, n in batch.misrouted.items():
             counter("lapse_misrouted_records_total", (topic.value,)).inc(n)
-        for (topic, code), n in Counter((bad.topic, bad.rejection.code) for bad in step.dead_letters).items():
+        for (topic, code), n in Counter((bad.topic, bad.rejection.code) for bad in batch.dead_letters).items():
             counter("lapse_dead_letters_total", (topic.value, self._domains.bound("code", code))).inc(n)
-        self._count_facts(step.facts)
-        self._remember(step.records)
+        self._count_facts(batch.facts)
+        self._remember(batch.records)
         self._instruments.histogram("lapse_step_seconds").observe(max(seconds, 0))
-        self._instruments.histogram("lapse_step_records").observe(step.taken)
+        self._instruments.histogram("lapse_step_records").observe(batch.taken)
         if commit_seconds is not None:
             self._instruments.histogram("lapse_commit_seconds").observe(max(commit_seconds, 0))
-        for topic, offset in step.next_offsets.items():
+        for topic, offset in batch.next_offsets.items():
             self.committed(topic, partition, offset)
-        self.stream_time(partition, step.stream_time / SECOND)
+        self.stream_time(partition, batch.stream_time / SECOND)
 
     def restoring(self, partition: int, rows: int) -> None:
         """Count rows as they are read back, so that the rate shows a restore going on."""
@@ -174,7 +177,7 @@ class Metrics:
             self._set("lapse_lag_seconds", labels, partition, max(seconds, 0))
 
     def committed(self, topic: Topic, partition: int, offset: int) -> None:
-        """Show a committed offset; `stepped` does so itself, this is for the one found when a partition opens."""
+        """Show the committed offset found when a partition opens; afterwards `batch_committed` shows it."""
         self._set("lapse_committed_offset", (topic.value, str(partition)), partition, offset)
 
     def stream_time(self, partition: int, seconds: float) -> None:
@@ -208,7 +211,7 @@ class Metrics:
         self._instruments.histogram("lapse_event_loop_lag_seconds").observe(max(seconds, 0))
 
     def event_age(self, seconds: float) -> None:
-        """Note the age of a step's oldest record at its commit."""
+        """Note the age of a batch's oldest record at its commit."""
         self._instruments.histogram("lapse_event_age_seconds").observe(max(seconds, 0))
 
     # --- what the web shows ------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from streams.core.model import Topic
+from streams.core.names import Topic
 from streams.testing.traffic import Record
 
 TICKET = "5158"

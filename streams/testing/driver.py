@@ -1,8 +1,9 @@
-"""A worker without Kafka: the real partition, codec and encoders over an in-memory log with transactions.
+"""A worker without Kafka: the real pipeline, codec and encoders over an in-memory log with transactions.
 
 For tests of triggers and of Lapse itself, in the manner of Kafka Streams' `TopologyTestDriver`: pipe records in, read
-back what a `read_committed` consumer would see. A crash can be set before any write; the driver then restarts the
-worker from what was committed, as a new process would be.
+back what a `read_committed` consumer would see. As in a worker, slices run ahead of the transaction that is under way,
+and rows settle when it has committed. A crash can be set before any write; the driver then restarts the worker from
+what was committed, as a new process would be.
 
     driver = Driver(rules)
     driver.pipe("session-states", "5158", {"ticket_id": "5158", …}, timestamp_ms=1_772_359_500_000)
@@ -12,48 +13,40 @@ worker from what was committed, as a new process would be.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 
+from streams.core.batch import Batch
 from streams.core.cycle import Rules
-from streams.core.engine import SESSIONS, TICKETS, Engine, EngineSettings
-from streams.core.model import MILLISECOND, Micros, Topic
-from streams.core.partition import Partition, Step
-from streams.wire import encode
+from streams.core.engine import Engine, EngineSettings
+from streams.core.model import MILLISECOND, Micros
+from streams.core.names import Output, Table, Topic
+from streams.core.partition import Partition
+from streams.core.pipeline import BATCH_RECORDS, SLICE_RECORDS, Pipeline
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows
-
-COMMANDS, RECORDS, DEAD_LETTERS = "action-commands", "session-transitions", "dead-letters"
+from streams.wire.writes import Write, writes
 
 
 class Crash(Exception):
     """Raised inside the driver at a crash point; `Driver.run` restarts the worker."""
 
 
-class Written(NamedTuple):
-    """One record as a reader of an output topic gets it."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
-
-    def json(self) -> Any:
-        """Return the value as JSON."""
-        return json.loads(self.value or b"null")
-
-
 class Transaction:
-    """The writes of one step, invisible until `Broker.commit`."""
+    """The writes of one batch, invisible until `Broker.commit`."""
 
     def __init__(self) -> None:
         """Begin with nothing written."""
-        self.outputs: list[tuple[str, Written]] = []
-        self.rows: list[tuple[str, str, bytes | None]] = []
+        self.outputs: list[tuple[Output, Write]] = []
+        self.rows: list[tuple[Table, Write]] = []
         self.offsets: dict[Topic, int] = {}
         self.stream_time: Micros = 0
+
+
+_WriteOut: TypeAlias = Callable[[Transaction], None]
 
 
 class Broker:
@@ -62,18 +55,18 @@ class Broker:
     def __init__(self) -> None:
         """Begin with empty topics."""
         self.inputs: dict[Topic, list[CapturedRecord]] = {topic: [] for topic in Topic}
-        self.outputs: dict[str, list[Written]] = {COMMANDS: [], RECORDS: [], DEAD_LETTERS: []}
-        self.changelogs: dict[str, list[tuple[bytes, bytes | None]]] = {TICKETS: [], SESSIONS: []}
+        self.outputs: dict[str, list[Write]] = {output: [] for output in Output}
+        self.changelogs: dict[str, list[tuple[bytes, bytes | None]]] = {table: [] for table in Table}
         self.offsets: dict[Topic, int] = {}
         self.stream_time: Micros = 0
         self.transactions = 0
 
     def commit(self, transaction: Transaction) -> None:
         """Make all writes of a transaction visible at once."""
-        for topic, written in transaction.outputs:
-            self.outputs[topic].append(written)
-        for table, key, value in transaction.rows:
-            self.changelogs[table].append((key.encode(), value))
+        for output, write in transaction.outputs:
+            self.outputs[output].append(write)
+        for table, write in transaction.rows:
+            self.changelogs[table].append((write.key or b"", write.value))
         self.offsets.update(transaction.offsets)
         self.stream_time = transaction.stream_time
         self.transactions += 1
@@ -91,9 +84,13 @@ class Driver:
         app_id: str = "lapse",
         now_ms: int | None = None,
         dead_letter_limit: float | None = None,
-        max_records: int = 10_000,
+        slice_records: int = SLICE_RECORDS,
+        batch_records: int = BATCH_RECORDS,
     ) -> None:
-        """Start a worker; `now_ms` is its wall clock, by default late enough for every record piped in."""
+        """Start a worker; `now_ms` is its wall clock, by default late enough for every record piped in.
+
+        `slice_records` and `batch_records` are where a slice ends and a batch is full, for tests of that.
+        """
         self.broker = Broker()
         self.restarts = 0
         self._engine = Engine(rules, settings)
@@ -101,10 +98,11 @@ class Driver:
         self._app_id = app_id
         self._now = 2**62 if now_ms is None else now_ms * MILLISECOND
         self._limit = dead_letter_limit
-        self._max_records = max_records
+        self._slice_records = slice_records
+        self._batch_records = batch_records
         self._writes_left: int | None = None
         self._writes = 0
-        self._partition = self._open()
+        self._pipeline = self._open()
 
     # --- feeding -----------------------------------------------------------------------------------------------------
 
@@ -125,41 +123,41 @@ class Driver:
         raw_value = msgspec.json.encode(value) if isinstance(value, Mapping) else value
         record = CapturedRecord(at, timestamp_ms, raw_key, raw_value, tuple(headers))
         log.append(record)
-        self._partition.add(Topic(topic), [record], 0)
+        self._pipeline.feed(Topic(topic), [record], 0)
 
     def advance(self, to_ms: int) -> None:
         """Take what was piped in, then let stream time reach `to_ms`."""
         self.run()
-        self._restarting(lambda: self._partition.drain_until(to_ms * MILLISECOND))
+        self._restarting(lambda: self._pipeline.advance(to_ms * MILLISECOND))
 
     def run(self) -> None:
-        """Take everything that was piped in, step by step, each step one transaction."""
-        self._restarting(lambda: self._partition.step(self._now, {topic: 0 for topic in Topic}, self._max_records))
+        """Take everything that was piped in, and commit it, a batch a transaction."""
+        self._restarting(self._fill)
 
     def crash_after(self, writes: int) -> None:
         """Crash once, when this many more writes were done (0: before the next one)."""
         self._writes_left = writes
 
     def crash(self) -> None:
-        """Kill the worker between steps and start it again."""
+        """Kill the worker between transactions and start it again."""
         self.restarts += 1
-        self._partition = self._open()
+        self._pipeline = self._open()
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def commands(self) -> list[Any]:
         """Return the committed commands as JSON."""
-        return [written.json() for written in self.read(COMMANDS)]
+        return [json.loads(write.value or b"null") for write in self.read(Output.COMMANDS)]
 
     def records(self) -> list[Any]:
         """Return the committed transition and evaluation records as JSON, in the order in which they arose."""
-        return [written.json() for written in self.read(RECORDS)]
+        return [json.loads(write.value or b"null") for write in self.read(Output.TRANSITIONS)]
 
-    def dead_letters(self) -> list[Written]:
+    def dead_letters(self) -> list[Write]:
         """Return the committed dead letters."""
-        return self.read(DEAD_LETTERS)
+        return self.read(Output.DEAD_LETTERS)
 
-    def read(self, topic: str) -> list[Written]:
+    def read(self, topic: str) -> list[Write]:
         """Take everything that was piped in, then return what an output topic holds."""
         self.run()
         return list(self.broker.outputs[topic])
@@ -173,11 +171,11 @@ class Driver:
     def pending_rounds(self) -> int:
         """Rounds that wait or are parked."""
         self.run()
-        return self._partition.pending_rounds
+        return self._pipeline.partition.pending_rounds
 
     # --- the worker --------------------------------------------------------------------------------------------------
 
-    def _open(self) -> Partition:
+    def _open(self) -> Pipeline:
         broker = self.broker
         partition = Partition(
             self._engine,
@@ -192,44 +190,47 @@ class Driver:
         for table, changelog in broker.changelogs.items():
             partition.restore(table, changelog)
         partition.start()
+        pipeline = Pipeline(partition, slice_records=self._slice_records, batch_records=self._batch_records)
         for topic, log in broker.inputs.items():
             rest = [record for record in log if record.offset >= broker.offsets.get(topic, 0)]
             if rest:
-                partition.add(topic, rest, 0)
-        return partition
+                pipeline.feed(topic, rest, 0)
+        return pipeline
 
-    def _restarting(self, next_step: Any) -> None:
+    def _restarting(self, take: Callable[[], None]) -> None:
+        """Take and commit until there is nothing left to commit; after a crash, with the worker that comes next."""
         while True:
+            take()
+            batch = self._pipeline.hand_over()
+            if batch is None:
+                return
             try:
-                step = next_step()
-                if step is None:
-                    return
-                self._transact(step)
+                self._fill()  # as a worker does: the next batch sees the rows of this one before they are committed
+                self._carry_out(batch)
             except Crash:
                 self.crash()
 
-    def _transact(self, step: Step) -> None:
+    def _fill(self) -> None:
+        ends: dict[Topic, Micros | None] = dict.fromkeys(Topic, 0)
+        while not self._pipeline.is_full and not self._pipeline.slice(self._now, ends):
+            pass
+
+    def _carry_out(self, batch: Batch) -> None:
         transaction = Transaction()
-        for write in self._writes_of(step):
+        for write in self._writes_of(batch):
             self._crash_point()
             write(transaction)
         self._crash_point()
         self.broker.commit(transaction)
         self._crash_point()
-        self._partition.commit(step)
+        self._pipeline.settle()
 
-    def _writes_of(self, step: Step) -> Iterator[Any]:
-        for command in step.commands:
-            yield _output(COMMANDS, encode.command(command, self._app_id))
-        for record in step.records:
-            yield _output(RECORDS, encode.record(record))
-        for letter in step.dead_letters:
-            yield _output(DEAD_LETTERS, encode.dead_letter(letter, self._number))
-        for table, rows in ((TICKETS, step.ticket_rows), (SESSIONS, step.session_rows)):
-            for key, row in rows.items():
-                yield _row(table, key, row)
-        yield lambda transaction: transaction.offsets.update(step.next_offsets)
-        yield lambda transaction: setattr(transaction, "stream_time", step.stream_time)
+    def _writes_of(self, batch: Batch) -> Iterator[_WriteOut]:
+        for name, records in writes(batch, app_id=self._app_id, partition=self._number).items():
+            for record in records:
+                yield _row(name, record) if isinstance(name, Table) else _output(name, record)
+        yield lambda transaction: transaction.offsets.update(batch.next_offsets)
+        yield lambda transaction: setattr(transaction, "stream_time", batch.stream_time)
 
     def _crash_point(self) -> None:
         self._writes += 1
@@ -240,10 +241,9 @@ class Driver:
             self._writes_left -= 1
 
 
-def _output(topic: str, record: encode.Encoded) -> Any:
-    written = Written(record.key, record.value, tuple(record.headers))
-    return lambda transaction: transaction.outputs.append((topic, written))
+def _output(output: Output, record: Write) -> _WriteOut:
+    return lambda transaction: transaction.outputs.append((output, record))
 
 
-def _row(table: str, key: str, row: bytes | None) -> Any:
-    return lambda transaction: transaction.rows.append((table, key, row))
+def _row(table: Table, record: Write) -> _WriteOut:
+    return lambda transaction: transaction.rows.append((table, record))

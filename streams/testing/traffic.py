@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from streams.core.model import Topic
+from streams.core.names import Topic
 
 Millis = int
 

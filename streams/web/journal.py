@@ -1,10 +1,10 @@
 """What this worker did lately: figures by the minute, and its latest rounds with what they looked at.
 
 Kept in memory, bounded, and gone with the process: Prometheus has the history, the topics have the exact figures. Fed
-with every committed step, so that it has to be quick.
+with every committed batch, so that it has to be quick.
 
 Minutes are those of the events (`occurred_at`), not of the counting: a worker that catches up with an hour of backlog
-fills that hour, instead of telling of a terrible minute. In a `Step`, the facts of one event follow the fact of its
+fills that hour, instead of telling of a terrible minute. In a `Batch`, the facts of one event follow the fact of its
 transition, and transitions come in the order of their facts; that is how each fact gets its minute.
 """
 
@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 
 from streams.core import model
+from streams.core.batch import Batch
 from streams.core.command import command_id
 from streams.core.model import SECOND, Command, Evaluation, Fact, Kind, Micros, Transition
-from streams.core.partition import Step
 
 MINUTES_KEPT = 24 * 60
 ROUNDS_KEPT = 1_000
@@ -31,7 +31,7 @@ REASONS_PER_MINUTE = 20
 OTHER = "other"
 _MINUTE: Micros = 60 * SECOND
 _LOOKED_AT = 4 * ROUNDS_KEPT
-"""Records of one step that are looked at, from its end: a step may have more than are kept."""
+"""Records of one batch that are looked at, from its end: a batch may have more than are kept."""
 
 
 class Sums(msgspec.Struct):
@@ -92,15 +92,15 @@ class Journal:
 
     # --- what the worker tells ---------------------------------------------------------------------------------------
 
-    def stepped(self, step: Step) -> None:
-        """Take in a committed step."""
-        if not step.records:
+    def batch_committed(self, batch: Batch) -> None:
+        """Take in a committed batch."""
+        if not batch.records:
             return
         now = self._clock()
-        if step.facts:
-            self._count(step.facts, iter(step.records), now)
-        commands = {command.command_id: command for command in step.commands}
-        for record in step.records[-_LOOKED_AT:]:
+        if batch.facts:
+            self._count(batch.facts, iter(batch.records), now)
+        commands = {command.command_id: command for command in batch.commands}
+        for record in batch.records[-_LOOKED_AT:]:
             if type(record) is Evaluation:
                 command = None if record.command_id is None else commands.get(record.command_id)
                 (self._fired if record.triggers else self._quiet).append(Round(record, command, now))

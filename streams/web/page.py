@@ -10,7 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from streams.core.model import Topic
+from streams.core.names import Topic
 from streams.documents.durations import render as render_duration
 from streams.offline.words import asked, shown
 from streams.telemetry.definitions import DEFINITIONS

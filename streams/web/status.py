@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
-from streams.core.model import Due, Micros, SessionRow, TicketRow, Topic
+from streams.core.model import Due, Micros, SessionRow, TicketRow
+from streams.core.names import Topic
 
 
 class TopicPosition(Protocol):

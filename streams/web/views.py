@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from streams.core.model import MILLISECOND, Topic
+from streams.core.model import MILLISECOND
+from streams.core.names import Topic
 from streams.core.triggers import Action, Condition, Ruleset, Trigger
 from streams.telemetry.observer import Figures, Metrics
 from streams.web.health import NotReady, reasons_not_ready

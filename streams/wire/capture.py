@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from streams.core.model import Topic
-from streams.core.partition import RawRecord
+from streams.core.inputs import RawRecord
+from streams.core.names import Topic
 
 
 class CapturedRecord(msgspec.Struct, frozen=True, gc=False):

@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
-from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from streams.core import normal
+from streams.core.inputs import RawRecord
 from streams.core.model import (
     MILLISECOND,
     SECOND,
@@ -22,10 +22,9 @@ from streams.core.model import (
     Rejection,
     SessionUpdate,
     TicketUpdate,
-    Topic,
     Value,
 )
-from streams.core.partition import RawRecord
+from streams.core.names import Code, Topic
 from streams.wire import instants
 from streams.wire.shapes import SessionRecord, TicketRecord
 
@@ -34,17 +33,6 @@ MAX_DEPTH = 64
 MAX_MEMBER_BYTES = 1024
 MAX_AHEAD: Micros = 300 * SECOND
 """How far `occurred_at` or the record's timestamp may lie ahead of the clock."""
-
-
-class Code(StrEnum):
-    """Dead-letter codes, in the order in which they are looked for: a record gets the first that applies."""
-
-    TOO_LARGE = "too_large"
-    MISSING_KEY = "missing_key"
-    NOT_JSON = "not_json"
-    INVALID = "invalid"
-    KEY_MISMATCH = "key_mismatch"
-    BAD_TIMESTAMP = "bad_timestamp"
 
 
 _TICKETS = Topic.TICKETS

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from streams.core.inputs import DeadLetter
 from streams.core.model import MILLISECOND, Command, Evaluation, Micros, Transition
-from streams.core.partition import DeadLetter
 from streams.wire import instants
 from streams.wire.shapes import (
     ActionOfCommand,

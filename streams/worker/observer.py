@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from streams.core.model import Topic
-from streams.core.partition import Step
+from streams.core.batch import Batch
+from streams.core.names import Topic
 
 
 class Observer(Protocol):
@@ -33,8 +33,10 @@ class Observer(Protocol):
     def restored(self, partition: int, rows: int, seconds: float) -> None:
         """Note that a partition's tables are back; the rows were counted by `restoring` before."""
 
-    def stepped(self, partition: int, step: Step, seconds: float, commit_seconds: float | None = None) -> None:
-        """Count a committed step; `commit_seconds` is the transaction's share of `seconds`."""
+    def batch_committed(
+        self, partition: int, batch: Batch, seconds: float, commit_seconds: float | None = None
+    ) -> None:
+        """Count a committed batch; `commit_seconds` is the transaction's share of `seconds`."""
 
     def committed(self, topic: Topic, partition: int, offset: int) -> None:
         """Show the committed offset that a partition starts from."""
@@ -61,7 +63,7 @@ class Observer(Protocol):
         """Show how many tickets of a partition are abandoned and not yet dealt with."""
 
     def event_age(self, seconds: float) -> None:
-        """Note the age of a step's oldest record at its commit."""
+        """Note the age of a batch's oldest record at its commit."""
 
     def answered(self, at: float) -> None:
         """Show when a broker last answered, in seconds since the epoch."""
@@ -94,7 +96,9 @@ class Silent:
     def restored(self, partition: int, rows: int, seconds: float) -> None:
         """Ignore it."""
 
-    def stepped(self, partition: int, step: Step, seconds: float, commit_seconds: float | None = None) -> None:
+    def batch_committed(
+        self, partition: int, batch: Batch, seconds: float, commit_seconds: float | None = None
+    ) -> None:
         """Ignore it."""
 
     def committed(self, topic: Topic, partition: int, offset: int) -> None:

@@ -1,4 +1,4 @@
-"""The loop of one partition: everything that lies in its two inboxes, in steps, in one transaction, and again."""
+"""The loop of one partition in a worker: fetched records into the pipeline, its batches into Kafka transactions."""
 
 from __future__ import annotations
 
@@ -7,29 +7,24 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from aiokafka import TopicPartition
 
-from streams.core.engine import SESSIONS, TICKETS
-from streams.core.model import MILLISECOND, SECOND, Micros, Topic
-from streams.core.partition import Partition, Step
-from streams.kafka.config import COMMANDS, DEAD_LETTERS, TRANSITIONS, KafkaConfig
-from streams.kafka.producer import PartitionProducer, Write
-from streams.wire import encode
-from streams.worker.batch import absorb, bulk
+from streams.core.batch import Batch
+from streams.core.model import MILLISECOND, SECOND, Micros
+from streams.core.names import Output, Table, Topic
+from streams.core.partition import Partition
+from streams.core.pipeline import Pipeline
+from streams.kafka.config import KafkaConfig
+from streams.kafka.producer import PartitionProducer
+from streams.wire.writes import Write, writes
 from streams.worker.census import Census
 from streams.worker.inbox import Inbox
 from streams.worker.observer import Observer
 
 logger = logging.getLogger(__name__)
-
-_SLICE = 500
-"""Records taken at once, without giving the event loop a turn: some milliseconds."""
-
-_BATCH_BYTES = 16 << 20
-"""Bytes that one transaction writes at most, about."""
 
 
 class Source(Protocol):
@@ -52,7 +47,7 @@ class Source(Protocol):
 
 
 class PartitionProcessor:
-    """Steps one restored partition until it is suspended or fails.
+    """Runs the pipeline of one restored partition until it is suspended or fails.
 
     It lives for one producer epoch and outlives rebalances that leave the partition here: `suspend` ends the loop
     between two transactions, `run` begins it again.
@@ -75,6 +70,7 @@ class PartitionProcessor:
         self.number = producer.partition
         self.partition = partition
         self.inboxes = dict(inboxes)
+        self._pipeline = Pipeline(partition, batch_records=config.batch_records)
         self._config = config
         self._producer = producer
         self._offsets = dict(offsets)
@@ -86,10 +82,7 @@ class PartitionProcessor:
         self._suspended = False
         self._task: asyncio.Task[None] | None = None
         self._committing: asyncio.Task[None] | None = None
-        self._batch: Step | None = None
-        self._sent: Step | None = None
         self._batch_began = 0.0
-        self._batch_bytes = 0
         self.last_progress: float | None = None
         """`time.monotonic` at the last commit."""
 
@@ -109,7 +102,7 @@ class PartitionProcessor:
         self._task.add_done_callback(ended)
 
     async def suspend(self, within: float) -> bool:
-        """Let the step in flight commit, then stop; return whether that was done in time and without error."""
+        """Let the batch under way commit, then stop; return whether that was done in time and without error."""
         self._suspended = True
         self._wake.set()
         task = self._task
@@ -117,7 +110,7 @@ class PartitionProcessor:
             return True
         await asyncio.wait({task}, timeout=within)
         if not task.done():
-            logger.warning("partition %d: the step in flight was abandoned", self.number)
+            logger.warning("partition %d: the batch under way was abandoned", self.number)
             task.cancel()
             await asyncio.wait({task}, timeout=1)
             return False
@@ -135,11 +128,11 @@ class PartitionProcessor:
     # --- the loop ----------------------------------------------------------------------------------------------------
 
     async def _loop(self) -> None:
-        """Take steps while the transaction before is under way; when it has ended, write all of them in the next one.
+        """Take slices while a transaction is under way; once it has ended, write all of them in the next one.
 
-        A step changes the tables at once. When its transaction fails, the tables are thrown away with everything else.
+        When a transaction fails, the pipeline is thrown away with its tables.
         """
-        wake = self._wake
+        wake, pipeline = self._wake, self._pipeline
         try:
             while True:
                 wake.clear()
@@ -149,14 +142,12 @@ class PartitionProcessor:
                     committing, self._committing = self._committing, None
                     committing.result()
                 if self._committing is None:
-                    if self._batch is not None and (took_all or self._is_full or self._suspended):
-                        batch, self._batch = self._batch, None
-                        self._sent = batch
+                    if (took_all or pipeline.is_full or self._suspended) and (batch := pipeline.hand_over()):
                         self._committing = asyncio.create_task(self._commit(batch, self._batch_began))
                         self._committing.add_done_callback(lambda _: wake.set())
-                    elif self._batch is None and self._suspended:
+                    elif self._suspended:
                         return
-                if took_all or self._is_full or self._suspended:
+                if took_all or pipeline.is_full or self._suspended:
                     await wake.wait()
                 else:
                     # Slices, so that the loop gets round to heartbeats, answers and other partitions in between.
@@ -167,56 +158,42 @@ class PartitionProcessor:
 
     def _take(self) -> bool:
         """Take the next slice of what has come; return whether that was all that may be taken now."""
-        if self._suspended or self._is_full:
+        if self._suspended or self._pipeline.is_full:
             return False
-        began = time.perf_counter()
+        if self._pipeline.is_empty:
+            self._batch_began = time.perf_counter()
         self._feed()
-        step = self.partition.step(self._clock(), self._ends(), _SLICE)
-        if step is None:
-            return True
-        self.partition.commit(step)
-        if self._batch is None:
-            self._batch, self._batch_began, self._batch_bytes = step, began, 0
-        else:
-            absorb(self._batch, step)
-        self._batch_bytes += bulk(step)
-        return step.taken < _SLICE
-
-    @property
-    def _is_full(self) -> bool:
-        """Whether what was taken is enough for one transaction."""
-        batch = self._batch
-        return batch is not None and (batch.taken >= self._config.step_records or self._batch_bytes >= _BATCH_BYTES)
+        return self._pipeline.slice(self._clock(), self._ends())
 
     def _feed(self) -> None:
         for topic, inbox in self.inboxes.items():
             if inbox.queued:
                 for records, arrived in inbox.take():
-                    self.partition.add(topic, records, arrived)
+                    self._pipeline.feed(topic, records, arrived)
 
     def _ends(self) -> dict[Topic, Micros | None]:
         """Tell for each input when it was last known to have nothing beyond what the partition has got."""
         return {topic: inbox.at_end_since for topic, inbox in self.inboxes.items()}
 
-    async def _commit(self, step: Step, began: float) -> None:
+    async def _commit(self, batch: Batch, began: float) -> None:
         committing = time.perf_counter()
-        offsets = {**self._offsets, **step.next_offsets}
-        await self._producer.commit(self._writes(step), self._named(offsets), step.stream_time, self._clock())
+        offsets = {**self._offsets, **batch.next_offsets}
+        await self._producer.commit(self._writes(batch), self._named(offsets), batch.stream_time, self._clock())
         committed = time.perf_counter()
         self._offsets = offsets
-        self._sent = None
+        self._pipeline.settle()
         self.last_progress = time.monotonic()
         observer = self._observer
-        observer.stepped(self.number, step, committed - began, committed - committing)
-        if step.oldest_taken is not None:
-            observer.event_age((self._clock() - step.oldest_taken) / SECOND)
-        observer.pending_rounds(self.number, step.pending_rounds)
-        self._tell_of(step)
+        observer.batch_committed(self.number, batch, committed - began, committed - committing)
+        if batch.oldest_taken is not None:
+            observer.event_age((self._clock() - batch.oldest_taken) / SECOND)
+        observer.pending_rounds(self.number, batch.pending_rounds)
+        self._log(batch)
 
-    def _tell_of(self, step: Step) -> None:
+    def _log(self, batch: Batch) -> None:
         """Log what somebody has to look after, once a minute at most."""
         for topic in Topic:
-            codes = Counter(bad.rejection.code for bad in step.dead_letters if bad.topic is topic)
+            codes = Counter(bad.rejection.code for bad in batch.dead_letters if bad.topic is topic)
             if codes:
                 logger.warning(
                     "partition %d: %s of %s could not be used: %s; see %s",
@@ -224,10 +201,10 @@ class PartitionProcessor:
                     _records(codes.total()),
                     self.inboxes[topic].tp.topic,
                     ", ".join(f"{code} {n}" for code, n in codes.most_common()),
-                    self._config.topic(DEAD_LETTERS),
+                    self._config.topic(Output.DEAD_LETTERS),
                     extra={"limit": f"dead letters {topic}"},
                 )
-        for topic, count in step.misrouted.items():
+        for topic, count in batch.misrouted.items():
             logger.warning(
                 "partition %d: murmur2 over the key puts %s of %s elsewhere; is the other topic keyed by the same "
                 "partitioner? If not, the join finds nothing",
@@ -242,26 +219,15 @@ class PartitionProcessor:
     def _named(self, offsets: Mapping[Topic, int]) -> dict[str, int]:
         return {self.inboxes[topic].tp.topic: offset for topic, offset in offsets.items()}
 
-    def _writes(self, step: Step) -> dict[str, Iterable[Write]]:
+    def _writes(self, batch: Batch) -> dict[str, list[Write]]:
         config = self._config
-        writes: dict[str, Iterable[Write]] = {}
-        if step.commands:
-            writes[config.topic(COMMANDS)] = [
-                Write(*encode.command(command, config.app_id)) for command in step.commands
-            ]
-        if step.records:
-            writes[config.topic(TRANSITIONS)] = [Write(*encode.record(record)) for record in step.records]
-        if step.dead_letters:
-            writes[config.topic(DEAD_LETTERS)] = [
-                Write(*encode.dead_letter(letter, self.number, config.topic_prefix)) for letter in step.dead_letters
-            ]
-        if step.ticket_rows:
-            writes[config.changelog(TICKETS)] = [Write(key.encode(), row) for key, row in step.ticket_rows.items()]
-        if step.session_rows:
-            writes[config.changelog(SESSIONS)] = [Write(key.encode(), row) for key, row in step.session_rows.items()]
-        return writes
+        made = writes(batch, app_id=config.app_id, partition=self.number, topic_prefix=config.topic_prefix)
+        return {
+            config.changelog(name) if isinstance(name, Table) else config.topic(name): records
+            for name, records in made.items()
+        }
 
-    # --- between steps -----------------------------------------------------------------------------------------------
+    # --- between slices ----------------------------------------------------------------------------------------------
 
     def _ease(self) -> None:
         """Let the consumer fetch again what has been worked off."""
@@ -291,7 +257,7 @@ class PartitionProcessor:
     def lag(self, topic: Topic) -> int | None:
         """Return how many records of an input follow `position`; None before the first fetch answer."""
         inbox = self.inboxes[topic]
-        idle = inbox.complete and not self.waiting(topic) and not self._in_flight(topic)
+        idle = inbox.complete and not self.waiting(topic) and not self._under_way(topic)
         if idle and self._source.at_end(inbox.tp):
             return 0  # offsets between may belong to transaction markers, which no one reads
         end = self._source.stable_end(inbox.tp)
@@ -300,23 +266,23 @@ class PartitionProcessor:
     def lag_seconds(self, topic: Topic) -> float | None:
         """Return the age of the oldest record that `lag` counts; None when it has not come yet.
 
-        Steps in flight take from both inputs in the order of timestamps: what is oldest in them stands for both.
+        Batches take from both inputs in the order of timestamps: what is oldest in them stands for both.
         """
         if self.lag(topic) == 0:
             return 0.0
         first = self.inboxes[topic].first
         known = [
-            *(step.oldest_taken for step in self._in_flight(topic)),
+            *(batch.oldest_taken for batch in self._under_way(topic)),
             self.partition.next_timestamp(topic),
             None if first is None else first.timestamp * MILLISECOND,
         ]
         oldest = min((at for at in known if at is not None), default=None)
         return None if oldest is None else (self._clock() - oldest) / SECOND
 
-    def _in_flight(self, topic: Topic) -> list[Step]:
-        """Return the steps that took records of an input and are not yet committed."""
+    def _under_way(self, topic: Topic) -> list[Batch]:
+        """Return the batches that took records of an input and are not yet committed."""
         committed = self._offsets[topic]
-        return [step for step in (self._sent, self._batch) if step and step.next_offsets.get(topic, 0) > committed]
+        return [batch for batch in self._pipeline.under_way if batch.next_offsets.get(topic, 0) > committed]
 
     def report(self) -> None:
         """Tell the observer how far this partition is, and how much it holds."""
@@ -333,7 +299,7 @@ class PartitionProcessor:
             observer.stream_time(number, partition.stream_time / SECOND)
         observer.pending_rounds(number, partition.pending_rounds)
         rows = partition.table_rows
-        observer.table_rows(number, rows[TICKETS], rows[SESSIONS])
+        observer.table_rows(number, rows[Table.TICKETS], rows[Table.SESSIONS])
         abandoned = self._census.advance()
         if abandoned is not None:
             observer.open_abandonments(number, abandoned)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from streams.core.engine import SESSIONS, TICKETS
+from streams.core.names import Table
 from streams.kafka.brokers import plain_consumer
 from streams.kafka.bulk import WriteEnd, read_to_ends
 from streams.kafka.config import KafkaConfig
@@ -34,7 +34,7 @@ async def restore(
     Call it with the partition's producer started, so that no transaction of a predecessor is open. Raises `Failed`
     when somebody's transaction on a changelog does not end, or the brokers stay away.
     """
-    tables = {TopicPartition(config.changelog(table), partition): table for table in (TICKETS, SESSIONS)}
+    tables = {TopicPartition(config.changelog(table), partition): table for table in Table}
     rows = 0
 
     def take_rows(tp: TopicPartition, records: Iterable[ConsumerRecord]) -> None:

@@ -18,8 +18,9 @@ from aiokafka.errors import KafkaError
 
 from streams.core.engine import Engine
 from streams.core.errors import Failed, LapseError
+from streams.core.inputs import DeadLetterLimitExceeded, Decode
 from streams.core.model import SECOND
-from streams.core.partition import DeadLetterLimitExceeded, Decode, RowCodec
+from streams.core.tables import RowCodec
 from streams.host.app import App
 from streams.host.clock import Clock
 from streams.kafka.config import KafkaConfig

@@ -8,7 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from streams.core.model import Micros, Topic
+from streams.core.model import Micros
+from streams.core.names import Topic
 from streams.worker.processor import PartitionProcessor
 from streams.worker.silence import ANSWERED_WITHIN
 from streams.worker.supervisor import Supervisor

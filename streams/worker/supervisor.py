@@ -14,8 +14,11 @@ from aiokafka.errors import KafkaError
 
 from streams.core.engine import Engine
 from streams.core.errors import Failed, Fenced
-from streams.core.model import SECOND, Micros, Topic
-from streams.core.partition import Decode, Partition, RowCodec
+from streams.core.inputs import Decode
+from streams.core.model import SECOND, Micros
+from streams.core.names import Topic
+from streams.core.partition import Partition
+from streams.core.tables import RowCodec
 from streams.host.app import App
 from streams.kafka.brokers import patiently
 from streams.kafka.config import KafkaConfig

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from streams.core.model import Topic
+from streams.core.names import Topic
 from streams.core.partitioning import partition_of
 from streams.wire import capture
 from streams.wire.capture import CapturedRecord

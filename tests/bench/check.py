@@ -24,8 +24,10 @@ from statistics import median
 
 from streams.core.cycle import Rules
 from streams.core.engine import Engine
-from streams.core.model import Topic
+from streams.core.names import Topic
 from streams.core.partition import Partition
+from streams.core.pipeline import Pipeline
+from streams.offline.run import settled
 from streams.rules.triggers import parse_triggers
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode
@@ -184,8 +186,12 @@ def time_records(text: str, records: dict[Topic, list[CapturedRecord]]) -> float
         partition.add(topic, records[topic], 0)
     now = ENDS_AT * 1000
     begun = time.process_time()
-    while (step := partition.step(now, dict.fromkeys(Topic, now), 500)) is not None:
-        partition.commit(step)
+    pipeline = Pipeline(partition)
+    took_all = False
+    while not took_all:
+        took_all = pipeline.slice(now, dict.fromkeys(Topic, now))
+        for _ in settled(pipeline):
+            pass
     return time.process_time() - begun
 
 

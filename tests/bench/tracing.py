@@ -14,10 +14,13 @@ from statistics import median
 from streams.core.actions import WorkingCopy
 from streams.core.cycle import Rules
 from streams.core.engine import Engine
-from streams.core.model import Evaluation, Lapse, Micros, Topic
+from streams.core.model import Evaluation, Lapse, Micros
+from streams.core.names import Topic
 from streams.core.partition import Partition
+from streams.core.pipeline import Pipeline
 from streams.core.trace import trace_round
 from streams.core.triggers import Ruleset, Trigger
+from streams.offline.run import settled
 from streams.rules.triggers import parse_triggers
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode
@@ -57,9 +60,11 @@ def run(rules: Rules, records: dict[Topic, list[CapturedRecord]], *, traced: boo
     now = ENDS_AT * 1000
     rounds = 0
     begun = time.process_time()
-    while (step := partition.step(now, dict.fromkeys(Topic, now), 500)) is not None:
-        partition.commit(step)
-        for record in step.records:
+    pipeline = Pipeline(partition)
+    took_all = False
+    while not took_all:
+        took_all = pipeline.slice(now, dict.fromkeys(Topic, now))
+        for record in (record for batch in settled(pipeline) for record in batch.records):
             if isinstance(record, Evaluation) and record.lapse is not None and record.ticket is not None:
                 rounds += 1
                 if traced:

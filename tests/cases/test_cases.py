@@ -57,11 +57,11 @@ def test_every_case_for_the_command_line_exists() -> None:
 def test_a_crash_at_any_write_changes_nothing(case: harness.Case) -> None:
     """Steps of one record each, a crash before every n-th write, and the same outputs as without."""
     for number in range(len(case.partitions)):
-        calm = ways.drivers(case, max_records=1)[number]
+        calm = ways.drivers(case, batch_records=1)[number]
         ways.finish(case, calm)
         wanted = (ways.outputs(calm), calm.pending_rounds)
         for point in range(0, calm.writes, max(1, calm.writes // CRASHES)):
-            driver = ways.drivers(case, max_records=1)[number]
+            driver = ways.drivers(case, batch_records=1)[number]
             driver.crash_after(point)
             ways.finish(case, driver)
             assert driver.restarts == 1

@@ -17,14 +17,19 @@ from typing import Any
 
 import msgspec
 
+from streams.core.batch import Batch
 from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
-from streams.core.model import MILLISECOND, Topic
-from streams.core.partition import DeadLetterLimitExceeded, Partition, Step
+from streams.core.inputs import DeadLetterLimitExceeded
+from streams.core.model import MILLISECOND
+from streams.core.names import Topic
+from streams.core.partition import Partition
+from streams.core.pipeline import BATCH_RECORDS, Pipeline
 from streams.core.rounds import RoundPolicy
 from streams.core.triggers import Ruleset
 from streams.documents.durations import parse as parse_duration
 from streams.offline.command import BacktestError, Wanted, backtest
+from streams.offline.run import settled
 from streams.rules.triggers import parse_triggers
 from streams.settings.settings import load_settings
 from streams.testing.driver import Driver
@@ -174,7 +179,7 @@ def backtest_result(case: Case, summary: dict[str, Any], commands: bytes, transi
 
 
 def _engine(case: Case, _: Path) -> Result:
-    """The partition's loop over records decoded beforehand, each step one record, nothing encoded but rows."""
+    """The pipeline over records decoded beforehand, each batch one record, nothing encoded but rows."""
     result = _nothing()
     result.counts = dict.fromkeys(("applied", "stale", "duplicate"), 0)
     result.dead_letters = []
@@ -201,51 +206,56 @@ def _engine_partition(case: Case, number: int, result: Result) -> None:
             stream_time=stream_time,
         )
 
-    def feed(partition: Partition, records: list[tuple[Topic, CapturedRecord]]) -> None:
+    def feed(pipeline: Pipeline, records: list[tuple[Topic, CapturedRecord]]) -> None:
         for topic, record in records:
-            partition.add(topic, [record], 0)
-        while (step := partition.step(now, dict.fromkeys(Topic, 0), 1)) is not None:
-            settle(partition, step)
+            pipeline.feed(topic, [record], 0)
+        took_all = False
+        while not took_all:
+            took_all = pipeline.slice(now, dict.fromkeys(Topic, 0))
+            settle(pipeline)
 
-    def settle(partition: Partition, step: Step) -> None:
-        for table, rows in (("tickets", step.ticket_rows), ("sessions", step.session_rows)):
-            changelogs[table] += [(key.encode(), row) for key, row in rows.items()]
-        _settle(partition, step, result)
+    def settle(pipeline: Pipeline) -> None:
+        for batch in settled(pipeline):
+            for table, rows in (("tickets", batch.ticket_rows), ("sessions", batch.session_rows)):
+                changelogs[table] += [(key.encode(), row) for key, row in rows.items()]
+            _note(pipeline.partition.number, batch, result)
 
     changelogs: dict[str, list[tuple[bytes, bytes | None]]] = {"tickets": [], "sessions": []}
-    partition = opened(case.trigger_file, 0)
+    pipeline = Pipeline(opened(case.trigger_file, 0), slice_records=1)
     if case.restart is not None:
         before = [entry for entry in raw if entry[1].timestamp < case.restart.at_ms]
-        feed(partition, before)
-        partition = opened(case.restart.trigger_file, partition.stream_time)
+        feed(pipeline, before)
+        partition = opened(case.restart.trigger_file, pipeline.partition.stream_time)
         for table, rows in changelogs.items():
             partition.restore(table, list(rows))
         partition.start()
+        pipeline = Pipeline(partition, slice_records=1)
         raw = [entry for entry in raw if entry[1].timestamp >= case.restart.at_ms]
-    feed(partition, raw)
+    feed(pipeline, raw)
     end = _end_ms(case)
-    if end is not None and (step := partition.drain_until(end * MILLISECOND)) is not None:
-        settle(partition, step)
-    result.pending += partition.pending_rounds
+    if end is not None:
+        pipeline.advance(end * MILLISECOND)
+        settle(pipeline)
+    result.pending += pipeline.partition.pending_rounds
 
 
 def _captured(record: Record) -> CapturedRecord:
     return CapturedRecord(record.offset, record.timestamp, record.key, record.value, record.headers)
 
 
-def _settle(partition: Partition, step: Step, result: Result) -> None:
-    result.commands += [msgspec.to_builtins(encode.command_record(command)) for command in step.commands]
-    result.records += [msgspec.to_builtins(encode.told_record(record)) for record in step.records]
-    for (_, name), count in step.counts.items():
+def _note(number: int, batch: Batch, result: Result) -> None:
+    result.commands += [msgspec.to_builtins(encode.command_record(command)) for command in batch.commands]
+    result.records += [msgspec.to_builtins(encode.told_record(record)) for record in batch.records]
+    for (_, name), count in batch.counts.items():
         if name != "dead_letter":
             result.counts[name] += count
-    for letter in step.dead_letters:
+    for letter in batch.dead_letters:
         result.dead_letters.append(  # type: ignore[union-attr]
             {
                 "code": str(letter.rejection.code),
                 "path": letter.rejection.path,
                 "topic": str(letter.topic),
-                "partition": partition.number,
+                "partition": number,
                 "offset": letter.record.offset,
                 "timestamp": letter.record.timestamp,
                 "key": letter.record.key,
@@ -253,13 +263,12 @@ def _settle(partition: Partition, step: Step, result: Result) -> None:
                 "headers": None,
             }
         )
-    partition.commit(step)
 
 
 # --- driver ----------------------------------------------------------------------------------------------------------
 
 
-def drivers(case: Case, *, max_records: int = 10_000) -> list[Driver]:
+def drivers(case: Case, *, batch_records: int = BATCH_RECORDS) -> list[Driver]:
     """A worker for every partition of the case, its records piped in and not yet taken."""
     rules, settings = Rules(ruleset_of(case.trigger_file)), settings_of(case)
     made = []
@@ -270,7 +279,8 @@ def drivers(case: Case, *, max_records: int = 10_000) -> list[Driver]:
             partition=number,
             now_ms=millis(case.now),
             dead_letter_limit=dead_letter_limit_of(case),
-            max_records=max_records,
+            slice_records=max(1, batch_records // 2),
+            batch_records=batch_records,
         )
         for record in case.records:
             if record.partition == number:

@@ -7,7 +7,7 @@ from typing import Any
 
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, RoundRobinPartitionAssignor
 
-from streams.core.model import Topic
+from streams.core.names import Topic
 from tests.worker.kit import config_for, eventually, hosting, topics
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from streams.core.model import SECOND, Topic
+from streams.core.model import SECOND
+from streams.core.names import Topic
 from tests.worker.kit import (
     committed_offsets,
     config_for,

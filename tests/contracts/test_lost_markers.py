@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from streams.core.model import Topic
-from streams.kafka.config import COMMANDS, TRANSITIONS, KafkaConfig
+from streams.core.names import Output, Topic
+from streams.kafka.config import KafkaConfig
 from streams.kafka.producer import PartitionProducer, Write
 from tests.kafka_kit.broker import Broker
 from tests.kafka_kit.fixtures import require_java
@@ -31,10 +31,10 @@ async def leave_undecided(config: KafkaConfig, *, commit: bool) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=list(config.brokers), transactional_id=config.transactional_id(0))
     await producer.start()
     await producer.begin_transaction()
-    missed = TopicPartition(config.topic(COMMANDS), 0)
+    missed = TopicPartition(config.topic(Output.COMMANDS), 0)
     producer._txn_manager._txn_partitions.add(missed)
     await producer.send_and_wait(missed.topic, key=b"k", value=b"undecided", partition=0)
-    await producer.send_and_wait(config.topic(TRANSITIONS), key=b"k", value=b"decided", partition=0)
+    await producer.send_and_wait(config.topic(Output.TRANSITIONS), key=b"k", value=b"decided", partition=0)
     await (producer.commit_transaction() if commit else producer.abort_transaction())
     await producer.stop()
 
@@ -63,15 +63,15 @@ async def test_a_successor_ends_what_a_lost_marker_left_undecided_as_it_was_deci
 ) -> None:
     config = await topics(config_for(trusting, topic_prefix))
     await leave_undecided(config, commit=commit)
-    assert await is_undecided(config, COMMANDS)
+    assert await is_undecided(config, Output.COMMANDS)
     successor = PartitionProducer(config, 0)
     await successor.start()
-    assert not await is_undecided(config, COMMANDS)
+    assert not await is_undecided(config, Output.COMMANDS)
     await successor.commit(
-        {config.topic(COMMANDS): [Write(b"k", b"next")]}, {config.topic(Topic.TICKETS.value): 3}, 0, NOW
+        {config.topic(Output.COMMANDS): [Write(b"k", b"next")]}, {config.topic(Topic.TICKETS.value): 3}, 0, NOW
     )
     await successor.close()
-    assert [record.value for record in await read_all(config, config.topic(COMMANDS))] == seen
+    assert [record.value for record in await read_all(config, config.topic(Output.COMMANDS))] == seen
 
 
 async def test_saying_the_end_again_moves_no_committed_offset(trusting: Any, topic_prefix: str) -> None:
@@ -79,7 +79,7 @@ async def test_saying_the_end_again_moves_no_committed_offset(trusting: Any, top
     first = PartitionProducer(config, 0)
     await first.start()
     tickets = config.topic(Topic.TICKETS.value)
-    await first.commit({config.topic(COMMANDS): [Write(b"k", b"1")]}, {tickets: 7}, 0, NOW)
+    await first.commit({config.topic(Output.COMMANDS): [Write(b"k", b"1")]}, {tickets: 7}, 0, NOW)
     await first.close()
     before = await committed_offsets(config)
     successor = PartitionProducer(config, 0)

@@ -13,8 +13,8 @@ from aiokafka.producer import sender as aiokafka_sender
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.core.errors import Failed, Fenced
-from streams.core.model import SECOND, Topic
-from streams.kafka.config import COMMANDS, TRANSITIONS
+from streams.core.model import SECOND
+from streams.core.names import Output, Topic
 from streams.kafka.producer import PartitionProducer, Write, offset_metadata, stream_time_of
 from tests.worker.kit import committed_offsets, config_for, producing, read_all, topics
 
@@ -29,7 +29,7 @@ async def started(config: Any, partition: int = 0) -> PartitionProducer:
 
 async def test_records_and_offsets_of_one_commit_appear_together(kafka: Any, topic_prefix: str) -> None:
     config = await topics(config_for(kafka, topic_prefix), 2)
-    commands, tickets = config.topic(COMMANDS), config.topic(Topic.TICKETS.value)
+    commands, tickets = config.topic(Output.COMMANDS), config.topic(Topic.TICKETS.value)
     producer = await started(config, 1)
     headers = [("ce_id", b"c-1")]
     await producer.commit({commands: [Write(b"5158", b"{}", headers)]}, {tickets: 7}, 123, NOW)
@@ -55,7 +55,7 @@ async def test_offset_metadata_comes_back_with_the_offset(kafka: Any, topic_pref
 async def test_a_second_producer_of_the_same_id_fences_the_first(kafka: Any, topic_prefix: str) -> None:
     """However late the first wakes, and whatever it tries to write, nothing of it is seen."""
     config = await topics(config_for(kafka, topic_prefix))
-    commands = config.topic(COMMANDS)
+    commands = config.topic(Output.COMMANDS)
     first = await started(config)
     await first.commit({commands: [Write(b"k", b"1")]}, {}, 0, NOW)
     second = await started(config)
@@ -89,7 +89,7 @@ async def test_a_producer_that_never_wrote_is_fenced_as_well(kafka: Any, topic_p
     config = await topics(config_for(kafka, topic_prefix))
     first, second = await started(config), await started(config)
     with pytest.raises(Fenced):
-        await first.commit({config.topic(COMMANDS): [Write(b"k", b"late")]}, {}, 0, NOW)
+        await first.commit({config.topic(Output.COMMANDS): [Write(b"k", b"late")]}, {}, 0, NOW)
     await first.discard()
     await second.close()
 
@@ -97,7 +97,7 @@ async def test_a_producer_that_never_wrote_is_fenced_as_well(kafka: Any, topic_p
 async def test_starting_ends_the_open_transaction_of_the_one_before(kafka: Any, topic_prefix: str) -> None:
     """Only then are committed offsets and changelog ends what they will stay: the reason for the opening order."""
     config = await topics(config_for(kafka, topic_prefix))
-    commands = config.topic(COMMANDS)
+    commands = config.topic(Output.COMMANDS)
     dead = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=config.transactional_id(0))
     await dead.start()
     await dead.begin_transaction()
@@ -116,7 +116,7 @@ async def test_starting_ends_the_open_transaction_of_the_one_before(kafka: Any, 
 async def test_a_transaction_that_takes_too_long_is_over(kafka: Any, topic_prefix: str) -> None:
     """The broker gives it up; the commit that comes after that is told so, and nothing of it is seen."""
     config = await topics(config_for(kafka, topic_prefix, transaction_timeout=SECOND))
-    commands = config.topic(COMMANDS)
+    commands = config.topic(Output.COMMANDS)
     producer = await started(config)
     raw = producer._started()
     await raw.begin_transaction()
@@ -130,7 +130,7 @@ async def test_a_transaction_that_takes_too_long_is_over(kafka: Any, topic_prefi
 
 async def test_large_steps_go_in_several_batches_and_one_transaction(kafka: Any, topic_prefix: str) -> None:
     config = await topics(config_for(kafka, topic_prefix, producer_batch_bytes=10_000))
-    transitions = config.topic(TRANSITIONS)
+    transitions = config.topic(Output.TRANSITIONS)
     producer = await started(config)
     values = [b"%d" % number * 100 for number in range(500)]
     await producer.commit({transitions: [Write(b"k", value) for value in values]}, {}, 0, NOW)
@@ -140,7 +140,7 @@ async def test_large_steps_go_in_several_batches_and_one_transaction(kafka: Any,
 
 async def test_a_record_larger_than_a_batch_goes_alone(kafka: Any, topic_prefix: str) -> None:
     config = await topics(config_for(kafka, topic_prefix, producer_batch_bytes=10_000))
-    commands = config.topic(COMMANDS)
+    commands = config.topic(Output.COMMANDS)
     producer = await started(config)
     values = [b"small", b"x" * 1_000_000, b"small"]
     await producer.commit({commands: [Write(b"k", value) for value in values]}, {}, 0, NOW)
@@ -151,7 +151,7 @@ async def test_a_record_larger_than_a_batch_goes_alone(kafka: Any, topic_prefix:
 async def test_a_batch_that_the_broker_refuses_fails_the_commit(kafka: Any, topic_prefix: str) -> None:
     """aiokafka would commit all the same: it waits for batches to be done, not for them to be well."""
     config = await topics(config_for(kafka, topic_prefix), max_message_bytes="2000000")
-    commands = config.topic(COMMANDS)
+    commands = config.topic(Output.COMMANDS)
     producer = await started(config)
     with pytest.raises(Failed, match="partition 0"):
         await producer.commit({commands: [Write(b"k", b"fits"), Write(b"k", b"x" * 2_500_000)]}, {}, 0, NOW)
@@ -169,7 +169,7 @@ async def test_a_broker_that_still_verifies_a_partition_is_asked_again_soon(kafk
     assert producer._started()._sender._retry_backoff == 0.005
     began = asyncio.get_running_loop().time()
     for number in range(10):
-        await producer.commit({config.topic(COMMANDS): [Write(b"k", b"%d" % number)]}, {}, 0, NOW)
+        await producer.commit({config.topic(Output.COMMANDS): [Write(b"k", b"%d" % number)]}, {}, 0, NOW)
     await producer.close()
     assert asyncio.get_running_loop().time() - began < 3
 

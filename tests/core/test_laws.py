@@ -9,9 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streams.core.engine import Engine
-from streams.core.model import Evaluation, SessionRow, TicketRow, Topic, Transition
-from streams.core.partition import Partition, Step
-from streams.testing.driver import COMMANDS, DEAD_LETTERS, RECORDS, Driver
+from streams.core.model import Evaluation, SessionRow, TicketRow, Transition
+from streams.core.names import Output, Topic
+from streams.core.partition import Partition
+from streams.core.pipeline import Pipeline
+from streams.offline.run import settled
+from streams.testing.driver import Driver
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows
@@ -32,14 +35,14 @@ def _driver(story: Story, **options: Any) -> Driver:
 
 def _outputs(driver: Driver) -> dict[str, list[Any]]:
     driver.advance(END_MS)
-    return {topic: driver.read(topic) for topic in (COMMANDS, RECORDS, DEAD_LETTERS)}
+    return {topic: driver.read(topic) for topic in Output}
 
 
 @given(records(), st.integers(min_value=0, max_value=400))
 @settings(max_examples=300, deadline=None)
 def test_a_crash_at_any_write_changes_nothing_that_committed_readers_see(story: Story, crash_at: int) -> None:
-    whole = _outputs(_driver(story, max_records=4))
-    broken = _driver(story, max_records=4)
+    whole = _outputs(_driver(story, slice_records=2, batch_records=4))
+    broken = _driver(story, slice_records=2, batch_records=4)
     broken.crash_after(crash_at)
     assert _outputs(broken) == whole
 
@@ -47,10 +50,10 @@ def test_a_crash_at_any_write_changes_nothing_that_committed_readers_see(story: 
 @given(records(max_size=8))
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_single_crash_point_of_a_story_is_survived(story: Story) -> None:
-    whole = _driver(story, max_records=3)
+    whole = _driver(story, slice_records=2, batch_records=3)
     expected = _outputs(whole)
     for point in range(whole.writes):
-        broken = _driver(story, max_records=3)
+        broken = _driver(story, slice_records=2, batch_records=3)
         broken.crash_after(point)
         assert _outputs(broken) == expected, f"crash before write {point}"
         assert broken.restarts == 1
@@ -58,8 +61,8 @@ def test_every_single_crash_point_of_a_story_is_survived(story: Story) -> None:
 
 @given(records(), st.integers(min_value=1, max_value=7))
 @settings(max_examples=200, deadline=None)
-def test_how_records_are_grouped_into_steps_does_not_matter(story: Story, size: int) -> None:
-    assert _outputs(_driver(story, max_records=size)) == _outputs(_driver(story))
+def test_how_records_are_grouped_into_batches_does_not_matter(story: Story, size: int) -> None:
+    assert _outputs(_driver(story, slice_records=2, batch_records=size)) == _outputs(_driver(story))
 
 
 @given(records(), st.data())
@@ -81,6 +84,7 @@ def test_how_fetches_arrive_does_not_matter_as_long_as_each_topic_keeps_its_orde
         clock_grace=10**15,
     )
     partition.start()
+    pipeline = Pipeline(partition)
     waiting = {topic: list(log) for topic, log in expected.broker.inputs.items()}
     produced: list[Transition | Evaluation] = []
     clock = 0
@@ -89,12 +93,12 @@ def test_how_fetches_arrive_does_not_matter_as_long_as_each_topic_keeps_its_orde
         topic = data.draw(st.sampled_from([topic for topic, log in waiting.items() if log]))
         count = data.draw(st.integers(min_value=1, max_value=4))
         fetched, waiting[topic] = waiting[topic][:count], waiting[topic][count:]
-        partition.add(topic, fetched, clock)
+        pipeline.feed(topic, fetched, clock)
         ends = {topic: None if log else clock for topic, log in waiting.items()}
-        step = partition.step(2**62, ends)
-        if step is not None:
-            produced.extend(step.records)
-            partition.commit(step)
+        while not pipeline.slice(2**62, ends):
+            pass
+        for batch in settled(pipeline):
+            produced.extend(batch.records)
     assert msgspec.json.encode(produced) == msgspec.json.encode(_core_records(expected))
 
 
@@ -109,10 +113,12 @@ def _core_records(driver: Driver) -> list[Transition | Evaluation]:
         clock_grace=10**15,
     )
     partition.start()
+    pipeline = Pipeline(partition)
     for topic, log in driver.broker.inputs.items():
-        partition.add(topic, log, 0)
-    step = partition.step(2**62, {topic: 0 for topic in Topic})
-    return [] if step is None else step.records
+        pipeline.feed(topic, log, 0)
+    while not pipeline.slice(2**62, dict.fromkeys(Topic, 0)):
+        pass
+    return [record for batch in settled(pipeline) for record in batch.records]
 
 
 @given(records())
@@ -161,7 +167,7 @@ def test_reading_everything_again_with_the_tables_kept_changes_nothing(story: St
 @given(records())
 @settings(max_examples=100, deadline=None)
 def test_pending_rounds_are_counted_as_the_rows_hold_them(story: Story) -> None:
-    driver = _driver(story, max_records=3)
+    driver = _driver(story, slice_records=2, batch_records=3)
     driver.run()
     codec = MsgpackRows()
     sessions = dict(driver.broker.changelogs["sessions"])
@@ -185,7 +191,7 @@ def test_rows_survive_their_bytes(story: Story) -> None:
             assert codec.encode_session(session) == row
 
 
-def test_a_step_takes_no_more_than_it_is_allowed() -> None:
+def test_a_slice_takes_no_more_than_it_is_allowed() -> None:
     partition = Partition(
         Engine(RULES, SETTINGS),
         number=0,
@@ -196,13 +202,11 @@ def test_a_step_takes_no_more_than_it_is_allowed() -> None:
         clock_grace=0,
     )
     partition.start()
-    partition.add(Topic.SESSIONS, [CapturedRecord(offset, START_MS, b"1", b"{}") for offset in range(10)], 0)
-    ends = {topic: 0 for topic in Topic}
+    pipeline = Pipeline(partition, slice_records=4)
+    pipeline.feed(Topic.SESSIONS, [CapturedRecord(offset, START_MS, b"1", b"{}") for offset in range(10)], 0)
     taken = []
-    for _ in range(20):
-        step: Step | None = partition.step(2**62, ends, max_records=4)
-        if step is None:
-            break
-        taken.append(step.taken)
-        partition.commit(step)
+    took_all = False
+    while not took_all:
+        took_all = pipeline.slice(2**62, dict.fromkeys(Topic, 0))
+        taken += [batch.taken for batch in settled(pipeline)]
     assert taken == [4, 4, 2], "bad records count as well"

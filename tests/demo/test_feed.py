@@ -7,7 +7,7 @@ import time
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from streams.core.model import Topic
+from streams.core.names import Topic
 from streams.demo.broker import EmbeddedBroker
 from streams.demo.feed import feed
 from streams.testing.traffic import Record

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from streams.core.errors import Failed, Refused
-from streams.core.model import SECOND, Topic
-from streams.kafka.config import COMMANDS, KafkaConfig
+from streams.core.model import SECOND
+from streams.core.names import Output, Topic
+from streams.kafka.config import KafkaConfig
 from streams.kafka.topics import check_topics, create_topics, require_topics, wanted_topics
 from streams.testing.builders import session_state
 from streams.worker.first_start import require_act_from
@@ -27,12 +28,12 @@ async def test_created_topics_are_all_right(kafka: Any, topic_prefix: str) -> No
 
 async def test_creating_again_makes_nothing_and_changes_nothing(kafka: Any, topic_prefix: str) -> None:
     config = config_for(kafka, topic_prefix)
-    await make_topic(config, config.topic(COMMANDS), 2, retention_ms="1234567", max_message_bytes="1500000")
+    await make_topic(config, config.topic(Output.COMMANDS), 2, retention_ms="1234567", max_message_bytes="1500000")
     made = await create_topics(config)
-    assert config.topic(COMMANDS) not in made
+    assert config.topic(Output.COMMANDS) not in made
     assert len(made) == len(wanted_topics(config)) - 1
     assert await create_topics(config) == []
-    kept = next(topic for topic in (await check_topics(config)).existing if topic.name == config.topic(COMMANDS))
+    kept = next(topic for topic in (await check_topics(config)).existing if topic.name == config.topic(Output.COMMANDS))
     assert (kept.partitions, kept.max_message_bytes) == (2, 1_500_000)
 
 
@@ -49,7 +50,7 @@ async def test_one_refusal_names_every_problem(kafka: Any, topic_prefix: str) ->
         await require_topics(config)
     text = str(refusal.value)
     for part in (
-        f"{config.topic(COMMANDS)} does not exist",
+        f"{config.topic(Output.COMMANDS)} does not exist",
         f"{config.topic(Topic.TICKETS.value)} has 8, {config.topic(Topic.SESSIONS.value)} has 12",
         "cleanup.policy=compact, it must be delete: compaction hides a customer's short return",
         "cleanup.policy=compact,delete, it must be compact",
@@ -63,7 +64,7 @@ async def test_a_number_of_partitions_that_existing_topics_do_not_have_is_refuse
     kafka: Any, topic_prefix: str
 ) -> None:
     config = config_for(kafka, topic_prefix)
-    await make_topic(config, config.topic(COMMANDS), 2)
+    await make_topic(config, config.topic(Output.COMMANDS), 2)
     with pytest.raises(Refused, match="has 2"):
         await create_topics(config, 3)
     assert (await check_topics(config)).missing

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.core.model import Topic
+from streams.core.names import Topic
 from streams.offline.captures import CaptureError, Captures
 from streams.wire import capture
 from streams.wire.capture import CapturedRecord

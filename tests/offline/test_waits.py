@@ -7,8 +7,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.core.batch import Batch
 from streams.core.model import SECOND, Kind, Transition
-from streams.core.partition import Step
 from streams.offline.abandonments import Abandonments
 from streams.offline.waits import ENOUGH, WAITS, suggest_wait
 from tests.offline.scene import Capture
@@ -30,7 +30,7 @@ def left(*away: int | None) -> Abandonments:
         records.append(transition(str(number), 0, Kind.LAPSED, "gone"))
         if seconds is not None:
             records.append(transition(str(number), seconds * SECOND, Kind.RESUMED))
-    found.add(Step({}, records=list(records)))
+    found.add(Batch(records=list(records)))
     return found
 
 
@@ -72,8 +72,7 @@ def test_few_false_abandonments_are_called_few(tmp_path: Path):
 def test_a_return_is_that_of_the_latest_abandonment_and_other_reasons_are_none():
     found = Abandonments(frozenset({"gone"}), WINDOW)
     found.add(
-        Step(
-            {},
+        Batch(
             records=[
                 transition("1", 0, Kind.LAPSED, "gone"),
                 transition("1", 50 * SECOND, Kind.LAPSED, "gone"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streams.core.errors import Refused
-from streams.core.model import Topic
+from streams.core.names import Topic
 from streams.operate.capture import capture, feed
 from streams.testing.traffic import Profile, generate
 from tests.worker.kit import config_for, producing, read_all, send, topics

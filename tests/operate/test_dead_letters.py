@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from streams.cli import app
 from streams.core.errors import Refused
-from streams.core.model import Rejection, Topic
-from streams.core.partition import DeadLetter
+from streams.core.inputs import DeadLetter
+from streams.core.model import Rejection
+from streams.core.names import Topic
 from streams.kafka.config import KafkaConfig
 from streams.operate.dead_letters import Letter, read_dead_letters, replay
 from streams.wire import encode

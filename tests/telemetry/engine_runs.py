@@ -1,4 +1,4 @@
-"""A partition without a broker whose steps are told to metrics, as the runtime does after each commit."""
+"""A partition without a broker whose batches are counted by metrics, as a worker does after each commit."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Iterable
 
 from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
-from streams.core.model import Topic
+from streams.core.names import Topic
 from streams.core.partition import Partition
+from streams.core.pipeline import Pipeline
+from streams.offline.run import settled
 from streams.rules.triggers import parse_triggers
 from streams.telemetry.observer import Metrics
 from streams.testing.traffic import Record
@@ -41,7 +43,10 @@ def take(partition: Partition, records: Iterable[Record], metrics: Metrics | Non
         ]
         partition.add(topic, fetched, 0)
     now = ordered[-1].timestamp * 1000
-    while (step := partition.step(now, dict.fromkeys(Topic, now), 500)) is not None:
-        partition.commit(step)
-        if metrics is not None:
-            metrics.stepped(partition.number, step, 0.01, 0.005)
+    pipeline = Pipeline(partition)
+    took_all = False
+    while not took_all:
+        took_all = pipeline.slice(now, dict.fromkeys(Topic, now))
+        for batch in settled(pipeline):
+            if metrics is not None:
+                metrics.batch_committed(partition.number, batch, 0.01, 0.005)

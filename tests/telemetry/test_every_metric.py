@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
-from streams.core.model import Topic
+from streams.core.names import Output, Topic
 from streams.core.partitioning import partition_of
-from streams.kafka.config import COMMANDS, KafkaConfig
+from streams.kafka.config import KafkaConfig
 from streams.kafka.producer import PartitionProducer
 from streams.rules.triggers import parse_triggers
 from streams.telemetry.observer import Metrics
@@ -136,7 +136,7 @@ async def test_every_metric_of_the_table_moves_by_what_happens(kafka, topic_pref
     await send(config, sorted(a_day(), key=lambda record: record.timestamp), 1)
     async with measured(config) as first:
         await first.until(lambda: first.of("lapse_rounds_total", outcome="commanded") == 3)
-        (command, *_) = await read_all(config, config.topic(COMMANDS))
+        (command, *_) = await read_all(config, config.topic(Output.COMMANDS))
         applied = ticket_update("1", at=at(), status="pending", command_id=json.loads(command.value)["command_id"])
         await send(config, [applied], 1)
         await first.until(lambda: first.of("lapse_commands_applied_total") == 1)

@@ -9,12 +9,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams.core import model
-from streams.core.model import SECOND, Fact, RoundOutcome, Topic
+from streams.core.model import SECOND, Fact, RoundOutcome
+from streams.core.names import Topic
 from streams.telemetry.labels import LabelDomains
 from streams.telemetry.metrics import series_budget
 from streams.telemetry.observer import COUNTERS_OF_FACTS, HISTOGRAMS_OF_FACTS, RECENT, Metrics
 from streams.telemetry.table import METRICS
-from tests.telemetry.steps import a_dead_letter, a_step, a_transition, an_evaluation, facts
+from tests.telemetry.batches import a_batch, a_dead_letter, a_transition, an_evaluation, facts
 
 REASON = "user_inactive_or_offline"
 
@@ -61,7 +62,9 @@ def test_a_fact_raises_its_counter_by_its_amount(metrics, fact, metric):
         "table": "tickets",
     }
     labels = {label: known[label] for label in row.labels}
-    metrics.stepped(0, a_step(facts=[Fact(fact, tuple(labels.values()), 2), Fact(fact, tuple(labels.values()))]), 0.1)
+    metrics.batch_committed(
+        0, a_batch(facts=[Fact(fact, tuple(labels.values()), 2), Fact(fact, tuple(labels.values()))]), 0.1
+    )
     assert value(metrics, metric, **labels) == 3
     counted = [n for (name, _), n in scrape(metrics).items() if name == metric]
     assert sum(counted) == 3
@@ -69,7 +72,7 @@ def test_a_fact_raises_its_counter_by_its_amount(metrics, fact, metric):
 
 @pytest.mark.parametrize(("fact", "metric"), HISTOGRAMS_OF_FACTS.items())
 def test_a_duration_is_observed_in_its_histogram(metrics, fact, metric):
-    metrics.stepped(0, a_step(facts=facts((fact, (), 42.0), (fact, (), 3.0), (fact, (), -1.0))), 0.1)
+    metrics.batch_committed(0, a_batch(facts=facts((fact, (), 42.0), (fact, (), 3.0), (fact, (), -1.0))), 0.1)
     assert value(metrics, f"{metric}_count") == 3
     assert value(metrics, f"{metric}_sum") == 45
     assert value(metrics, f"{metric}_bucket", le="10.0") == 2
@@ -78,8 +81,8 @@ def test_a_duration_is_observed_in_its_histogram(metrics, fact, metric):
 
 def test_records_are_counted_by_topic_and_result(metrics):
     counts = Counter({(Topic.TICKETS, "applied"): 7, (Topic.SESSIONS, "stale"): 2})
-    metrics.stepped(0, a_step(counts=counts, misrouted=Counter({Topic.SESSIONS: 4}), taken=9), 0.02, 0.01)
-    metrics.stepped(1, a_step(counts=counts, taken=9), 0.02, 0.01)
+    metrics.batch_committed(0, a_batch(counts=counts, misrouted=Counter({Topic.SESSIONS: 4}), taken=9), 0.02, 0.01)
+    metrics.batch_committed(1, a_batch(counts=counts, taken=9), 0.02, 0.01)
     assert value(metrics, "lapse_records_total", topic="ticket-updates", result="applied") == 14
     assert value(metrics, "lapse_records_total", topic="session-states", result="stale") == 4
     assert value(metrics, "lapse_misrouted_records_total", topic="session-states") == 4
@@ -91,13 +94,15 @@ def test_records_are_counted_by_topic_and_result(metrics):
 
 def test_dead_letters_are_counted_by_topic_and_code(metrics):
     bad = [a_dead_letter(Topic.TICKETS, "invalid")] * 2 + [a_dead_letter(Topic.SESSIONS, "made_up")]
-    metrics.stepped(0, a_step(dead_letters=bad), 0.1)
+    metrics.batch_committed(0, a_batch(dead_letters=bad), 0.1)
     assert value(metrics, "lapse_dead_letters_total", topic="ticket-updates", code="invalid") == 2
     assert value(metrics, "lapse_dead_letters_total", topic="session-states", code="other") == 1
 
 
-def test_a_step_shows_the_committed_offsets_and_stream_time_of_its_partition(metrics):
-    metrics.stepped(1, a_step(next_offsets={Topic.TICKETS: 12, Topic.SESSIONS: 5}, stream_time=90 * SECOND), 0.1)
+def test_a_batch_shows_the_committed_offsets_and_stream_time_of_its_partition(metrics):
+    metrics.batch_committed(
+        1, a_batch(next_offsets={Topic.TICKETS: 12, Topic.SESSIONS: 5}, stream_time=90 * SECOND), 0.1
+    )
     assert value(metrics, "lapse_committed_offset", topic="ticket-updates", partition="1") == 12
     assert value(metrics, "lapse_committed_offset", topic="session-states", partition="1") == 5
     assert value(metrics, "lapse_stream_time_timestamp_seconds", partition="1") == 90
@@ -109,13 +114,13 @@ def test_ten_thousand_tickets_and_two_hundred_reasons_stay_within_the_series_bud
     for partition in (0, 1):
         metrics.lag(Topic.TICKETS, partition, 1, 0.5)
         metrics.lag(Topic.SESSIONS, partition, 1, 0.5)
-        metrics.stepped(partition, a_step(next_offsets={Topic.TICKETS: 1, Topic.SESSIONS: 1}), 0.1)
+        metrics.batch_committed(partition, a_batch(next_offsets={Topic.TICKETS: 1, Topic.SESSIONS: 1}), 0.1)
     before = series(metrics)
     for ticket in range(10_000):
         reason, channel = f"reason_{ticket % 200}", f"channel_{ticket}"
-        metrics.stepped(
+        metrics.batch_committed(
             ticket % 2,
-            a_step(
+            a_batch(
                 records=[a_transition(str(ticket), reason=reason), an_evaluation(str(ticket))],
                 facts=facts(
                     (model.TRANSITION, ("lapsed", reason, channel)),
@@ -130,10 +135,10 @@ def test_ten_thousand_tickets_and_two_hundred_reasons_stay_within_the_series_bud
     assert series(metrics) == before <= series_budget(domains, 2)
     # Even values that the engine cannot produce share one `other`.
     for n in range(200):
-        metrics.stepped(
-            0, a_step(facts=facts((model.ABANDONMENT, (f"r{n}", "web")), (model.TRIGGER_FIRED, (f"t{n}",)))), 0
+        metrics.batch_committed(
+            0, a_batch(facts=facts((model.ABANDONMENT, (f"r{n}", "web")), (model.TRIGGER_FIRED, (f"t{n}",)))), 0
         )
-        metrics.stepped(0, a_step(dead_letters=[a_dead_letter(Topic.TICKETS, f"code{n}")]), 0)
+        metrics.batch_committed(0, a_batch(dead_letters=[a_dead_letter(Topic.TICKETS, f"code{n}")]), 0)
     assert before < series(metrics) <= series_budget(domains, 2)
     assert value(metrics, "lapse_session_transitions_total", kind="lapsed", reason="other", channel="other") == 10_000
     assert value(metrics, "lapse_triggers_fired_total", trigger="other") == 200
@@ -141,7 +146,7 @@ def test_ten_thousand_tickets_and_two_hundred_reasons_stay_within_the_series_bud
 
 
 def test_the_exposition_is_prometheus_text_and_openmetrics_when_asked(metrics):
-    metrics.stepped(0, a_step(facts=facts((model.SESSION, ("web",)))), 0.1)
+    metrics.batch_committed(0, a_batch(facts=facts((model.SESSION, ("web",)))), 0.1)
     text, content_type = metrics.exposition()
     assert content_type.startswith("text/plain; version=0.0.4")
     families = {family.name: family for family in text_string_to_metric_families(text.decode())}
@@ -175,7 +180,7 @@ def test_the_gauges_of_a_revoked_partition_are_gone_and_stay_gone(metrics):
         metrics.pending_rounds(1, 3)
         metrics.held_back(Topic.TICKETS, 1, 3)
         metrics.restored(1, 190, 0.4)
-        metrics.stepped(1, a_step(next_offsets={Topic.SESSIONS: 4}, facts=facts((model.COMMAND,))), 0.1)
+        metrics.batch_committed(1, a_batch(next_offsets={Topic.SESSIONS: 4}, facts=facts((model.COMMAND,))), 0.1)
 
     metrics.table_rows(0, 10, 9)
     tell()
@@ -233,8 +238,8 @@ def test_clocks_that_disagree_give_no_negative_durations(metrics):
 
 def test_the_last_two_hundred_evaluations_are_kept_newest_first(metrics):
     records = [an_evaluation(str(n), outcome=RoundOutcome.COMMANDED) for n in range(RECENT + 50)]
-    metrics.stepped(0, a_step(records=[a_transition("first"), *records[:100]]), 0.1)
-    metrics.stepped(0, a_step(records=records[100:]), 0.1)
+    metrics.batch_committed(0, a_batch(records=[a_transition("first"), *records[:100]]), 0.1)
+    metrics.batch_committed(0, a_batch(records=records[100:]), 0.1)
     kept = metrics.recent_evaluations()
     assert [record.ticket_id for record in kept] == [str(n) for n in reversed(range(50, 250))]
     assert [record.ticket_id for record in metrics.recent_transitions()] == ["first"]
@@ -255,7 +260,7 @@ def test_the_figures_sum_over_labels(metrics):
     )
     metrics.table_rows(0, 5, 4)
     metrics.pending_rounds(0, 2)
-    metrics.stepped(0, a_step(facts=told, counts=Counter({(Topic.TICKETS, "applied"): 3})), 0.1)
+    metrics.batch_committed(0, a_batch(facts=told, counts=Counter({(Topic.TICKETS, "applied"): 3})), 0.1)
     figures = metrics.figures()
     assert (figures.sessions, figures.sessions_abandoned, figures.abandonments) == (2, 1, 2)
     assert (figures.tickets_abandoned, figures.false_abandonments) == (1, 1)
@@ -267,7 +272,7 @@ def test_the_figures_sum_over_labels(metrics):
     assert metrics.triggers_fired() == {"solve": 0, "tag": 1}
 
 
-def test_counting_a_step(benchmark, metrics):
+def test_counting_a_batch(benchmark, metrics):
     """A step of 2,000 records with 100 lapses, about what one fetch of a busy partition brings."""
     lapse = facts(
         (model.TRANSITION, ("lapsed", REASON, "web")),
@@ -279,8 +284,8 @@ def test_counting_a_step(benchmark, metrics):
         (model.COMMAND,),
     )
     counts = Counter({(Topic.TICKETS, "applied"): 1_000, (Topic.SESSIONS, "applied"): 1_000})
-    step = a_step(facts=lapse * 100, counts=counts, records=[a_transition(), an_evaluation()] * 100, taken=2_000)
-    benchmark(metrics.stepped, 0, step, 0.01)
+    step = a_batch(facts=lapse * 100, counts=counts, records=[a_transition(), an_evaluation()] * 100, taken=2_000)
+    benchmark(metrics.batch_committed, 0, step, 0.01)
     assert value(metrics, "lapse_commands_total") % 100 == 0
     assert value(metrics, "lapse_commands_total") * 10 == value(
         metrics, "lapse_records_total", topic="ticket-updates", result="applied"

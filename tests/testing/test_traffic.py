@@ -9,7 +9,8 @@ from statistics import mean
 
 import pytest
 
-from streams.core.model import Rejection, SessionUpdate, TicketUpdate, Topic
+from streams.core.model import Rejection, SessionUpdate, TicketUpdate
+from streams.core.names import Topic
 from streams.testing import builders
 from streams.testing.traffic import DEFAULT_START, Profile, Record, generate
 from streams.wire.capture import CapturedRecord

@@ -9,8 +9,11 @@ from typing import Any
 
 from streams.core.cycle import Rules
 from streams.core.engine import Engine
-from streams.core.model import SECOND, Topic
+from streams.core.model import SECOND
+from streams.core.names import Topic
 from streams.core.partition import Partition
+from streams.core.pipeline import Pipeline
+from streams.offline.run import settled
 from streams.rules.triggers import parse_triggers
 from streams.telemetry.observer import Metrics
 from streams.web.journal import Journal
@@ -58,7 +61,7 @@ class Desk:
         self.journal = Journal()
         self.metrics = Metrics(abandonment_reasons=["user_inactive_or_offline"], triggers=["solve", "vip", "remind"])
         self.metrics.assigned([0])
-        self.partition = Partition(
+        partition = Partition(
             Engine(Rules(ruleset)),
             number=0,
             partition_count=1,
@@ -67,10 +70,11 @@ class Desk:
             dead_letter_limit=None,
             clock_grace=0,
         )
-        self.partition.start()
+        partition.start()
+        self.pipeline = Pipeline(partition)
         self.worker = Worker([a_partition(0)])
         supervisor: Any = SimpleNamespace(
-            partition_count=1, processors={0: SimpleNamespace(partition=self.partition)}, assigned={0}
+            partition_count=1, processors={0: SimpleNamespace(partition=partition)}, assigned={0}
         )
         self.lookup = Lookup(supervisor, session_state)
         self._offsets = dict.fromkeys(Topic, 0)
@@ -95,12 +99,12 @@ class Desk:
         if members is not None:
             common = {"event_id": f"{topic.value[0]}-{offset}", "ticket_id": ticket_id, "occurred_at": text(when)}
             body = json.dumps({**common, **members}).encode()
-        self.partition.add(topic, [CapturedRecord(offset, when // 1000, ticket_id.encode(), body)], 0)
-        while (step := self.partition.step(now + SECOND, dict.fromkeys(Topic, 0), 100)) is not None:
-            self.partition.commit(step)
-            self.metrics.stepped(0, step, 0.01)
-            self.journal.stepped(step)
-            self.metrics.pending_rounds(0, self.partition.pending_rounds)
+        self.pipeline.feed(topic, [CapturedRecord(offset, when // 1000, ticket_id.encode(), body)], 0)
+        self.pipeline.slice(now + SECOND, dict.fromkeys(Topic, 0))
+        for batch in settled(self.pipeline):
+            self.metrics.batch_committed(0, batch, 0.01)
+            self.journal.batch_committed(batch)
+            self.metrics.pending_rounds(0, batch.pending_rounds)
 
     def ticket(self, ticket_id: str, at: float = 0.0, **fields: Any) -> None:
         self.tell(Topic.TICKETS, ticket_id, at, {"ticket": fields})

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from markupsafe import escape
 
-from streams.core.model import Topic
+from streams.core.names import Topic
 from streams.telemetry.definitions import DEFINITIONS
 from streams.web import live
 from tests.web.desk import Desk

@@ -19,7 +19,7 @@ from streams.core.triggers import Action, Ruleset, Trigger
 from streams.telemetry.observer import Metrics
 from streams.web import server as server_module
 from streams.web.server import Server, WebServerError
-from tests.telemetry.steps import a_step, a_transition, an_evaluation, facts
+from tests.telemetry.batches import a_batch, a_transition, an_evaluation, facts
 from tests.web.worker import RULESET, Worker, a_partition
 
 PROTECTED = [
@@ -175,7 +175,7 @@ async def test_the_status_tells_partitions_positions_lag_ruleset_and_figures(get
     told = facts(
         (model.SESSION, ("web",)), (model.SESSION, ("web",)), (model.SESSION_ABANDONED, ("web",)), (model.COMMAND,)
     )
-    metrics.stepped(0, a_step(facts=told), 0.1)
+    metrics.batch_committed(0, a_batch(facts=told), 0.1)
     metrics.pending_rounds(1, 4)
     answer = await get("/api/v1/status")
     assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
@@ -219,7 +219,7 @@ async def test_the_summary_names_what_is_the_matter(get, worker, change, summary
 
 
 async def test_the_triggers_are_told_as_they_are_in_use(get, metrics):
-    metrics.stepped(0, a_step(facts=facts((model.TRIGGER_FIRED, ("solve-abandoned",)))), 0.1)
+    metrics.batch_committed(0, a_batch(facts=facts((model.TRIGGER_FIRED, ("solve-abandoned",)))), 0.1)
     told = await (await get("/api/v1/triggers")).json()
     assert told["ruleset"]["digest"] == "9f2c41d0a7be"
     solve, retired = told["triggers"]
@@ -242,7 +242,7 @@ async def test_a_date_in_a_trigger_is_shown_as_text(serve, client):
 
 async def test_recent_evaluations_are_told_as_the_topic_has_them(get, metrics):
     fired = an_evaluation("5158", outcome=model.RoundOutcome.COMMANDED, triggers=("solve-abandoned",), command_id="c-1")
-    metrics.stepped(0, a_step(records=[a_transition("5158"), an_evaluation("1"), fired]), 0.1)
+    metrics.batch_committed(0, a_batch(records=[a_transition("5158"), an_evaluation("1"), fired]), 0.1)
     told = await (await get("/api/v1/evaluations")).json()
     assert told["evaluations"][0] == {
         "type": "evaluation",
@@ -407,7 +407,7 @@ class Page(HTMLParser):
 
 
 async def test_the_page_shows_partitions_and_health_without_its_script(get, metrics):
-    metrics.stepped(0, a_step(facts=facts(*[(model.COMMAND,)] * 7)), 0.1)
+    metrics.batch_committed(0, a_batch(facts=facts(*[(model.COMMAND,)] * 7)), 0.1)
     answer = await get("/")
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     text = await answer.text()
@@ -535,7 +535,7 @@ async def test_it_serves_for_as_long_as_a_block_runs(client, metrics, worker):
 async def test_two_workers_in_one_process_serve_their_own_figures(serve, client, metrics):
     other = Metrics()
     one, two = await serve(), await serve(metrics=other)
-    metrics.stepped(0, a_step(facts=facts((model.COMMAND,))), 0.1)
+    metrics.batch_committed(0, a_batch(facts=facts((model.COMMAND,))), 0.1)
     figures = [(await (await client.get(f"{s.url}api/v1/status")).json())["figures"] for s in (one, two)]
     assert [each["commands"] for each in figures] == [1, 0]
 

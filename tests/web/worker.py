@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from streams.core.model import SECOND, Topic
+from streams.core.model import SECOND
+from streams.core.names import Topic
 from streams.core.triggers import Action, Condition, Operator, Ruleset, Trigger
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core.model import Topic
+from streams.core.names import Topic
 from streams.wire.capture import CapturedRecord, CaptureLineError, entry, line, parse, record_at
 
 

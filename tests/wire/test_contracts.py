@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 
-from streams.core.model import Rejection, Topic
+from streams.core.model import Rejection
+from streams.core.names import Topic
 from streams.testing.driver import Driver
 from streams.wire import contracts
 from streams.wire.capture import CapturedRecord, CaptureLineError, parse

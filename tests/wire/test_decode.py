@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core.model import Rejection, SessionUpdate, TicketUpdate, Topic
+from streams.core.model import Rejection, SessionUpdate, TicketUpdate
+from streams.core.names import Topic
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import MAX_BYTES, Code, decode
 

@@ -11,10 +11,11 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from streams.core.batch import Batch
 from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
-from streams.core.model import SECOND, Topic
-from streams.core.partition import Step
+from streams.core.model import SECOND
+from streams.core.names import Topic
 from streams.core.partitioning import partition_of
 from streams.host.app import App
 from streams.host.clock import Clock
@@ -157,7 +158,7 @@ class Notes(Silent):
     """An observer that remembers."""
 
     def __init__(self) -> None:
-        self.steps: list[tuple[int, Step]] = []
+        self.batches: list[tuple[int, Batch]] = []
         self.restored_rows: dict[int, int] = {}
         self.lags: dict[tuple[str, int], int] = {}
         self.rebalances = 0
@@ -165,10 +166,12 @@ class Notes(Silent):
 
     @property
     def taken(self) -> int:
-        return sum(step.taken for _, step in self.steps)
+        return sum(batch.taken for _, batch in self.batches)
 
-    def stepped(self, partition: int, step: Step, seconds: float, commit_seconds: float | None = None) -> None:
-        self.steps.append((partition, step))
+    def batch_committed(
+        self, partition: int, batch: Batch, seconds: float, commit_seconds: float | None = None
+    ) -> None:
+        self.batches.append((partition, batch))
 
     def restored(self, partition: int, rows: int, seconds: float) -> None:
         self.openings += 1

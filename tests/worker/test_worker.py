@@ -14,10 +14,11 @@ from aiokafka import TopicPartition
 from aiokafka.admin import NewPartitions, RecordsToDelete
 
 from streams.core.errors import Failed
-from streams.core.model import SECOND, Evaluation, Topic
-from streams.core.partition import DeadLetterLimitExceeded
+from streams.core.inputs import DeadLetterLimitExceeded
+from streams.core.model import SECOND, Evaluation
+from streams.core.names import Output, Topic
 from streams.kafka.brokers import admin_client
-from streams.kafka.config import COMMANDS, DEAD_LETTERS, TRANSITIONS, KafkaConfig
+from streams.kafka.config import KafkaConfig
 from streams.kafka.producer import PartitionProducer
 from streams.testing.builders import session_state, ticket_update
 from streams.testing.traffic import Record
@@ -54,7 +55,9 @@ def lapses(first: int, count: int) -> list[Record]:
 
 
 async def commanded(config: KafkaConfig) -> Counter[str]:
-    return Counter(json.loads(record.value)["ticket_id"] for record in await read_all(config, config.topic(COMMANDS)))
+    return Counter(
+        json.loads(record.value)["ticket_id"] for record in await read_all(config, config.topic(Output.COMMANDS))
+    )
 
 
 def once(first: int, count: int) -> Counter[str]:
@@ -69,12 +72,12 @@ async def test_a_lapse_becomes_one_command_in_its_own_partition(kafka: Any, topi
         await worker.until(lambda: worker.notes.taken == 60)
     assert await commanded(config) == once(100, 20)
     inputs = {record.key: record.partition for record in await read_all(config, config.topic("ticket-updates"))}
-    for record in await read_all(config, config.topic(COMMANDS)):
+    for record in await read_all(config, config.topic(Output.COMMANDS)):
         assert record.partition == inputs[record.key]
         assert dict(record.headers)["ce_source"] == b"lapse"
     kinds = Counter(
         found.get("kind") or found["outcome"]
-        for found in (json.loads(record.value) for record in await read_all(config, config.topic(TRANSITIONS)))
+        for found in (json.loads(record.value) for record in await read_all(config, config.topic(Output.TRANSITIONS)))
     )
     assert kinds == {"opened": 20, "lapsed": 20, "commanded": 20}
 
@@ -192,7 +195,7 @@ async def test_a_wait_ends_by_the_clock_when_nothing_more_comes(kafka: Any, topi
 
 
 def _outcomes(worker: Running) -> list[str]:
-    records = [record for _, step in worker.notes.steps for record in step.records]
+    records = [record for _, batch in worker.notes.batches for record in batch.records]
     return [record.outcome.value for record in records if isinstance(record, Evaluation)]
 
 
@@ -204,7 +207,7 @@ async def test_bad_records_beyond_the_limit_end_the_worker_and_nothing_of_the_st
     worker = Running(config).start()
     with pytest.raises(DeadLetterLimitExceeded, match="ticket-updates-0 are bad"):
         await asyncio.wait_for(worker.task, 30)
-    assert await read_all(config, config.topic(DEAD_LETTERS)) == []
+    assert await read_all(config, config.topic(Output.DEAD_LETTERS)) == []
 
 
 async def test_dead_letters_keep_their_bytes_and_say_why(
@@ -218,7 +221,7 @@ async def test_dead_letters_keep_their_bytes_and_say_why(
             await producer.send_and_wait(sessions, key=b"7", value=b"\xff{", partition=0, headers=[("own", b"\x00")])
             await producer.send_and_wait(sessions, key=b"7", value=b"x" * 1_050_000, partition=0)
         await worker.until(lambda: worker.notes.taken == 2)
-    first, second = await read_all(config, config.topic(DEAD_LETTERS))
+    first, second = await read_all(config, config.topic(Output.DEAD_LETTERS))
     assert (first.key, first.value) == (b"7", b"\xff{")
     assert dict(first.headers)["own"] == b"\x00"
     assert dict(first.headers)["lapse.error.code"] == b"not_json"
@@ -227,7 +230,8 @@ async def test_dead_letters_keep_their_bytes_and_say_why(
     assert dict(second.headers)["lapse.source.size"] == b"1050000"
     told = [text for text in caplog.messages if "could not be used" in text]
     assert (
-        f"partition 0: 1 record of {sessions} could not be used: not_json 1; see {config.topic(DEAD_LETTERS)}" in told
+        f"partition 0: 1 record of {sessions} could not be used: not_json 1; see {config.topic(Output.DEAD_LETTERS)}"
+        in told
     )
     assert "xxx" not in caplog.text
 
@@ -257,7 +261,7 @@ async def test_offsets_and_stream_time_are_committed_with_the_step(kafka: Any, t
     by_topic = {tp.topic: found for tp, found in offsets.items()}
     assert by_topic[config.topic(Topic.TICKETS.value)].offset == 4
     assert by_topic[config.topic(Topic.SESSIONS.value)].offset == 8
-    last = worker.notes.steps[-1][1].stream_time
+    last = worker.notes.batches[-1][1].stream_time
     assert {found.metadata for found in by_topic.values()} == {f"lapse stream_time={last}"}
 
 

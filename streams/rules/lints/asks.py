@@ -11,9 +11,10 @@ from typing import Any, TypeAlias
 
 from streams.core import normal
 from streams.core.actions import TAGS, is_passed_on
+from streams.core.names import STATE_FIELD, UPDATE_FIELD
 from streams.core.triggers import ORDERING, TAG_ACTIONS, Action, Condition, Operator, Trigger
 from streams.rules.lints.demands import ANYTHING, Demand, Text, demand_now, text_of, values_of
-from streams.rules.reference import STATE_FIELD, UPDATE_FIELD, condition_field
+from streams.rules.reference import condition_field
 
 Key: TypeAlias = tuple[str, Operator, frozenset[Text]]
 """A condition, however its values are ordered."""

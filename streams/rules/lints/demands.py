@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 
 from streams.core import normal
 from streams.core.conditions import number
+from streams.core.names import REASON_FIELD, STATE_FIELD, UPDATE_FIELD
 from streams.core.triggers import ORDERING, Condition, Operator
-from streams.rules.reference import REASON_FIELD, STATE_FIELD, UPDATE_FIELD, condition_field
+from streams.rules.reference import condition_field
 
 Text: TypeAlias = str | None
 """A value as `is` compares it; None is *no value*."""

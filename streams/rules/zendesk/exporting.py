@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 
+from streams.core.names import CHANNEL_FIELD, UPDATE_FIELD
 from streams.core.normal import text
 from streams.core.triggers import WITHOUT_VALUE, Action, Condition, Operator, Trigger
 from streams.documents.durations import render
-from streams.rules.reference import CHANNEL_FIELD, Does, action_field
+from streams.rules.reference import Does, action_field
 from streams.rules.triggers import TriggerFile
 from streams.rules.zendesk.exports import Export
 from streams.rules.zendesk.importing import import_triggers
@@ -132,6 +133,6 @@ def _value(field: str, value: Any, names: Names) -> Any:
         return [_value(field, one, names) for one in value]
     if value is None:
         return ""
-    if field == "update_type":
+    if field == UPDATE_FIELD:
         return str(value).capitalize()
     return names.zendesk_value(field, value if isinstance(value, str) else text(value))

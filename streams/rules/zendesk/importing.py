@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from streams.core.names import UPDATE_FIELD
 from streams.core.normal import NO_VALUES
 from streams.core.triggers import WITHOUT_VALUE
 from streams.rules.reference import (
@@ -16,7 +17,6 @@ from streams.rules.reference import (
     OPERATOR_NAMES,
     SESSION_PREFIX,
     SYMBOLIC_IDS,
-    UPDATE_FIELD,
     UPDATE_ONLY_FIELDS,
     Does,
     Kind,

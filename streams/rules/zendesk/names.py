@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streams.core import normal
-from streams.rules.reference import REASON_FIELD, STATE_FIELD
+from streams.core.names import REASON_FIELD, STATE_FIELD
 
 ROUTING_ACTION, END_ACTION = "routing_channel", "end_messaging_session"
 

@@ -1,15 +1,17 @@
-"""Steps as the core would hand them to telemetry."""
+"""Batches as the core would hand them to telemetry."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
-from streams.core.model import Evaluation, Fact, Kind, Rejection, RoundOutcome, Topic, Transition
-from streams.core.partition import DeadLetter, Step
+from streams.core.batch import Batch
+from streams.core.inputs import DeadLetter
+from streams.core.model import Evaluation, Fact, Kind, Rejection, RoundOutcome, Transition
+from streams.core.names import Topic
 
 
-def a_step(**changes) -> Step:
-    return Step(**{"next_offsets": {}, **changes})
+def a_batch(**changes) -> Batch:
+    return Batch(**changes)
 
 
 def a_dead_letter(topic: Topic, code: str, value: bytes = b"{") -> DeadLetter:

@@ -1,0 +1,55 @@
+"""A batch as records to write, by output topic and table: the same for worker, test driver and backtest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from streams.core.batch import Batch
+from streams.core.names import Output, Table
+from streams.core.tables import Rows
+from streams.wire import encode
+
+WRITTEN = (Output.COMMANDS, Output.TRANSITIONS, Output.DEAD_LETTERS)
+"""The outputs that a batch writes to; nothing is written to the others yet."""
+
+
+class Write(NamedTuple):
+    """One record to write to the batch's own partition of a topic."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]] = []  # noqa: RUF012 never changed; aiokafka takes nothing but a list
+
+
+def writes(batch: Batch, *, app_id: str, partition: int, topic_prefix: str = "") -> dict[Output | Table, list[Write]]:
+    """Return all that a batch writes; outputs and tables to which it writes nothing are left out."""
+    every: dict[Output | Table, list[Write]] = {
+        Output.COMMANDS: command_writes(batch, app_id),
+        Output.TRANSITIONS: transition_writes(batch),
+        Output.DEAD_LETTERS: [
+            Write(*encode.dead_letter(letter, partition, topic_prefix)) for letter in batch.dead_letters
+        ],
+        Table.TICKETS: _row_writes(batch.ticket_rows),
+        Table.SESSIONS: _row_writes(batch.session_rows),
+    }
+    return {name: records for name, records in every.items() if records}
+
+
+def command_writes(batch: Batch, app_id: str) -> list[Write]:
+    """Return the commands of a batch, in the order in which they arose."""
+    return [Write(*encode.command(command, app_id)) for command in batch.commands]
+
+
+def transition_writes(batch: Batch) -> list[Write]:
+    """Return the transition and evaluation records of a batch, in the order in which they arose."""
+    return [Write(*encode.record(record)) for record in batch.records]
+
+
+def _row_writes(rows: Rows) -> list[Write]:
+    return [Write(key.encode(), row) for key, row in rows.items()]
+
+
+def lines(writes: Iterable[Write]) -> bytes:
+    """Return the values of records as JSON lines."""
+    return b"".join((write.value or b"") + b"\n" for write in writes)

@@ -14,11 +14,13 @@ from pydantic import SecretStr
 
 from streams.cli.root import app
 from streams.cli.setting_flags import SECURITY, takes_settings
+from streams.cli.shared import PATIENCE
 from streams.settings.settings import Settings, load_settings
 
 
 @app.command()
 def demo(
+    *,
     brokers: Annotated[str | None, typer.Option(help="Brokers to use.", show_default="an embedded one")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="End after so long.", show_default="Ctrl-C")] = None,
     rate: Annotated[float, typer.Option(min=0.1, max=20_000, help="Records a second.")] = 60.0,
@@ -26,8 +28,14 @@ def demo(
         Path | None, typer.Option(help="Trigger file.", show_default="the demo's own", exists=True, dir_okay=False)
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file, for --brokers.")] = None,
+    traffic_only: Annotated[
+        bool, typer.Option("--traffic-only", help="Only write traffic, into the topics of an installation of yours.")
+    ] = False,
 ) -> None:
     """Show everything at work: broker, topics, traffic, worker and live page in one go."""
+    if traffic_only:
+        _write_traffic(brokers, rate, seconds, config)
+        return
     from rich.console import Console
 
     from streams.demo.demo import TRIGGERS, Options, run_demo
@@ -41,6 +49,15 @@ def demo(
         security = {name: _text(getattr(settings, name)) for name in SECURITY if name in settings.model_fields_set}
         options = structs.replace(options, brokers=runtime.brokers, security=runtime.security, settings=security)
     run_demo(options, Console())
+
+
+def _write_traffic(brokers: str | None, rate: float, seconds: float | None, config: Path | None) -> None:
+    from streams.assembly import runtime_config
+    from streams.demo.sample_traffic import write_sample_traffic
+
+    settings = load_settings({"brokers": brokers}, os.environ, config)
+    written = write_sample_traffic(runtime_config(settings, patience=PATIENCE), rate, seconds)
+    typer.echo(f"{written:,} records written")
 
 
 @app.command()

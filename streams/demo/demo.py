@@ -45,7 +45,7 @@ FALSE_WINDOW = 300 / PACE
 HISTORY = 90.0
 """Seconds of traffic that lie in the topics when the worker starts."""
 
-_RECORDS_A_CONVERSATION = 21.7  # measured over 20,000 conversations of the default profile
+RECORDS_A_CONVERSATION = 21.7  # measured over 20,000 conversations of the default profile
 _PATIENCE = 5 * SECOND
 _REFRESH = 0.25
 _SETTLE = 15.0
@@ -220,7 +220,7 @@ class _Demo:
         profile = Profile(
             seed=self._options.seed,
             start=int((started - HISTORY) * 1000),
-            rate=self._options.rate / _RECORDS_A_CONVERSATION,
+            rate=self._options.rate / RECORDS_A_CONVERSATION,
             pace=PACE,
             duration=None if self._options.seconds is None else HISTORY + self._options.seconds,
         )

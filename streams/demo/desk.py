@@ -16,6 +16,9 @@ from streams.core.normal import CUSTOM_FIELD_PREFIX
 from streams.core.triggers import SET_FIELDS
 from streams.testing.traffic import Record
 
+_REMEMBERED = 50_000
+"""How many tickets the desk knows at a time; those of the demo's conversations are closed long before."""
+
 
 class _Ticket(msgspec.Struct):
     """What the desk holds of a ticket: its tags as last seen, and what commands made of it."""
@@ -78,6 +81,8 @@ class Desk:
         return Record(Topic.TICKETS, command["ticket_id"].encode(), orjson.dumps(update), timestamp)
 
     def _ticket(self, ticket_id: str) -> _Ticket:
+        if ticket_id not in self._tickets and len(self._tickets) >= _REMEMBERED:
+            del self._tickets[next(iter(self._tickets))]
         return self._tickets.setdefault(ticket_id, _Ticket())
 
 

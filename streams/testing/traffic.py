@@ -25,7 +25,6 @@ Millis = int
 
 # How many records are written at the least before they are sorted and the finished part is handed out.
 _CHUNK = 4096
-_FIRST_TICKET = 50_000
 _TEN_YEARS: Millis = 10 * 366 * 86_400_000
 DEFAULT_START: Millis = 1_772_359_200_000  # 2026-03-01T10:00:00Z
 
@@ -51,6 +50,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """The instant at which the first conversation opens."""
     tickets: int | None = None
     """How many conversations open in all; None: they never stop opening."""
+    first_ticket: int = 50_000
+    """Id of the first conversation's ticket; the others count on from there."""
     duration: float | None = None
     """Seconds of traffic: records that would reach the broker later are left out. None: until every play has ended."""
     rate: float = 1.0
@@ -92,7 +93,7 @@ def generate(profile: Profile) -> Iterator[Record]:
         # As many as still wait, so that each record is sorted a few times and not once a chunk.
         enough = max(_CHUNK, 2 * len(waiting))
         while len(waiting) < enough and opened != profile.tickets and opening < until:
-            play.conversation(_FIRST_TICKET + opened, int(opening), waiting)
+            play.conversation(profile.first_ticket + opened, int(opening), waiting)
             opened += 1
             opening += play.exponential(1000 / profile.rate)
         # Whatever opens from now on has no record before `opening`, so what lies before it is in its final order.

@@ -1,4 +1,4 @@
-"""What the README shows works: its commands are run, its settings are the settings."""
+"""What the README shows works: its commands are run in order, and its consumer is the file that it names."""
 
 from __future__ import annotations
 
@@ -9,36 +9,46 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from streams.cli.setting_flags import default_text
+from streams.cli.settings_page import page
 from streams.settings.settings import Settings
+from streams.settings.values import act_from
 from tests.kafka_kit.broker import Broker
+from tests.kafka_kit.fixtures import require_java
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 LINES = [
     line for block in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL) for line in block.splitlines()
 ]
+BROKERS = "export LAPSE_BROKERS="
+EXAMPLE = ".venv/bin/python docs/examples/"
 LAPSE = [line.removeprefix("./dev lapse ") for line in LINES if line.startswith("./dev lapse ")]
 NEEDS_NO_BROKER = [
     line for line in LAPSE if line.split()[0] in {"check", "explain", "import"} or " --events deploy/samples/" in line
 ]
+COMMAND = re.compile(r"5158 \[\{'field': 'status', 'value': 'solved'\}, \{'field': 'add_tags', .*\}\] [0-9a-f-]{36}\n")
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A folder that looks like a checkout to the commands, and may be written to."""
-    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    for name in ("deploy", "docs"):
+        (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
 
-def start(line: str, checkout: Path, **environment: str) -> subprocess.Popen[str]:
+def start(line: str, checkout: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LAPSE_")}
+    words = line.removeprefix("./dev lapse ").removeprefix(".venv/bin/python ")
+    module = [] if line.startswith(EXAMPLE) else ["-m", "streams"]
     return subprocess.Popen(
-        [sys.executable, "-m", "streams", *shlex.split(line)],
+        [sys.executable, *module, *shlex.split(words)],
         cwd=checkout,
         env={**clean, "PYTHONPATH": str(ROOT), **environment},
         stdin=subprocess.DEVNULL,
@@ -50,52 +60,95 @@ def start(line: str, checkout: Path, **environment: str) -> subprocess.Popen[str
 
 def test_every_command_is_one_that_is_tried():
     """`./dev demo` and `./dev test` are what tests/demo and .ci/run start."""
-    others = [line for line in LINES if not line.startswith("./dev lapse ")]
-    assert others == ["./dev demo", "./dev test"]
+    others = [line for line in LINES if not line.startswith(("./dev lapse ", EXAMPLE))]
+    assert others == ["./dev demo", "./dev test", f"{BROKERS}127.0.0.1:9092"]
     assert "./dev test" in (ROOT / ".ci" / "run").read_text()
     assert len(LAPSE) >= 6
 
 
 @pytest.mark.parametrize("line", NEEDS_NO_BROKER)
-def test_commands_work_as_they_stand(line, checkout):
-    process = start(line, checkout)
+def test_commands_without_a_broker_work_as_they_stand(line, checkout):
+    process = start(line, checkout, {})
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said
 
 
+# --- with a broker ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_broker() -> Iterator[Broker]:
+    """A broker without a topic, like the reader's: the commands use the default names."""
+    require_java()
+    with Broker() as broker:
+        yield broker
+
+
 @pytest.mark.system
-def test_commands_on_a_broker_work_as_they_stand_one_after_the_other(kafka: Broker, topic_prefix, checkout):
-    where = {"LAPSE_BROKERS": kafka.bootstrap, "LAPSE_TOPIC_PREFIX": topic_prefix, "LAPSE_WEB_PORT": "0"}
-    for line in LAPSE:
-        if line in NEEDS_NO_BROKER:
+@pytest.mark.timeout(400)
+def test_the_five_steps_and_all_that_follows_work_as_they_stand_one_after_the_other(own_broker, checkout):
+    """Only the address of the broker is another one, and the port of the page."""
+    environment = {"LAPSE_WEB_PORT": "0", "LAPSE_LOG_FORMAT": "text"}
+    worker: subprocess.Popen[str] | None = None
+    for line in LINES[2:]:
+        if line.startswith(BROKERS):
+            environment["LAPSE_BROKERS"] = own_broker.bootstrap
+        elif line.removeprefix("./dev lapse ") in NEEDS_NO_BROKER:
             continue
-        process = start(line, checkout, **where)
-        if line.startswith("run "):
-            said = _until(process, "restored")
-            process.send_signal(signal.SIGTERM)
+        elif line.startswith("./dev lapse run "):
+            worker = start(_with_act_from(line), checkout, environment)
+            _until(worker, re.compile("restored"))
+        elif "watch.py" in line:
+            watching = start(line, checkout, environment)
+            _until(watching, COMMAND)
+            watching.kill()
+            watching.communicate()
         else:
-            said = ""
-        rest, _ = process.communicate(timeout=60)
-        # Nothing was ever written there, so that there is no such ticket.
-        expected = 1 if line.startswith("state ") else 0
-        assert process.returncode == expected, f"{line}\n{said}{rest}"
+            process = start(line, checkout, environment)
+            said, _ = process.communicate(timeout=60)
+            assert process.returncode == 0, f"{line}\n{said}"
+    assert worker is not None
+    worker.send_signal(signal.SIGTERM)
+    said, _ = worker.communicate(timeout=30)
+    assert worker.returncode == 0, said
 
 
-def _until(process: subprocess.Popen[str], word: str) -> str:
+def _with_act_from(line: str) -> str:
+    """Put the present where `now` is not a value of `act_from` yet."""
+    try:
+        act_from("now")
+    except ValueError:
+        return line.replace("--act-from now", f"--act-from {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+    return line
+
+
+def _until(process: subprocess.Popen[str], pattern: re.Pattern[str]) -> None:
+    assert process.stdout is not None
     said = ""
     deadline = time.monotonic() + 60
-    while word not in said and time.monotonic() < deadline:
+    while pattern.search(said) is None:
+        assert time.monotonic() < deadline, said
         line = process.stdout.readline()
-        if not line:
-            break
+        assert line, f"ended without {pattern.pattern}:\n{said}"
         said += line
-    return said
 
 
-def test_the_table_of_settings_is_whole_and_true():
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", README, re.MULTILINE)
-    shown = {name: (default, text) for name, default, text in rows}
-    assert shown == {
-        name: (f"`{text}`" if (text := default_text(field)) else "", field.description)
-        for name, field in Settings.model_fields.items()
-    }
+# --- what it quotes --------------------------------------------------------------------------------------------------
+
+
+def test_the_consumer_is_the_one_in_the_file():
+    (block,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert block == (ROOT / "docs" / "examples" / "watch.py").read_text()
+
+
+def test_every_page_of_the_docs_is_linked():
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")}
+    linked = set(re.findall(r"\]\(([^)#]+)", README))
+    assert pages <= linked, f"not linked: {sorted(pages - linked)}"
+
+
+def test_the_page_of_settings_is_the_one_made_from_the_settings():
+    assert (ROOT / "docs" / "settings.md").read_text() == page(), (
+        "run `python -m streams.cli.settings_page > docs/settings.md`"
+    )
+    assert all(f"| `{name}` |" in page() for name in Settings.model_fields)

@@ -17,12 +17,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.core.errors import Failed
-from streams.core.model import Topic
+from streams.core.names import Output, Topic
 from streams.demo.demo import PACE, RECORDS_A_CONVERSATION
 from streams.demo.desk import Desk
 from streams.demo.feed import feed
 from streams.kafka.brokers import client_arguments
-from streams.kafka.config import COMMANDS, KafkaConfig
+from streams.kafka.config import KafkaConfig
 from streams.kafka.topics import require_topics
 from streams.testing.traffic import Profile, generate
 from streams.wire import instants
@@ -83,6 +83,6 @@ async def _clients(config: KafkaConfig, partitions: int) -> AsyncIterator[tuple[
         for client in (producer, consumer):
             await client.start()
             stack.push_async_callback(client.stop)
-        consumer.assign([TopicPartition(config.topic(COMMANDS), number) for number in range(partitions)])
+        consumer.assign([TopicPartition(config.topic(Output.COMMANDS), number) for number in range(partitions)])
         await consumer.seek_to_end()
         yield producer, consumer

@@ -137,7 +137,7 @@ def runtime_config(settings: Settings, patience: Micros | None = None) -> KafkaC
         dead_letter_limit=settings.dead_letter_limit,
         clock_grace=settings.clock_grace,
     )
-    return config if patience is None else structs.replace(config, patience=patience)
+    return config if patience is None else structs.replace(config, broker_patience=patience)
 
 
 def _security(settings: Settings) -> Mapping[str, Any]:

@@ -117,7 +117,7 @@ def _broker(options: Options, stack: contextlib.AsyncExitStack) -> tuple[KafkaCo
     if options.brokers:
         prefix = f"lapse-demo-{uuid.uuid4().hex[:6]}-"
         config = KafkaConfig(
-            brokers=options.brokers, topic_prefix=prefix, security=options.security, patience=_PATIENCE
+            brokers=options.brokers, topic_prefix=prefix, security=options.security, broker_patience=_PATIENCE
         )
         return config, f"{', '.join(options.brokers)}, topics {prefix}*"
     broker = stack.enter_context(EmbeddedBroker())

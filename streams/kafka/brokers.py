@@ -44,11 +44,11 @@ def is_passing(error: BaseException) -> bool:
 
 
 async def patiently(what: str, config: KafkaConfig, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return what `attempt` returns, trying again while its errors may pass, at most for `config.patience`.
+    """Return what `attempt` returns, trying again while its errors may pass, at most for `config.broker_patience`.
 
     Raises `Failed` with `what` and the last error when the time is over; an error that will not pass goes on at once.
     """
-    deadline = time.monotonic() + config.patience / SECOND
+    deadline = time.monotonic() + config.broker_patience / SECOND
     backoff = _FIRST_BACKOFF
     while True:
         try:
@@ -59,7 +59,7 @@ async def patiently(what: str, config: KafkaConfig, attempt: Callable[[], Awaita
                 raise
             if time.monotonic() + backoff > deadline:
                 raise Failed(
-                    f"{what}: {await _explain(error, config)} Tried for {config.patience // SECOND} s."
+                    f"{what}: {await _explain(error, config)} Tried for {config.broker_patience // SECOND} s."
                 ) from error
             logger.warning(
                 "%s: %s; trying again for %.0f s at most",

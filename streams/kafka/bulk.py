@@ -130,7 +130,7 @@ class _ToEnds:
             )
 
     async def _asked(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        """Ask the broker, again and again while it is away, at most for `config.patience` since it last answered."""
+        """Ask the broker, again and again while it is away, at most for `broker_patience` since it last answered."""
         while True:
             try:
                 answer = await ask()
@@ -140,7 +140,7 @@ class _ToEnds:
                 now = time.monotonic()
                 if self._trouble_since is None:
                     self._trouble_since = now
-                if now - self._trouble_since > self._config.patience / SECOND:
+                if now - self._trouble_since > self._config.broker_patience / SECOND:
                     raise Failed(f"Can't read the log: {error}") from error
                 await asyncio.sleep(_RETRY_SECONDS)
             else:

@@ -38,10 +38,10 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     dead_letter_limit: float | None = 0.5
     clock_grace: Micros = SECOND
 
-    patience: Micros = 120 * SECOND
-    """How long a broker that is away or refuses for a while is tried again before the worker stops."""
-    stop_grace: Micros = 20 * SECOND
-    """How long a stop waits for steps in flight; what is not committed by then is done again at the next start."""
+    broker_patience: Micros = 1_800 * SECOND
+    """How long brokers that are away or refuse for a while are tried again, without any progress, before the end."""
+    stop_grace: Micros = 2 * SECOND
+    """How long a stop waits for batches in flight; what is not committed by then is done again at the next start."""
     session_timeout: Micros = 45 * SECOND
     heartbeat_interval: Micros = 3 * SECOND
     rebalance_timeout: Micros = 60 * SECOND
@@ -60,6 +60,8 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Records that wait in this worker at most, over all its partitions; a fetch that is under way comes on top."""
     batch_records: int = BATCH_RECORDS
     """Records that one transaction takes, about, at most."""
+    compression: str = "none"
+    """The codec of what is written: none, gzip, snappy, lz4 or zstd."""
     producer_batch_bytes: int = 256 << 10
     """Size of a record batch; a single record may be larger. Below the `max.message.bytes` of the changelogs."""
     opening_at_once: int = 4

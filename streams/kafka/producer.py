@@ -1,52 +1,72 @@
-"""One transactional producer per partition: what a step writes, and the offsets it has read to, in one transaction."""
+"""One transactional producer per partition: what a batch writes, and the offsets it has read to, in one transaction.
+
+It speaks Kafka's transaction protocol itself, because exactly once hangs on three things that no Python client lets
+one decide: which request is sent again, when an epoch may no longer be used, and how a predecessor's transaction ended.
+
+**Two protocols.** Where the cluster's `transaction.version` is 2 (KIP-890), Produce and TxnOffsetCommit make their
+partitions part of the transaction, and the answer to EndTxn brings the epoch of the next one: two round trips. Other
+clusters are told the partitions first, and an epoch serves many transactions: three round trips.
+
+**Doubt.** A request that was not answered is sent again, which is safe within its transaction. The first copy may
+arrive later, in a following transaction of the same epoch, and end it too early or set its offsets back; no broker can
+tell. So once a transaction with such a request has ended, its epoch is not used again: InitProducerId takes the next
+one in place, and is refused when somebody else has begun one since. Whatever comes late then bears an old epoch.
+
+**Lost markers.** The end of a transaction is decided by the coordinator and then told to every partition, by markers. A
+broker that restarts in between can take partitions whose leader it does not know yet for deleted ones, and skip their
+markers (seen with Kafka 4.3.1: "while trying to send transaction markers"). The coordinator holds the transaction for
+complete; its records stay undecided on those partitions, and so does all that follows them. The end of any later
+transaction of that producer id decides them, with whatever that one ended with. So a producer that starts asks how the
+last transaction ended, before it fences, and ends an empty one likewise. The coordinator knows that only until an epoch
+begins; hence it is also said again after a doubtful epoch.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import Any
 
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import (
-    IllegalOperation,
-    InvalidProducerIdMapping,
-    InvalidTxnState,
-    KafkaError,
-    NotEnoughReplicasError,
-    OutOfOrderSequenceNumber,
-    ProducerClosed,
-    ProducerFenced,
+from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import (
+    AddOffsetsToTxnRequest,
+    AddPartitionsToTxnRequest,
+    EndTxnRequest,
+    InitProducerIdRequest,
+    TxnOffsetCommitRequest,
 )
-from aiokafka.producer.sender import AddPartitionsToTxnHandler
-from aiokafka.structs import OffsetAndMetadata
 
-from streams.core.errors import Failed, Fenced
+from streams.core.errors import CommitFailed, Failed
 from streams.core.model import MILLISECOND, SECOND, Micros
-from streams.kafka.brokers import client_arguments, patiently
+from streams.kafka.answers import Verdict, name_of, verdict
+from streams.kafka.batches import Batches, Epoch
+from streams.kafka.brokers import client_arguments
 from streams.kafka.config import KafkaConfig
-from streams.kafka.inside import predecessor
-from streams.wire.writes import Write as Write  # noqa: PLC0414
+from streams.kafka.exchange import Coordinator, Exchange, Patience
+from streams.kafka.inside.requests import (
+    ApiVersions,
+    DescribeTransactions,
+    EndTxnForNextEpoch,
+    ImplicitOffsetCommit,
+    ImplicitProduce,
+    NextEpoch,
+    finalized_features,
+)
+from streams.wire.writes import Write
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+_CLOSE_SECONDS = 0.5
+_REQUESTS_IN_A_TRANSACTION = 3
+"""A request that is not answered in this part of the transaction's time is sent again."""
 
-_QUICK_BACKOFF = 0.005
-"""aiokafka's own, 100 ms, lands in every commit: brokers answer *not yet* while they verify or end a transaction."""
-
-_AGAIN_SOON = 0.001
-"""While the transaction before is being ended, which takes the broker a millisecond or two."""
-
-_SLOW_BACKOFF = 0.2
-_SLOW_AFTER = 0.5
-"""A transaction that takes longer than this waits for a broker that is away; asking 200 times a second won't help."""
-
-_DISCARD_SECONDS = 2.0
-
-_EPOCH_IS_OVER = (ProducerFenced, InvalidTxnState, InvalidProducerIdMapping, OutOfOrderSequenceNumber)
-
+_ALL_REPLICAS = -1
+_ENDED = {"CompleteCommit": True, "CompleteAbort": False}
 _METADATA = "lapse stream_time="
 
 
@@ -69,14 +89,6 @@ def stream_time_of(metadata: str) -> Micros:
     return int(digits) if metadata.startswith(_METADATA) and digits.isdecimal() else 0
 
 
-class _PromptAddPartitions(AddPartitionsToTxnHandler):  # type: ignore[misc]
-    """aiokafka waits a fixed 20 ms when the transaction before is just being ended; ours take less than that."""
-
-    def handle_response(self, resp: Any) -> float | None:
-        backoff: float | None = super().handle_response(resp)
-        return None if backoff is None else min(backoff, _AGAIN_SOON)
-
-
 class PartitionProducer:
     """The right to write for a partition, from `start` until somebody else starts one with the same transactional id.
 
@@ -86,40 +98,104 @@ class PartitionProducer:
     def __init__(self, config: KafkaConfig, partition: int) -> None:
         """Prepare for one partition; nothing is connected yet."""
         self.partition = partition
+        self.implicit = False
+        """Whether partitions join the transaction by themselves and every transaction has its own epoch (KIP-890)."""
         self._config = config
-        self._kafka: AIOKafkaProducer | None = None
+        self._id = config.transactional_id(partition)
+        self._client: AIOKafkaClient | None = None
+        self._exchange: Exchange | None = None
+        self._batches: Batches | None = None
+        self._usable = False
         self._last_committed: bool | None = None
+        """How the transaction before ended; None when nobody knows, or there was none."""
+
+    # --- start -------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Fence whoever wrote for this partition before, and wait until their last transaction has ended everywhere."""
-        config = self._config
+        """Fence whoever wrote for this partition before, and wait until their last transaction has ended everywhere.
 
-        async def start() -> AIOKafkaProducer:
-            kafka = AIOKafkaProducer(
-                **client_arguments(config),
-                transactional_id=config.transactional_id(self.partition),
-                transaction_timeout_ms=config.transaction_timeout // MILLISECOND,
-                retry_backoff_ms=int(_QUICK_BACKOFF * 1000),
-                max_batch_size=config.producer_batch_bytes,
-            )
-            _tune(kafka, config)
-            last = predecessor.follow(kafka)
+        Tries for `broker_patience`. Raises `Failed` when that is over or the broker refuses, `Fenced` when somebody
+        else starts at the same time. After an error, `discard`, or start again.
+        """
+        patience = Patience(
+            f"Can't start the producer of partition {self.partition}", self._config.broker_patience / SECOND, Failed
+        )
+        await self.discard()
+        self._client = client = await self._connected(patience)
+        client.set_topics(self._config.written)
+        self._exchange = Exchange(client, self._id, self._config.group)
+        self.implicit = await self._transaction_version(patience) >= 2
+        self._begin(await self._first_epoch(patience))
+        if self._last_committed is not None:
+            await self._say_again(patience)
+            if self._exchange.unanswered:
+                await self._take_next_epoch(patience)
+        self._usable = True
+
+    async def _connected(self, patience: Patience) -> AIOKafkaClient:
+        request_timeout = self._config.transaction_timeout // _REQUESTS_IN_A_TRANSACTION
+        arguments = client_arguments(self._config) | {"request_timeout_ms": request_timeout // MILLISECOND}
+        while True:
+            client = AIOKafkaClient(**arguments)
             try:
-                await kafka.start()
-                if last.committed is not None:
-                    self._last_committed = last.committed
-                if self._last_committed is not None:
-                    async with asyncio.timeout(config.transaction_timeout / SECOND):
-                        await predecessor.say_again(kafka, self._last_committed, self._written(), config.group)
+                await client.bootstrap()
+            except (KafkaError, OSError, TimeoutError) as error:
+                await _close(client)
+                await patience.again(f"no broker of {', '.join(self._config.brokers)} answers", error)
             except BaseException:
-                await _discard(kafka)
+                await _close(client)
                 raise
-            return kafka
+            else:
+                return client
 
-        self._kafka = await patiently(f"Can't start the producer of partition {self.partition}", config, start)
+    async def _transaction_version(self, patience: Patience) -> int:
+        """Return the version of the transaction protocol that the cluster has agreed on; 0 when it does not say."""
+        try:
+            request = ApiVersions("lapse", "1")
+            answer = await self._ask(request, patience, transactional=False)
+        except (IncompatibleBrokerVersion, CommitFailed):
+            return 0
+        return finalized_features(answer).get("transaction.version", 0)
 
-    def _written(self) -> list[TopicPartition]:
-        return [TopicPartition(topic, self.partition) for topic in self._config.written]
+    async def _first_epoch(self, patience: Patience) -> Epoch:
+        """Begin an epoch whatever there was before, having asked how the transaction before ended.
+
+        One that is still open is ended by that, and the coordinator says to come again: asked once more, it says how.
+        """
+        exchange = self._open()
+        request = InitProducerIdRequest(self._id, self._config.transaction_timeout // MILLISECOND)
+        while True:
+            state = await self._state(patience)
+            if state in _ENDED:
+                self._last_committed = _ENDED[state]
+            elif state not in {None, "Empty"}:
+                self._last_committed = None
+            answer = await exchange.ask_once(Coordinator.TRANSACTION, request, patience, transactional=False)
+            if answer is None:
+                continue
+            if exchange.judge(answer.error_code, patience.what) is Verdict.DONE:
+                return Epoch(answer.producer_id, answer.producer_epoch)
+            exchange.forget(Coordinator.TRANSACTION, answer.error_code)
+            await patience.again(name_of(answer.error_code))
+
+    async def _state(self, patience: Patience) -> str | None:
+        """Return the state of this id's latest transaction; None when the coordinator does not tell or know."""
+        request = DescribeTransactions(self._id)
+        while True:
+            try:
+                answer = await self._open().ask_once(Coordinator.TRANSACTION, request, patience, transactional=False)
+            except IncompatibleBrokerVersion:
+                return None
+            if answer is None:
+                continue
+            ((code, _, state, *_),) = answer.transactions
+            if verdict(code) in {Verdict.AGAIN, Verdict.MOVED}:
+                self._open().forget(Coordinator.TRANSACTION, code)
+                await patience.again(name_of(code))
+                continue
+            return None if code else str(state)
+
+    # --- commit ------------------------------------------------------------------------------------------------------
 
     async def commit(
         self, writes: Mapping[str, Iterable[Write]], offsets: Mapping[str, int], stream_time: Micros, now: Micros
@@ -127,169 +203,211 @@ class PartitionProducer:
         """Write records by topic, and the offsets of the inputs, in one transaction; return when it is committed.
 
         `writes` and `offsets` go by names on the broker, and to this producer's partition. `now` becomes the records'
-        timestamp. Raises `Fenced` when this epoch is over, `Failed` when the brokers refuse or stay away.
+        timestamp. Raises `Fenced` when this epoch is over, `CommitFailed` when the brokers stay away or the outcome is
+        unknown, `Failed` when they refuse for good.
         """
-        what = f"Can't commit a step of partition {self.partition}"
+        what = f"Can't commit a batch of partition {self.partition}"
+        if not self._usable:
+            raise CommitFailed(f"{what}: its producer is not started, or has failed before.")
+        self._usable = False
+        patience = Patience(what, self._config.transaction_timeout / SECOND)
         try:
-            await self._within(self._transaction(writes, offsets, stream_time, now), what)
-        except (KafkaError, IllegalOperation) as error:
-            reason = self._what_ended(error)
-            if isinstance(reason, _EPOCH_IS_OVER):
-                raise Fenced(f"{what}: {reason!r}") from error
-            raise Failed(f"{what}: {_text(reason)}") from error
+            if self._open().unanswered:
+                await self._take_next_epoch(patience)
+            made = self._batches_of(writes, now // MILLISECOND)
+            metadata = offset_metadata(stream_time)
+            read_to = [(topic, [(self.partition, offset, metadata)]) for topic, offset in offsets.items()]
+            if not made and not read_to:
+                self._usable = True
+                return
+            if self.implicit:
+                await _together(self._produce(made, what), self._commit_offsets(read_to, patience))
+            else:
+                await _together(
+                    self._add_partitions_and_produce(made, what), self._add_and_commit_offsets(read_to, what)
+                )
+            await self._end(patience, commit=True)
+        except IncompatibleBrokerVersion as error:
+            # A broker that takes other versions than those agreed on at the start: the cluster is being changed.
+            raise CommitFailed(f"{what}: {error}") from error
+        self._usable = True
 
-    def _what_ended(self, error: KafkaError | IllegalOperation) -> BaseException:
-        """Return what ended the transaction: aiokafka wraps it, or says to what came later only that it is over."""
-        reason: BaseException | None = error.__cause__ if isinstance(error.__cause__, KafkaError) else None
-        ended = self._started()._txn_manager.wait_for_transaction_end()
-        if isinstance(error, IllegalOperation) and ended.done():
-            reason = ended.exception()
-        return reason or error
+    def _batches_of(self, writes: Mapping[str, Iterable[Write]], timestamp: int) -> dict[str, list[bytes]]:
+        assert self._batches is not None  # noqa: S101 set by `start`
+        made = {topic: self._batches.of(topic, records, timestamp) for topic, records in writes.items()}
+        return {topic: batches for topic, batches in made.items() if batches}
 
-    async def _transaction(
-        self, writes: Mapping[str, Iterable[Write]], offsets: Mapping[str, int], stream_time: Micros, now: Micros
-    ) -> None:
-        kafka = self._started()
-        await kafka.begin_transaction()
-        batches = [(topic, self._batches(records, now)) for topic, records in writes.items()]
-        metadata = offset_metadata(stream_time)
-        read_to = {
-            TopicPartition(topic, self.partition): OffsetAndMetadata(offset, metadata)
-            for topic, offset in offsets.items()
-        }
-        sent: list[asyncio.Future[Any]] = []
-        try:
-            # Noted one by one: a comprehension would lose those before one that fails. The first batch of every topic
-            # is handed in before anything waits, so that the transaction's partitions are announced in one request.
-            for topic, several in batches:
-                for batch in several[:1]:
-                    sent.append(await self._send(topic, batch))  # noqa: PERF401
-            if read_to:
-                sent.append(asyncio.ensure_future(kafka.send_offsets_to_transaction(read_to, self._config.group)))
-            for topic, several in batches:
-                for batch in several[1:]:
-                    sent.append(await self._send(topic, batch))  # noqa: PERF401
-            # aiokafka commits whether or not a batch has failed: every single one has to be looked at.
-            await asyncio.gather(*sent)
-        finally:
-            for future in sent:
-                if future.done():
-                    _look_at(future)
+    async def _add_partitions_and_produce(self, batches: Mapping[str, Sequence[bytes]], what: str) -> None:
+        if batches:
+            await self._add_partitions(batches, self._patience(what))
+            await self._produce(batches, what)
+
+    async def _add_and_commit_offsets(self, offsets: list[Any], what: str) -> None:
+        if offsets:
+            await self._add_offsets(self._patience(what))
+            await self._commit_offsets(offsets, self._patience(what))
+
+    def _patience(self, what: str) -> Patience:
+        return Patience(what, self._config.transaction_timeout / SECOND)
+
+    async def _add_partitions(self, topics: Iterable[str], patience: Patience) -> None:
+        request = AddPartitionsToTxnRequest(self._id, *self._epoch, [(topic, [self.partition]) for topic in topics])
+        await self._ask(request, patience, code_of=_worst_code)
+
+    async def _add_offsets(self, patience: Patience) -> None:
+        request = AddOffsetsToTxnRequest(self._id, *self._epoch, self._config.group)
+        await self._ask(request, patience)
+
+    async def _commit_offsets(self, offsets: list[Any], patience: Patience) -> None:
+        if offsets:
+            kind = ImplicitOffsetCommit if self.implicit else TxnOffsetCommitRequest
+            request = kind(self._id, self._config.group, *self._epoch, offsets)
+            await self._open().ask(Coordinator.GROUP, request, _worst_code, patience)
+
+    async def _produce(self, batches: Mapping[str, Sequence[bytes]], what: str) -> None:
+        """Write the batches of every topic in their order, one of each at a time: a request may hold no more."""
+        for number in range(max(map(len, batches.values()), default=0)):
+            row = {topic: several[number] for topic, several in batches.items() if number < len(several)}
+            await self._produce_row(row, self._patience(what))
+
+    async def _produce_row(self, row: dict[str, bytes], patience: Patience) -> None:
+        while row:
+            by_leader: dict[int, dict[str, bytes]] = {}
+            why = ""
+            for topic, batch in row.items():
+                leader = self._leader(topic)
+                if leader is None:
+                    why = f"{topic}-{self.partition} has no leader"
                 else:
-                    future.cancel()
-        await kafka.commit_transaction()
+                    by_leader.setdefault(leader, {})[topic] = batch
+            answers = await asyncio.gather(*(self._produce_to(leader, some) for leader, some in by_leader.items()))
+            moved = bool(why)
+            for topic, code in (found for answer in answers for found in answer.items()):
+                if isinstance(code, str):
+                    why, moved = code, True
+                elif self._open().judge(code, f"{patience.what}: {topic}") is Verdict.DONE:
+                    del row[topic]
+                else:
+                    why, moved = f"{topic}-{self.partition}: {name_of(code)}", moved or verdict(code) is Verdict.MOVED
+            if row:
+                await patience.again(why)
+                if moved:
+                    await self._open().refresh()
 
-    def _batches(self, records: Iterable[Write], now: Micros) -> list[Any]:
-        kafka = self._started()
-        timestamp = now // MILLISECOND
-        batches: list[Any] = []
-        append = None
-        for key, value, headers in records:
-            if append is None or append(timestamp=timestamp, key=key, value=value, headers=headers) is None:
-                batch = kafka.create_batch()
-                batches.append(batch)
-                append = batch.append
-                append(timestamp=timestamp, key=key, value=value, headers=headers)
-        for batch in batches:
-            batch.close()
-        return batches
-
-    async def _send(self, topic: str, batch: Any) -> asyncio.Future[Any]:
-        sent: asyncio.Future[Any] = await self._started().send_batch(batch, topic, partition=self.partition)
-        return sent
-
-    async def _within(self, work: Awaitable[T], what: str) -> T:
-        """Wait for the work, with less haste once it is clear that a broker is away, and not for ever."""
-        task = asyncio.ensure_future(work)
+    async def _produce_to(self, leader: int, batches: Mapping[str, bytes]) -> dict[str, int | str]:
+        """Return an error code for every topic, or, when there was no answer, why."""
+        exchange = self._open()
+        timeout = self._config.transaction_timeout // MILLISECOND
+        request: Any
+        if self.implicit:
+            request = ImplicitProduce(self._id, timeout, self.partition, batches)
+        else:
+            topics = [(topic, [(self.partition, batch)]) for topic, batch in batches.items()]
+            request = ProduceRequest(self._id, _ALL_REPLICAS, timeout, topics)
         try:
-            done, _ = await asyncio.wait({task}, timeout=_SLOW_AFTER)
-            if not done:
-                logger.warning("partition %d: the transaction takes long; trying on", self.partition)
-                sender = self._started()._sender
-                sender._retry_backoff = _SLOW_BACKOFF
-                done, _ = await asyncio.wait({task}, timeout=self._config.patience / SECOND)
-                sender._retry_backoff = _QUICK_BACKOFF
-            if not done:
-                raise Failed(f"{what}: the brokers did not take it for {self._config.patience // SECOND} s.")
-            return task.result()
-        finally:
-            if not task.done():
-                task.cancel()
+            answer = await exchange.send(leader, request, ConnectionGroup.DEFAULT)
+        except (KafkaError, OSError, TimeoutError) as error:
+            if isinstance(error, IncompatibleBrokerVersion):
+                raise
+            return dict.fromkeys(batches, str(error) or type(error).__name__)
+        return {topic: partitions[0][1] for topic, partitions, *_ in answer.topics}
+
+    def _leader(self, topic: str) -> int | None:
+        assert self._client is not None  # noqa: S101 set by `start`
+        leader = self._client.cluster.leader_for_partition(TopicPartition(topic, self.partition))
+        return None if leader is None or leader < 0 else int(leader)
+
+    async def _end(self, patience: Patience, *, commit: bool) -> None:
+        """End the transaction; asking again is safe, since a coordinator that has ended it so says so."""
+        if self.implicit:
+            answer = await self._ask(EndTxnForNextEpoch(self._id, *self._epoch, commit), patience)
+            self._last_committed = commit
+            self._begin(Epoch(answer.producer_id, answer.producer_epoch))
+        else:
+            await self._ask(EndTxnRequest(self._id, *self._epoch, commit), patience)
+            self._last_committed = commit
+
+    # --- epochs ------------------------------------------------------------------------------------------------------
+
+    def _begin(self, epoch: Epoch) -> None:
+        """Use this epoch from now on: nothing that was sent before bears it."""
+        self._batches = Batches(epoch, self._config.compression, self._config.producer_batch_bytes)
+        self._open().unanswered = False
+
+    @property
+    def _epoch(self) -> Epoch:
+        assert self._batches is not None  # noqa: S101 set by `start`
+        return self._batches.epoch
+
+    async def _take_next_epoch(self, patience: Patience) -> None:
+        """Leave an epoch that a late request may still bear, and say again how its last transaction ended."""
+        exchange = self._open()
+        while exchange.unanswered:
+            logger.info("partition %d: a request was not answered; taking the next epoch", self.partition)
+            request = NextEpoch(self._id, self._config.transaction_timeout // MILLISECOND, *self._epoch)
+            try:
+                answer = await self._ask(request, patience, transactional=False)
+            except IncompatibleBrokerVersion as error:
+                # The first version takes an epoch from whoever has it, rightful or not.
+                raise CommitFailed(f"{patience.what}: the broker can't give the next epoch in place") from error
+            self._begin(Epoch(answer.producer_id, answer.producer_epoch))
+            if self._last_committed is not None:
+                await self._say_again(patience)
+
+    async def _say_again(self, patience: Patience) -> None:
+        """End an empty transaction that covers all that is written here with the last one's outcome."""
+        committed = bool(self._last_committed)
+        await self._add_partitions(self._config.written, patience)
+        await self._add_offsets(patience)
+        await self._ask(EndTxnRequest(self._id, *self._epoch, committed), patience)
+
+    # --- the rest ----------------------------------------------------------------------------------------------------
+
+    async def _ask(
+        self, request: Any, patience: Patience, code_of: Any = lambda answer: answer.error_code, **more: Any
+    ) -> Any:
+        return await self._open().ask(Coordinator.TRANSACTION, request, code_of, patience, **more)
+
+    def _open(self) -> Exchange:
+        if self._exchange is None:
+            raise CommitFailed(f"The producer of partition {self.partition} is closed.")
+        return self._exchange
 
     async def close(self) -> None:
         """Close the connections; no transaction may be open."""
-        if self._kafka is not None:
-            kafka, self._kafka = self._kafka, None
-            with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                async with asyncio.timeout(_DISCARD_SECONDS):
-                    await kafka.stop()
+        await self.discard()
 
     async def discard(self) -> None:
         """Close without finishing anything: an open transaction is left for its successor, or its time-out, to end."""
-        if self._kafka is not None:
-            kafka, self._kafka = self._kafka, None
-            await _discard(kafka)
-
-    def _started(self) -> AIOKafkaProducer:
-        if self._kafka is None:
-            raise ProducerClosed
-        return self._kafka
+        self._usable = False
+        client, self._client, self._exchange = self._client, None, None
+        if client is not None:
+            await _close(client)
 
 
-def _tune(kafka: AIOKafkaProducer, config: KafkaConfig) -> None:
-    sender = kafka._sender
-    logging.getLogger("aiokafka.producer.sender").addFilter(_without_verification)
-    # A batch without a leader would be given up after the request time-out; how long we wait is for `_within` to say.
-    kafka._message_accumulator._batch_ttl = config.patience / SECOND + 60
-
-    async def add_partitions(tps: Any) -> Any:
-        node_id = await sender._find_coordinator(1, sender._txn_manager.transactional_id)
-        return await _PromptAddPartitions(sender, tps).do(node_id)
-
-    sender._do_add_partitions_to_txn = add_partitions
-
-    # When a producer is fenced, aiokafka tells its own futures as well, and nobody asks those: asyncio would log each
-    # with a traceback, whenever the collector comes by.
-    accumulator, transactions = kafka._message_accumulator, kafka._txn_manager
-    append_batch, begin = accumulator._append_batch, transactions.begin_transaction
-
-    def append(builder: Any, tp: Any) -> Any:
-        batch = append_batch(builder, tp)
-        batch._drain_waiter.add_done_callback(_look_at)
-        return batch
-
-    def begin_transaction() -> None:
-        begin()
-        transactions._transaction_waiter.add_done_callback(_look_at)
-
-    accumulator._append_batch, transactions.begin_transaction = append, begin_transaction
+def _worst_code(answer: Any) -> int:
+    """Return the error code of an answer with one for each topic-partition that has to be dealt with first."""
+    order = list(Verdict)
+    codes = [code for _, partitions, *_ in answer.errors for _, code, *_ in partitions]
+    return max(codes, key=lambda code: order.index(verdict(code)), default=0)
 
 
-def _look_at(future: asyncio.Future[Any]) -> None:
-    """Count a future's error as seen; whoever has to know of it learns it from another one."""
-    if not future.cancelled():
-        future.exception()
+async def _together(*works: Coroutine[Any, Any, None]) -> None:
+    """Do these side by side; the first error ends the others and is raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        # Errors beyond the first are looked at here, or asyncio would log each.
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _without_verification(entry: logging.LogRecord) -> bool:
-    """Keep out what brokers of version 4 say at every transaction, while they verify a partition of it.
-
-    When it is no passing thing, the transaction takes long, and that is logged.
-    """
-    return not (isinstance(entry.args, tuple) and NotEnoughReplicasError in entry.args)
-
-
-async def _discard(kafka: AIOKafkaProducer) -> None:
-    kafka._closed = True
-    task = kafka._sender.sender_task
-    if task is not None and not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=_DISCARD_SECONDS)
-    kafka._message_accumulator.fail_all(ProducerClosed())
+async def _close(client: AIOKafkaClient) -> None:
     with contextlib.suppress(KafkaError, OSError, TimeoutError):
-        async with asyncio.timeout(_DISCARD_SECONDS):
-            await kafka.client.close()
-
-
-def _text(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await client.close()

@@ -22,7 +22,8 @@ from streams.core.tables import RowCodec
 from streams.host.app import App
 from streams.kafka.brokers import patiently
 from streams.kafka.config import KafkaConfig
-from streams.kafka.producer import PartitionProducer, Write, stream_time_of
+from streams.kafka.producer import PartitionProducer, stream_time_of
+from streams.wire.writes import Write
 from streams.worker.inbox import Inbox
 from streams.worker.observer import Observer
 from streams.worker.processor import PartitionProcessor

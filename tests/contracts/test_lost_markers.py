@@ -10,7 +10,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from streams.core.names import Output, Topic
 from streams.kafka.config import KafkaConfig
-from streams.kafka.producer import PartitionProducer, Write
+from streams.kafka.producer import PartitionProducer
+from streams.wire.writes import Write
 from tests.kafka_kit.broker import Broker
 from tests.kafka_kit.fixtures import require_java
 from tests.worker.kit import committed_offsets, config_for, read_all, topics

@@ -25,7 +25,7 @@ async def test_a_broker_that_is_not_there_is_told_of_once_and_not_at_every_try(n
     stream = io.StringIO()
     configure_logging(format="text", stream=stream)
     with pytest.raises(Failed, match=f"Can't connect: no broker could be reached .*{nowhere}.* Tried for 2 s"):
-        async with admin_client(KafkaConfig(brokers=(nowhere,), patience=2 * SECOND)):
+        async with admin_client(KafkaConfig(brokers=(nowhere,), broker_patience=2 * SECOND)):
             pass
     lines = stream.getvalue().splitlines()
     (ours,) = [line for line in lines if "streams.kafka.brokers" in line]

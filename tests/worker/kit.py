@@ -54,7 +54,7 @@ def config_for(kafka: Any, prefix: str, **changes: Any) -> KafkaConfig:
         "session_timeout": 6 * SECOND,
         "heartbeat_interval": SECOND // 4,
         "rebalance_timeout": 10 * SECOND,
-        "patience": 20 * SECOND,
+        "broker_patience": 20 * SECOND,
         "stop_grace": 5 * SECOND,
     }
     return KafkaConfig(**(given | changes))

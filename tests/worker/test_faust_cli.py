@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.test_service import all_commanded, begun, ended
-from tests.runtime.test_worker import commanded, lapses, once
 from tests.worker.kit import TRIGGERS, config_for, send, topics
+from tests.worker.test_service import all_commanded, begun, ended
+from tests.worker.test_worker import commanded, lapses, once
 
 FAUST = (sys.executable, "-m", "faust", "-A", "streams", "worker", "--loglevel", "info")
 ROOT = Path(__file__).parents[2]

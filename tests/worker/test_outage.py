@@ -11,8 +11,8 @@ from streams.core.errors import Failed
 from streams.core.model import SECOND
 from tests.kafka_kit.broker import Broker
 from tests.kafka_kit.fixtures import require_java
-from tests.runtime.test_worker import commanded, lapses, once
 from tests.worker.kit import Running, config_for, running, send, topics
+from tests.worker.test_worker import commanded, lapses, once
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def own_broker() -> Any:
 
 
 async def test_a_broker_that_is_killed_and_comes_back_costs_nothing(own_broker: Broker, topic_prefix: str) -> None:
-    config = await topics(config_for(own_broker, topic_prefix, patience=90 * SECOND), 2)
+    config = await topics(config_for(own_broker, topic_prefix, broker_patience=90 * SECOND), 2)
     async with running(config) as worker:
         await worker.until(lambda: worker.held == {0, 1})
         await send(config, lapses(0, 100), 2)
@@ -46,7 +46,7 @@ async def test_a_broker_that_stays_frozen_longer_than_transactions_live_costs_no
         config_for(
             own_broker,
             topic_prefix,
-            patience=90 * SECOND,
+            broker_patience=90 * SECOND,
             transaction_timeout=3 * SECOND,
             request_timeout=4 * SECOND,
         ),
@@ -66,7 +66,7 @@ async def test_a_broker_that_stays_frozen_longer_than_transactions_live_costs_no
 
 
 async def test_a_broker_that_stays_away_ends_the_worker_with_one_message(own_broker: Broker, topic_prefix: str) -> None:
-    config = await topics(config_for(own_broker, topic_prefix, patience=3 * SECOND, batch_records=100))
+    config = await topics(config_for(own_broker, topic_prefix, broker_patience=3 * SECOND, batch_records=100))
     await send(config, lapses(0, 1000), 1)
     worker = Running(config).start()
     await worker.until(lambda: worker.notes.taken > 0)

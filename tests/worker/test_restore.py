@@ -15,7 +15,8 @@ from streams.core.errors import Failed
 from streams.core.model import SECOND
 from streams.kafka.brokers import admin_client
 from streams.kafka.config import KafkaConfig
-from streams.kafka.producer import PartitionProducer, Write
+from streams.kafka.producer import PartitionProducer
+from streams.wire.writes import Write
 from streams.worker.restore import END_KEY, restore
 from tests.worker.kit import config_for, make_topic, producing, topics
 

@@ -13,8 +13,8 @@ import pytest
 from streams.core.model import SECOND
 from streams.kafka.config import KafkaConfig
 from streams.testing.builders import session_state
-from tests.runtime.test_worker import commanded, lapses, once
 from tests.worker.kit import committed_offsets, config_for, send, topics
+from tests.worker.test_worker import commanded, lapses, once
 
 Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
 
@@ -96,7 +96,7 @@ async def test_a_first_start_that_could_act_on_old_lapses_ends_with_2(
 
 async def test_no_broker_ends_it_with_1_and_the_reason(topic_prefix: str, start: Start) -> None:
     config = KafkaConfig(brokers=("127.0.0.1:1",), topic_prefix=topic_prefix)
-    code, errors = await ended(await start(config, patience=SECOND))
+    code, errors = await ended(await start(config, broker_patience=SECOND))
     assert code == 1
     last = errors.strip().splitlines()[-1]
     assert last.startswith("lapse: Can't connect: no broker could be reached (127.0.0.1:1:")

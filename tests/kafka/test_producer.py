@@ -1,4 +1,4 @@
-"""aiokafka's transactional producer, as the partitions use it."""
+"""The transactional producer on real brokers of both transaction protocols."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, NotEnoughReplicasError
-from aiokafka.producer import sender as aiokafka_sender
+from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.core.errors import Failed, Fenced
-from streams.core.model import SECOND
-from streams.core.names import Output, Topic
-from streams.kafka.producer import PartitionProducer, Write, offset_metadata, stream_time_of
+from streams.core.model import Topic
+from streams.core.names import Output
+from streams.kafka.producer import PartitionProducer, offset_metadata, stream_time_of
+from streams.wire.writes import Write
 from tests.worker.kit import committed_offsets, config_for, producing, read_all, topics
 
 NOW = 1_772_359_200_000_000
@@ -27,8 +27,8 @@ async def started(config: Any, partition: int = 0) -> PartitionProducer:
     return producer
 
 
-async def test_records_and_offsets_of_one_commit_appear_together(kafka: Any, topic_prefix: str) -> None:
-    config = await topics(config_for(kafka, topic_prefix), 2)
+async def test_records_and_offsets_of_one_commit_appear_together(either_kafka: Any, topic_prefix: str) -> None:
+    config = await topics(config_for(either_kafka, topic_prefix), 2)
     commands, tickets = config.topic(Output.COMMANDS), config.topic(Topic.TICKETS.value)
     producer = await started(config, 1)
     headers = [("ce_id", b"c-1")]
@@ -40,9 +40,9 @@ async def test_records_and_offsets_of_one_commit_appear_together(kafka: Any, top
     assert (await committed_offsets(config))[TopicPartition(tickets, 1)].offset == 7
 
 
-async def test_offset_metadata_comes_back_with_the_offset(kafka: Any, topic_prefix: str) -> None:
+async def test_offset_metadata_comes_back_with_the_offset(either_kafka: Any, topic_prefix: str) -> None:
     """It carries the stream time over a restart."""
-    config = await topics(config_for(kafka, topic_prefix))
+    config = await topics(config_for(either_kafka, topic_prefix))
     tickets = config.topic(Topic.TICKETS.value)
     producer = await started(config)
     await producer.commit({}, {tickets: 0}, NOW, NOW)
@@ -52,9 +52,9 @@ async def test_offset_metadata_comes_back_with_the_offset(kafka: Any, topic_pref
     assert stream_time_of(found.metadata) == NOW
 
 
-async def test_a_second_producer_of_the_same_id_fences_the_first(kafka: Any, topic_prefix: str) -> None:
+async def test_a_second_producer_of_the_same_id_fences_the_first(either_kafka: Any, topic_prefix: str) -> None:
     """However late the first wakes, and whatever it tries to write, nothing of it is seen."""
-    config = await topics(config_for(kafka, topic_prefix))
+    config = await topics(config_for(either_kafka, topic_prefix))
     commands = config.topic(Output.COMMANDS)
     first = await started(config)
     await first.commit({commands: [Write(b"k", b"1")]}, {}, 0, NOW)
@@ -67,9 +67,9 @@ async def test_a_second_producer_of_the_same_id_fences_the_first(kafka: Any, top
     await second.close()
 
 
-async def test_a_fenced_producer_leaves_no_error_that_nobody_looked_at(kafka: Any, topic_prefix: str) -> None:
-    """aiokafka sets the error on futures of its own as well; asyncio would log each with a traceback, at any time."""
-    config = await topics(config_for(kafka, topic_prefix))
+async def test_a_fenced_producer_leaves_no_error_that_nobody_looked_at(either_kafka: Any, topic_prefix: str) -> None:
+    """Several requests fail at once; asyncio would log each error that nobody asked for, with a traceback."""
+    config = await topics(config_for(either_kafka, topic_prefix))
     said: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
     first = await started(config)
@@ -85,8 +85,8 @@ async def test_a_fenced_producer_leaves_no_error_that_nobody_looked_at(kafka: An
     assert said == []
 
 
-async def test_a_producer_that_never_wrote_is_fenced_as_well(kafka: Any, topic_prefix: str) -> None:
-    config = await topics(config_for(kafka, topic_prefix))
+async def test_a_producer_that_never_wrote_is_fenced_as_well(either_kafka: Any, topic_prefix: str) -> None:
+    config = await topics(config_for(either_kafka, topic_prefix))
     first, second = await started(config), await started(config)
     with pytest.raises(Fenced):
         await first.commit({config.topic(Output.COMMANDS): [Write(b"k", b"late")]}, {}, 0, NOW)
@@ -94,11 +94,11 @@ async def test_a_producer_that_never_wrote_is_fenced_as_well(kafka: Any, topic_p
     await second.close()
 
 
-async def test_starting_ends_the_open_transaction_of_the_one_before(kafka: Any, topic_prefix: str) -> None:
+async def test_starting_ends_the_open_transaction_of_the_one_before(either_kafka: Any, topic_prefix: str) -> None:
     """Only then are committed offsets and changelog ends what they will stay: the reason for the opening order."""
-    config = await topics(config_for(kafka, topic_prefix))
+    config = await topics(config_for(either_kafka, topic_prefix))
     commands = config.topic(Output.COMMANDS)
-    dead = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=config.transactional_id(0))
+    dead = AIOKafkaProducer(bootstrap_servers=either_kafka.bootstrap, transactional_id=config.transactional_id(0))
     await dead.start()
     await dead.begin_transaction()
     await dead.send_and_wait(commands, key=b"k", value=b"never", partition=0)
@@ -113,23 +113,8 @@ async def test_starting_ends_the_open_transaction_of_the_one_before(kafka: Any, 
         await dead.stop()
 
 
-async def test_a_transaction_that_takes_too_long_is_over(kafka: Any, topic_prefix: str) -> None:
-    """The broker gives it up; the commit that comes after that is told so, and nothing of it is seen."""
-    config = await topics(config_for(kafka, topic_prefix, transaction_timeout=SECOND))
-    commands = config.topic(Output.COMMANDS)
-    producer = await started(config)
-    raw = producer._started()
-    await raw.begin_transaction()
-    await raw.send_and_wait(commands, key=b"k", value=b"slow", partition=0)
-    await asyncio.sleep(4)
-    with pytest.raises(KafkaError):
-        await raw.commit_transaction()
-    await producer.discard()
-    assert await read_all(config, commands) == []
-
-
-async def test_large_steps_go_in_several_batches_and_one_transaction(kafka: Any, topic_prefix: str) -> None:
-    config = await topics(config_for(kafka, topic_prefix, producer_batch_bytes=10_000))
+async def test_large_transactions_go_in_several_batches(either_kafka: Any, topic_prefix: str) -> None:
+    config = await topics(config_for(either_kafka, topic_prefix, producer_batch_bytes=10_000))
     transitions = config.topic(Output.TRANSITIONS)
     producer = await started(config)
     values = [b"%d" % number * 100 for number in range(500)]
@@ -138,8 +123,8 @@ async def test_large_steps_go_in_several_batches_and_one_transaction(kafka: Any,
     assert [record.value for record in await read_all(config, transitions)] == values
 
 
-async def test_a_record_larger_than_a_batch_goes_alone(kafka: Any, topic_prefix: str) -> None:
-    config = await topics(config_for(kafka, topic_prefix, producer_batch_bytes=10_000))
+async def test_a_record_larger_than_a_batch_goes_alone(either_kafka: Any, topic_prefix: str) -> None:
+    config = await topics(config_for(either_kafka, topic_prefix, producer_batch_bytes=10_000))
     commands = config.topic(Output.COMMANDS)
     producer = await started(config)
     values = [b"small", b"x" * 1_000_000, b"small"]
@@ -148,9 +133,8 @@ async def test_a_record_larger_than_a_batch_goes_alone(kafka: Any, topic_prefix:
     assert [record.value for record in await read_all(config, commands)] == values
 
 
-async def test_a_batch_that_the_broker_refuses_fails_the_commit(kafka: Any, topic_prefix: str) -> None:
-    """aiokafka would commit all the same: it waits for batches to be done, not for them to be well."""
-    config = await topics(config_for(kafka, topic_prefix), max_message_bytes="2000000")
+async def test_a_batch_that_the_broker_refuses_fails_the_commit(either_kafka: Any, topic_prefix: str) -> None:
+    config = await topics(config_for(either_kafka, topic_prefix), max_message_bytes="2000000")
     commands = config.topic(Output.COMMANDS)
     producer = await started(config)
     with pytest.raises(Failed, match="partition 0"):
@@ -161,27 +145,24 @@ async def test_a_batch_that_the_broker_refuses_fails_the_commit(kafka: Any, topi
     assert await read_all(config, commands) == []
 
 
-async def test_a_broker_that_still_verifies_a_partition_is_asked_again_soon(kafka: Any, topic_prefix: str) -> None:
-    """With the old transaction protocol, brokers of version 4 answer NotEnoughReplicas for a moment: retriable."""
-    assert NotEnoughReplicasError.retriable
-    config = await topics(config_for(kafka, topic_prefix))
+async def test_the_protocol_is_that_of_the_cluster(kafka: Any, classic_kafka: Any, topic_prefix: str) -> None:
+    for broker, implicit in ((kafka, True), (classic_kafka, False)):
+        producer = await started(await topics(config_for(broker, topic_prefix)))
+        assert producer.implicit is implicit
+        await producer.close()
+
+
+async def test_transactions_follow_each_other_without_long_pauses(either_kafka: Any, topic_prefix: str) -> None:
+    """While the broker ends the transaction before, or verifies a partition, it says so: it is asked again soon."""
+    config = await topics(config_for(either_kafka, topic_prefix))
     producer = await started(config)
-    assert producer._started()._sender._retry_backoff == 0.005
     began = asyncio.get_running_loop().time()
-    for number in range(10):
+    for number in range(50):
         await producer.commit({config.topic(Output.COMMANDS): [Write(b"k", b"%d" % number)]}, {}, 0, NOW)
+    took = asyncio.get_running_loop().time() - began
     await producer.close()
-    assert asyncio.get_running_loop().time() - began < 3
-
-
-async def test_a_transaction_right_after_another_does_not_wait_aiokafkas_20_ms(kafka: Any, topic_prefix: str) -> None:
-    """While the broker still ends the transaction before, it says so; aiokafka then waits a fixed time."""
-    assert aiokafka_sender.BACKOFF_OVERRIDE == 0.02
-    config = await topics(config_for(kafka, topic_prefix))
-    producer = await started(config)
-    sender = producer._started()._sender
-    assert sender._do_add_partitions_to_txn.__module__ == "streams.kafka.producer"
-    await producer.close()
+    assert len(await read_all(config, config.topic(Output.COMMANDS))) == 50
+    assert took < 5
 
 
 async def test_aborted_records_are_hidden_from_those_who_ask_for_committed_ones(kafka: Any, topic_prefix: str) -> None:

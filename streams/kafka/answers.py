@@ -1,0 +1,89 @@
+"""What the error codes of transactional requests mean for a producer: one table, read by nobody else."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Verdict(Enum):
+    """What to do after an answer."""
+
+    DONE = "done"
+    AGAIN = "ask the same broker again"
+    MOVED = "look up who is responsible, then ask again"
+    OVER = "this producer epoch is over: another one was begun, or the broker gave its transaction up"
+    UNDONE = "this transaction cannot be committed; a producer that starts anew can go on"
+    REFUSED = "the broker refuses, and waiting does not mend it"
+
+
+_TABLE: dict[int, tuple[str, Verdict]] = {
+    0: ("NONE", Verdict.DONE),
+    46: ("DUPLICATE_SEQUENCE_NUMBER", Verdict.DONE),  # an earlier copy of the batch was written
+    # The broker asks for patience.
+    7: ("REQUEST_TIMED_OUT", Verdict.AGAIN),
+    14: ("COORDINATOR_LOAD_IN_PROGRESS", Verdict.AGAIN),
+    19: ("NOT_ENOUGH_REPLICAS", Verdict.AGAIN),  # to old clients also: the partition is still being verified
+    20: ("NOT_ENOUGH_REPLICAS_AFTER_APPEND", Verdict.AGAIN),
+    51: ("CONCURRENT_TRANSACTIONS", Verdict.AGAIN),  # the transaction before is still being ended
+    55: ("OPERATION_NOT_ATTEMPTED", Verdict.AGAIN),  # another partition of the same request was refused
+    89: ("THROTTLING_QUOTA_EXCEEDED", Verdict.AGAIN),
+    # Somebody else is responsible, or nobody at the moment.
+    3: ("UNKNOWN_TOPIC_OR_PARTITION", Verdict.MOVED),
+    5: ("LEADER_NOT_AVAILABLE", Verdict.MOVED),
+    6: ("NOT_LEADER_OR_FOLLOWER", Verdict.MOVED),
+    8: ("BROKER_NOT_AVAILABLE", Verdict.MOVED),
+    9: ("REPLICA_NOT_AVAILABLE", Verdict.MOVED),
+    13: ("NETWORK_EXCEPTION", Verdict.MOVED),
+    15: ("COORDINATOR_NOT_AVAILABLE", Verdict.MOVED),
+    16: ("NOT_COORDINATOR", Verdict.MOVED),
+    52: ("TRANSACTION_COORDINATOR_FENCED", Verdict.MOVED),
+    56: ("KAFKA_STORAGE_ERROR", Verdict.MOVED),
+    74: ("FENCED_LEADER_EPOCH", Verdict.MOVED),
+    75: ("UNKNOWN_LEADER_EPOCH", Verdict.MOVED),
+    # Another epoch has begun.
+    47: ("INVALID_PRODUCER_EPOCH", Verdict.OVER),
+    49: ("INVALID_PRODUCER_ID_MAPPING", Verdict.OVER),
+    90: ("PRODUCER_FENCED", Verdict.OVER),
+    # The broker's memory and ours differ.
+    2: ("CORRUPT_MESSAGE", Verdict.UNDONE),
+    45: ("OUT_OF_ORDER_SEQUENCE_NUMBER", Verdict.UNDONE),
+    48: ("INVALID_TXN_STATE", Verdict.UNDONE),
+    59: ("UNKNOWN_PRODUCER_ID", Verdict.UNDONE),
+    120: ("TRANSACTION_ABORTABLE", Verdict.UNDONE),
+    # No waiting mends these.
+    10: ("MESSAGE_TOO_LARGE", Verdict.REFUSED),
+    12: ("OFFSET_METADATA_TOO_LARGE", Verdict.REFUSED),
+    17: ("INVALID_TOPIC_EXCEPTION", Verdict.REFUSED),
+    18: ("RECORD_LIST_TOO_LARGE", Verdict.REFUSED),
+    24: ("INVALID_GROUP_ID", Verdict.REFUSED),
+    29: ("TOPIC_AUTHORIZATION_FAILED", Verdict.REFUSED),
+    30: ("GROUP_AUTHORIZATION_FAILED", Verdict.REFUSED),
+    31: ("CLUSTER_AUTHORIZATION_FAILED", Verdict.REFUSED),
+    32: ("INVALID_TIMESTAMP", Verdict.REFUSED),
+    42: ("INVALID_REQUEST", Verdict.REFUSED),
+    43: ("UNSUPPORTED_FOR_MESSAGE_FORMAT", Verdict.REFUSED),
+    44: ("POLICY_VIOLATION", Verdict.REFUSED),
+    50: ("INVALID_TRANSACTION_TIMEOUT", Verdict.REFUSED),
+    53: ("TRANSACTIONAL_ID_AUTHORIZATION_FAILED", Verdict.REFUSED),
+    76: ("UNSUPPORTED_COMPRESSION_TYPE", Verdict.REFUSED),
+    87: ("INVALID_RECORD", Verdict.REFUSED),
+}
+"""Error code to its name and its verdict. Codes, names and meanings: https://kafka.apache.org/protocol#protocol_error_codes"""
+
+UNKNOWN_TOPIC = 3
+
+
+def verdict(code: int) -> Verdict:
+    """Return what an error code means. One that is not in the table ends the transaction, not the worker."""
+    return _TABLE[code][1] if code in _TABLE else Verdict.UNDONE
+
+
+def name_of(code: int) -> str:
+    """Return an error code's name in Kafka's documentation, for messages.
+
+    >>> name_of(29)
+    'TOPIC_AUTHORIZATION_FAILED'
+    >>> name_of(999)
+    'error code 999'
+    """
+    return _TABLE[code][0] if code in _TABLE else f"error code {code}"

@@ -1,0 +1,63 @@
+"""Records to record batches, as a transactional producer writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+
+from streams.wire.writes import Write
+
+_MAGIC = 2
+_SEQUENCES = 2**31
+
+CODECS = {
+    "none": DefaultRecordBatch.CODEC_NONE,
+    "gzip": DefaultRecordBatch.CODEC_GZIP,
+    "snappy": DefaultRecordBatch.CODEC_SNAPPY,
+    "lz4": DefaultRecordBatch.CODEC_LZ4,
+    "zstd": DefaultRecordBatch.CODEC_ZSTD,
+}
+"""The codecs that Kafka knows, by their usual names."""
+
+
+class Epoch(NamedTuple):
+    """The right to write, until there is a later one."""
+
+    producer_id: int
+    number: int
+
+
+class Batches:
+    """Makes the batches of one epoch; their sequence numbers go up by one a record for each topic."""
+
+    def __init__(self, epoch: Epoch, codec: str, batch_bytes: int) -> None:
+        """Begin an epoch; a batch has `batch_bytes` at most before compression, or a single record."""
+        self.epoch = epoch
+        self._codec = CODECS[codec]
+        self._batch_bytes = batch_bytes
+        self._sequences: dict[str, int] = {}
+
+    def of(self, topic: str, records: Iterable[Write], timestamp: int) -> list[bytes]:
+        """Return the batches that hold these records in order; `timestamp` is theirs, in milliseconds."""
+        batches: list[bytes] = []
+        sequence = self._sequences.get(topic, 0)
+        builder = self._builder(sequence)
+        count = 0
+        for key, value, headers in records:
+            if builder.append(count, timestamp, key, value, headers) is None:
+                batches.append(bytes(builder.build()))
+                sequence = (sequence + count) % _SEQUENCES
+                builder, count = self._builder(sequence), 0
+                builder.append(0, timestamp, key, value, headers)
+            count += 1
+        if count:
+            batches.append(bytes(builder.build()))
+        self._sequences[topic] = (sequence + count) % _SEQUENCES
+        return batches
+
+    def _builder(self, sequence: int) -> DefaultRecordBatchBuilder:
+        return DefaultRecordBatchBuilder(
+            _MAGIC, self._codec, 1, self.epoch.producer_id, self.epoch.number, sequence, self._batch_bytes
+        )

@@ -1,0 +1,169 @@
+"""Requests of a transactional producer and their answers: each is asked again until it is answered or time is over.
+
+A request whose answer never came may still be on its way, and may act whenever it arrives. `unanswered` remembers that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any
+
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.errors import KafkaError, NodeNotReadyError, RequestTimedOutError
+
+from streams.core.errors import CommitFailed, Failed, Fenced
+from streams.kafka.answers import Verdict, name_of, verdict
+
+logger = logging.getLogger(__name__)
+
+_FIRST_BACKOFF = 0.001
+_LAST_BACKOFF = 0.5
+"""Brokers say *not yet* for a millisecond or two while they end a transaction; one that is away takes longer."""
+
+_WARN_AFTER = 0.5
+_METADATA_SECONDS = 2.0
+
+
+class Coordinator(IntEnum):
+    """The two coordinators, by Kafka's numbers."""
+
+    GROUP = 0
+    TRANSACTION = 1
+
+
+class Patience:
+    """How long and how often something is tried again."""
+
+    def __init__(self, what: str, seconds: float, too_late: type[Exception] = CommitFailed) -> None:
+        """Begin to be patient; `too_late` is raised, with `what` and the last reason, when `seconds` are over."""
+        self.what = what
+        self._too_late = too_late
+        self._seconds = seconds
+        self._began = time.monotonic()
+        self._backoff = _FIRST_BACKOFF
+        self._warned = False
+
+    def renew(self) -> None:
+        """Hurry again: something went well."""
+        self._backoff = _FIRST_BACKOFF
+
+    async def again(self, why: str, cause: BaseException | None = None) -> None:
+        """Wait a little longer than the last time; raise when time is over."""
+        passed = time.monotonic() - self._began
+        if passed >= self._seconds:
+            raise self._too_late(f"{self.what}: {why}; tried for {passed:.0f} s.") from cause
+        if passed > _WARN_AFTER and not self._warned:
+            self._warned = True
+            logger.warning("%s: %s; trying on", self.what, why, extra={"limit": self.what})
+        await asyncio.sleep(min(self._backoff * random.uniform(0.75, 1.25), self._seconds - passed))  # noqa: S311
+        self._backoff = min(self._backoff * 2, _LAST_BACKOFF)
+
+
+class Exchange:
+    """The conversation of one producer with its coordinators and leaders."""
+
+    def __init__(self, client: AIOKafkaClient, transactional_id: str, group: str) -> None:
+        """Talk through a client that was bootstrapped."""
+        self.unanswered = False
+        """Whether a request that belongs to a transaction was sent and not answered."""
+        self._client = client
+        self._keys = {Coordinator.GROUP: group, Coordinator.TRANSACTION: transactional_id}
+        self._nodes: dict[Coordinator, int] = {}
+
+    async def ask(
+        self,
+        coordinator: Coordinator,
+        request: Any,
+        code_of: Callable[[Any], int],
+        patience: Patience,
+        *,
+        transactional: bool = True,
+    ) -> Any:
+        """Return a coordinator's answer once it says that the thing is done.
+
+        Raises `Fenced`, `CommitFailed`, `Failed` by what the answer says, and whatever `patience` does.
+        """
+        while True:
+            answer = await self.ask_once(coordinator, request, patience, transactional=transactional)
+            if answer is None:
+                continue
+            code = code_of(answer)
+            if self.judge(code, patience.what) is Verdict.DONE:
+                patience.renew()
+                return answer
+            self.forget(coordinator, code)
+            await patience.again(name_of(code))
+
+    async def ask_once(
+        self, coordinator: Coordinator, request: Any, patience: Patience, *, transactional: bool = True
+    ) -> Any:
+        """Return a coordinator's answer, whatever it says; None, after a pause, when there was none."""
+        try:
+            node = await self._find(coordinator, patience)
+            answer = await self.send(node, request, ConnectionGroup.COORDINATION, transactional=transactional)
+        except (KafkaError, OSError, TimeoutError) as error:
+            self._nodes.pop(coordinator, None)
+            await patience.again(_in_words(error), error)
+            return None
+        return answer
+
+    def forget(self, coordinator: Coordinator, code: int) -> None:
+        """Look this coordinator up again when an answer with this error code says so."""
+        if verdict(code) is Verdict.MOVED:
+            self._nodes.pop(coordinator, None)
+
+    async def _find(self, coordinator: Coordinator, patience: Patience) -> int:
+        node = self._nodes.get(coordinator)
+        if node is None:
+            if self._client.get_random_node() is None:
+                raise NodeNotReadyError("no broker is known")
+            try:
+                node = int(await self._client.coordinator_lookup(int(coordinator), self._keys[coordinator]))
+            except KafkaError as error:
+                if verdict(error.errno) is Verdict.REFUSED:
+                    raise Failed(f"{patience.what}: {name_of(error.errno)}.") from error
+                raise
+            self._nodes[coordinator] = node
+        return node
+
+    async def send(self, node: int, request: Any, group: ConnectionGroup, *, transactional: bool = True) -> Any:
+        """Send a request once and return its answer; raises what the client raises."""
+        try:
+            return await self._client.send(node, request, group=group)
+        except NodeNotReadyError:
+            raise  # no connection: nothing was sent
+        except BaseException as error:
+            self.unanswered |= transactional
+            if isinstance(error, KeyError):
+                # aiokafka closes a connection that timed out, and finds that another request has done so already.
+                raise RequestTimedOutError from error
+            raise
+
+    async def refresh(self) -> None:
+        """Ask who leads the partitions, and give up soon: it is asked again anyway."""
+        try:
+            async with asyncio.timeout(_METADATA_SECONDS):
+                await self._client.force_metadata_update()
+        except TimeoutError:
+            pass
+
+    @staticmethod
+    def judge(code: int, what: str) -> Verdict:
+        """Return the verdict on an error code when the work can go on, now or later; raise when it cannot."""
+        found = verdict(code)
+        if found is Verdict.OVER:
+            raise Fenced(f"{what}: {name_of(code)}")
+        if found is Verdict.UNDONE:
+            raise CommitFailed(f"{what}: {name_of(code)}")
+        if found is Verdict.REFUSED:
+            raise Failed(f"{what}: {name_of(code)}.")
+        return found
+
+
+def _in_words(error: BaseException) -> str:
+    return str(error) or type(error).__name__

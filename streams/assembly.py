@@ -10,11 +10,10 @@ from typing import Any, NoReturn
 
 import faust
 from aiokafka.helpers import create_ssl_context
-from msgspec import structs
 
 from streams.core.batch import Batch
 from streams.core.errors import LapseError, Refused
-from streams.core.model import Micros
+from streams.core.model import SECOND, Micros
 from streams.core.triggers import Ruleset
 from streams.host.app import App
 from streams.host.clock import Clock
@@ -34,6 +33,9 @@ from streams.worker.status import WorkerStatus
 from streams.worker.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
+
+_LONGEST_HEARTBEAT: Micros = 3 * SECOND
+_HEARTBEATS_IN_SESSION = 5
 
 
 def run_worker(settings: Settings) -> int:
@@ -127,17 +129,22 @@ class _LoggedServer(Server):
 
 
 def runtime_config(settings: Settings, patience: Micros | None = None) -> KafkaConfig:
-    """Return what the runtime needs of the settings. `patience`: how long an absent broker is tried again."""
-    config = KafkaConfig(
-        brokers=tuple(settings.brokers),
-        app_id=settings.app_id,
-        topic_prefix=settings.topic_prefix,
+    """Return what the runtime needs of the settings. `patience`: how long an absent broker is tried again.
+
+    A field of `KafkaConfig` takes the value of the setting of the same name, where there is one.
+    """
+    of_the_same_name: dict[str, Any] = {
+        name: getattr(settings, name) for name in KafkaConfig.__struct_fields__ if name in Settings.model_fields
+    }
+    if patience is not None:
+        of_the_same_name["broker_patience"] = patience
+    return KafkaConfig(
+        **of_the_same_name,
         security=_security(settings),
+        group_instance_id=settings.instance_id,
         act_from_is_set=settings.act_from is not None,
-        dead_letter_limit=settings.dead_letter_limit,
-        clock_grace=settings.clock_grace,
+        heartbeat_interval=min(_LONGEST_HEARTBEAT, settings.session_timeout // _HEARTBEATS_IN_SESSION),
     )
-    return config if patience is None else structs.replace(config, broker_patience=patience)
 
 
 def _security(settings: Settings) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ from streams.settings.settings import Settings
 from streams.wire import instants
 
 if TYPE_CHECKING:
+    from streams.kafka.config import KafkaConfig
     from streams.operate.dead_letters import Letter
 
 dead_letters = typer.Typer(no_args_is_help=True, help="Records that could not be used, and why.")
@@ -44,7 +45,7 @@ def list_dead_letters(
     from streams.operate.dead_letters import read_dead_letters
 
     config = runtime_config(settings, patience=PATIENCE)
-    is_chosen = _chosen(code, source, settings.topic_prefix)
+    is_chosen = _chosen(code, source, config)
     by_code: Counter[str] = Counter()
 
     def show(letter: Letter) -> None:
@@ -75,7 +76,7 @@ def replay_dead_letters(
     from streams.operate.dead_letters import replay
 
     config = runtime_config(settings, patience=PATIENCE)
-    chosen = _chosen(code, source, settings.topic_prefix)
+    chosen = _chosen(code, source, config)
     done = asyncio.run(replay(config, chosen=chosen, again=again, dry_run=dry_run))
     typer.echo(f"{sum(done.sent.values())} {'would be ' if dry_run else ''}sent back{_by(done.sent)}")
     for why, count in done.kept.items():
@@ -121,10 +122,10 @@ def state(
 TABLES = tuple(table.value for table in Table)
 
 
-def _chosen(codes: list[Code] | None, source: Topic | None, prefix: str) -> Callable[[Letter], bool] | None:
+def _chosen(codes: list[Code] | None, source: Topic | None, config: KafkaConfig) -> Callable[[Letter], bool] | None:
     if not codes and source is None:
         return None
-    topic = None if source is None else f"{prefix}{source.value}"
+    topic = None if source is None else config.topic(source.value)
 
     def is_chosen(letter: Letter) -> bool:
         return (not codes or letter.code in codes) and (topic is None or letter.source_topic == topic)

@@ -15,18 +15,15 @@ from pydantic.fields import FieldInfo
 
 from streams.core.model import Micros
 from streams.documents.durations import render
-from streams.settings.settings import Settings, load_settings
+from streams.settings.settings import SECRET_FILES, SECRETS, Settings, Use, load_settings
 from streams.settings.values import duration, positive_duration
 from streams.wire.instants import micros
 
 Verb = Callable[..., None]
 
 SECURITY = tuple(name for name in Settings.model_fields if name.startswith(("security_", "sasl_", "ssl_")))
-BROKER = ("brokers", "topic_prefix", "app_id", *SECURITY)
-DECISION = (
-    *("dry_run", "first_inactive", "join_wait", "state_ttl"),
-    *("abandonment_reasons", "false_abandonment_window", "app_id"),
-)
+BROKER = tuple(name for name, field in Settings.model_fields.items() if Use.CONNECTION in field.metadata)
+DECISION = tuple(name for name, field in Settings.model_fields.items() if Use.DECISION in field.metadata)
 
 
 def takes_settings(*names: str, **defaults: str) -> Callable[[Verb], Verb]:
@@ -38,10 +35,11 @@ def takes_settings(*names: str, **defaults: str) -> Callable[[Verb], Verb]:
     def decorate(verb: Verb) -> Verb:
         own = [p for p in inspect.signature(verb, eval_str=True).parameters.values() if p.name != "settings"]
         config = _parameter("config", Path | None, typer.Option(help="Settings file.", show_default="lapse.yaml"))
-        flags = [_parameter(name, *_flag(name, defaults.get(name))) for name in [*names, *defaults]]
+        files = [f"{name}_file" for name in names if name in SECRETS]
+        flags = [_parameter(name, *_flag(name, defaults.get(name))) for name in [*names, *files, *defaults]]
 
         def with_settings(config: Path | None, **given: Any) -> None:
-            chosen = {name: given.pop(name) for name in [*names, *defaults]}
+            chosen = {name: given.pop(name) for name in [*names, *files, *defaults]}
             settings = load_settings(chosen, os.environ, config, defaults)
             for warning in settings.warnings:
                 typer.echo(f"lapse: {warning}", err=True)
@@ -59,6 +57,10 @@ def takes_settings(*names: str, **defaults: str) -> Callable[[Verb], Verb]:
 
 def _flag(name: str, default: str | None) -> tuple[Any, Any]:
     """Return the type and the option of a setting's flag. The value stays text: it is read like that of a file."""
+    if name in SECRET_FILES:
+        panel = "Connection" if SECRET_FILES[name] in BROKER else "Settings"
+        text = f"File that holds `{SECRET_FILES[name]}`."
+        return str | None, typer.Option(help=text, show_default=False, metavar="FILE", rich_help_panel=panel)
     field = Settings.model_fields[name]
     panel = "Connection" if name in BROKER else "Settings"
     shown = default or default_text(field)

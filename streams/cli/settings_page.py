@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -9,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from streams.cli.setting_flags import default_text
-from streams.settings.settings import Settings
+from streams.settings.settings import SECRET_FILES, Cost, Settings
 
 INTRODUCTION = """\
 # Settings
@@ -32,6 +33,9 @@ matter in operation is described in [operations](operations.md).
 
 TAKES = {
     "act_from": "an RFC 3339 time, or a word that the effect names",
+    "instance_id": "letters, digits, `.`, `_`, `-`",
+    "session_timeout": "a duration from `1s` to `30m`",
+    "topic_name": "letters, digits, `.`, `_`, `-`",
     "boolean": "`true` or `false`",
     "brokers": "`host:port`, comma-separated; without a port 9092",
     "duration": "a duration, `0s` or more",
@@ -50,9 +54,32 @@ TAKES = {
 """What a reader of `streams.settings.values` takes, by its name."""
 
 
+SECRETS = """
+## Secrets in files
+
+A secret can also be given as the path of a file that holds it, as containers mount them. A line break at the end of the
+file does not belong to the secret.
+
+| setting | holds |
+|---|---|"""
+
+COSTS = """
+## What they cost
+"""
+
+
 def page() -> str:
     """Return the page as Markdown."""
-    return "\n".join([INTRODUCTION, *(_row(name, field) for name, field in Settings.model_fields.items())]) + "\n"
+    rows = (_row(name, field) for name, field in Settings.model_fields.items())
+    files = (f"| `{name}` | `{secret}` |" for name, secret in SECRET_FILES.items())
+    return "\n".join([INTRODUCTION, *rows, SECRETS, *files, COSTS, "\n\n".join(_costs())]) + "\n"
+
+
+def _costs() -> Iterator[str]:
+    for name, field in Settings.model_fields.items():
+        for mark in field.metadata:
+            if isinstance(mark, Cost):
+                yield "\n".join(textwrap.wrap(f"**`{name}`**: {mark.text}", 120, break_on_hyphens=False))
 
 
 def _row(name: str, field: FieldInfo) -> str:
@@ -65,7 +92,8 @@ def takes(field: FieldInfo) -> str:
     choices = list(_choices(field.annotation))
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
-    readers = [getattr(reader, "func", None) for reader in field.metadata]
+    # The last one is the first to read.
+    readers = [getattr(reader, "func", None) for reader in reversed(field.metadata)]
     return next((TAKES[reader.__name__] for reader in readers if reader and reader.__name__ in TAKES), "text")
 
 

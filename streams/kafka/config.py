@@ -8,9 +8,18 @@ from typing import Any
 import msgspec
 
 from streams.core.model import MILLISECOND, SECOND, Micros
-from streams.core.names import Table, Topic
+from streams.core.names import Output, Table, Topic
 from streams.core.pipeline import BATCH_RECORDS
 from streams.wire.writes import WRITTEN
+
+_NAMED_BY = {
+    Topic.TICKETS: "tickets_topic",
+    Topic.SESSIONS: "sessions_topic",
+    Output.COMMANDS: "commands_topic",
+    Output.TRANSITIONS: "transitions_topic",
+    Output.DEAD_LETTERS: "dead_letters_topic",
+}
+"""By default name, the field that names a topic on the broker."""
 
 _LEAST_INBOX = 500
 _MOST_INBOX = 20_000
@@ -28,6 +37,14 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     app_id: str = "lapse"
     topic_prefix: str = ""
     """Goes, with nothing between, before every topic name, the group and the transactional ids."""
+    tickets_topic: str = Topic.TICKETS.value
+    sessions_topic: str = Topic.SESSIONS.value
+    commands_topic: str = Output.COMMANDS.value
+    transitions_topic: str = Output.TRANSITIONS.value
+    dead_letters_topic: str = Output.DEAD_LETTERS.value
+    """The names of these topics on the broker, without the prefix; `topic` gives them by their default names."""
+    compression: str = "none"
+    """Codec of what is written: `none`, `gzip`, `snappy`, `lz4` or `zstd`."""
     security: Mapping[str, Any] = {}
     """aiokafka's keyword arguments for TLS and SASL: `security_protocol`, `ssl_context`, `sasl_mechanism`, ..."""
     group_instance_id: str | None = None
@@ -42,8 +59,10 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How long brokers that are away or refuse for a while are tried again, without any progress, before the end."""
     stop_grace: Micros = 2 * SECOND
     """How long a stop waits for batches in flight; what is not committed by then is done again at the next start."""
-    session_timeout: Micros = 45 * SECOND
+    session_timeout: Micros = 15 * SECOND
+    """After how long without heartbeats the group gives the partitions of this worker to others."""
     heartbeat_interval: Micros = 3 * SECOND
+    """At most a third of `session_timeout`, so that a heartbeat may be lost."""
     rebalance_timeout: Micros = 60 * SECOND
     request_timeout: Micros = 40 * SECOND
     transaction_timeout: Micros = 15 * SECOND
@@ -60,8 +79,6 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Records that wait in this worker at most, over all its partitions; a fetch that is under way comes on top."""
     batch_records: int = BATCH_RECORDS
     """Records that one transaction takes, about, at most."""
-    compression: str = "none"
-    """The codec of what is written: none, gzip, snappy, lz4 or zstd."""
     producer_batch_bytes: int = 256 << 10
     """Size of a record batch; a single record may be larger. Below the `max.message.bytes` of the changelogs."""
     opening_at_once: int = 4
@@ -74,7 +91,13 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def topic(self, name: str) -> str:
         """Return a topic's name on the broker from its default name."""
-        return f"{self.topic_prefix}{name}"
+        setting = _NAMED_BY.get(name)  # type: ignore[call-overload] # names compare equal to their text
+        return f"{self.topic_prefix}{name if setting is None else getattr(self, setting)}"
+
+    @property
+    def compression_type(self) -> str | None:
+        """Return the codec as aiokafka's producers take it."""
+        return None if self.compression == "none" else self.compression
 
     def changelog(self, table: str) -> str:
         """Return the changelog of a table."""

@@ -61,7 +61,12 @@ async def feed(
 
 
 async def _started_producer(config: KafkaConfig) -> AIOKafkaProducer:
-    producer = AIOKafkaProducer(**client_arguments(config), enable_idempotence=True, max_batch_size=_BATCH_BYTES)
+    producer = AIOKafkaProducer(
+        **client_arguments(config),
+        enable_idempotence=True,
+        max_batch_size=_BATCH_BYTES,
+        compression_type=config.compression_type,
+    )
     try:
         await producer.start()
     except BaseException:

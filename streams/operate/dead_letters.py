@@ -192,7 +192,9 @@ async def _send_back(
 @asynccontextmanager
 async def _producer(config: KafkaConfig, transactional_id: str) -> AsyncIterator[AIOKafkaProducer]:
     async def start() -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(**client_arguments(config), transactional_id=transactional_id)
+        producer = AIOKafkaProducer(
+            **client_arguments(config), transactional_id=transactional_id, compression_type=config.compression_type
+        )
         try:
             await producer.start()
         except BaseException:

@@ -7,11 +7,13 @@ Durations and instants are microseconds once they are settings.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streams.core.model import SECOND, Micros
@@ -25,15 +27,38 @@ from streams.settings.sources import (
     from_environment,
     from_file,
     from_flags,
+    with_secrets,
 )
 
 DEFAULT_CONFIG = Path("lapse.yaml")
+
+
+def _reads(field: FieldInfo, reader: Callable[[Any], Any]) -> bool:
+    """Whether a setting is read by this function of `values`."""
+    return any(getattr(mark, "func", None) is reader for mark in field.metadata)
+
+
+class Use(Enum):
+    """Which verbs, beside `run`, take the flag of a setting; a mark in the setting's declaration."""
+
+    CONNECTION = "every verb that talks to brokers"
+    DECISION = "backtest and explain, which run the engine without a broker"
+
+
+class Cost(NamedTuple):
+    """What a setting costs, or what goes wrong at the ends of its range: for its page, too long for `--help`."""
+
+    text: str
+
+
+CONNECTION, DECISION = Use.CONNECTION, Use.DECISION
 
 Duration = Annotated[Micros, BeforeValidator(values.duration)]
 PositiveDuration = Annotated[Micros, BeforeValidator(values.positive_duration)]
 Boolean = Annotated[bool, BeforeValidator(values.boolean)]
 FilePath = Annotated[Path | None, BeforeValidator(values.existing_file)]
 Secret = Annotated[SecretStr | None, BeforeValidator(values.secret)]
+TopicName = Annotated[str, BeforeValidator(values.topic_name)]
 
 _LAYERS = "layers"
 _KUBERNETES_LINK = re.compile(rf"{PREFIX}(SERVICE_(HOST|PORT)|PORT)(_|$)")
@@ -41,44 +66,122 @@ _KUBERNETES_LINK = re.compile(rf"{PREFIX}(SERVICE_(HOST|PORT)|PORT)(_|$)")
 
 
 class Settings(BaseSettings):
-    """All settings, resolved. `load_settings` makes one from its sources; called by itself it has the defaults."""
+    """All settings, resolved. `load_settings` makes one from its sources; called by itself it has the defaults.
+
+    A setting is declared here and nowhere else: its flag, its environment variable, its line in `lapse.yaml` and in
+    `docs/settings.md` follow from this declaration, a `Secret` also has a `<name>_file`, and a field of the same name
+    in `KafkaConfig` gets its value.
+    """
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
 
-    brokers: Annotated[tuple[str, ...], BeforeValidator(values.brokers)] = Field(
+    brokers: Annotated[tuple[str, ...], BeforeValidator(values.brokers), CONNECTION] = Field(
         default=("127.0.0.1:9092",), description="Kafka brokers to start from, `host:port`, separated by commas."
     )
-    topic_prefix: Annotated[str, BeforeValidator(values.kafka_prefix)] = Field(
+    topic_prefix: Annotated[str, BeforeValidator(values.kafka_prefix), CONNECTION] = Field(
         default="", description="Goes, with nothing between, before every topic name, group and transactional id."
     )
-    app_id: Annotated[str, BeforeValidator(values.kafka_name)] = Field(
+    app_id: Annotated[str, BeforeValidator(values.kafka_name), CONNECTION, DECISION] = Field(
         default="lapse", description="Name of this application: consumer group, transactional ids, changelogs."
     )
+    tickets_topic: Annotated[TopicName, CONNECTION] = Field(
+        default="ticket-updates", description="Topic of ticket updates."
+    )
+    sessions_topic: Annotated[TopicName, CONNECTION] = Field(
+        default="session-states", description="Topic of session states."
+    )
+    commands_topic: Annotated[TopicName, CONNECTION] = Field(
+        default="action-commands", description="Topic for commands."
+    )
+    transitions_topic: Annotated[TopicName, CONNECTION] = Field(
+        default="session-transitions", description="Topic for transition and evaluation records."
+    )
+    dead_letters_topic: Annotated[
+        TopicName,
+        CONNECTION,
+        Cost(
+            "Captures, metrics, the API and generated event ids use the default names of all five topics, so that "
+            "captures and dashboards of differently named installations can be compared. Log messages and the header "
+            "`lapse.source.topic` use the names on the broker."
+        ),
+    ] = Field(default="dead-letters", validate_default=True, description="Topic for records that could not be used.")
     triggers: Annotated[Path | None, BeforeValidator(values.path)] = Field(
         default=None, description="The trigger file."
     )
-    act_from: Annotated[Micros | None, BeforeValidator(values.act_from)] = Field(
+    act_from: Annotated[
+        Micros | None,
+        BeforeValidator(values.act_from),
+        Cost(
+            "`now` is fixed for each partition when a worker first opens it, and stored with the group's committed "
+            "offsets: restarts do not move it. It is fixed anew when the offsets are reset by other tools, and when "
+            "`act_from` becomes `now` again after it had another value."
+        ),
+    ] = Field(
         default=None,
-        description="Lapses before this time are counted and not acted upon: an RFC 3339 time, or `beginning`.",
+        description="Lapses before this time are counted and not acted upon: an RFC 3339 time, `beginning`, or `now` "
+        "(the first start of the worker).",
     )
-    dry_run: Boolean = Field(default=False, description="Do everything but write commands.")
-    first_inactive: Annotated[Literal["lapse", "first_seen"], BeforeValidator(values.first_inactive)] = Field(
+    dry_run: Annotated[Boolean, DECISION] = Field(default=False, description="Do everything but write commands.")
+    first_inactive: Annotated[Literal["lapse", "first_seen"], BeforeValidator(values.first_inactive), DECISION] = Field(
         default="lapse", description="What a first event `inactive` is: a `lapse`, or only `first_seen`."
     )
-    join_wait: Duration = Field(default=30 * SECOND, description="How long a round waits for a ticket that has no row.")
+    join_wait: Annotated[Duration, DECISION] = Field(
+        default=30 * SECOND, description="How long a round waits for a ticket that has no row."
+    )
     clock_grace: Duration = Field(default=SECOND, description="How far stream time stays behind the wall clock.")
-    state_ttl: PositiveDuration = Field(
+    state_ttl: Annotated[PositiveDuration, DECISION] = Field(
         default=30 * 86_400 * SECOND, description="How long rows of closed tickets and ended sessions are kept."
     )
-    abandonment_reasons: Annotated[frozenset[str], BeforeValidator(values.names)] = Field(
+    abandonment_reasons: Annotated[frozenset[str], BeforeValidator(values.names), DECISION] = Field(
         default=frozenset({"user_inactive_or_offline"}), description="Reasons that make a lapse an abandonment."
     )
-    false_abandonment_window: Duration = Field(
+    false_abandonment_window: Annotated[Duration, DECISION] = Field(
         default=300 * SECOND, description="Who returns within this time has not really abandoned."
     )
     dead_letter_limit: Annotated[float, BeforeValidator(values.share)] = Field(
         default=0.5, description="Share of bad records in a topic-partition above which the worker stops."
     )
+
+    compression: Annotated[
+        Literal["none", "gzip", "snappy", "lz4", "zstd"],
+        BeforeValidator(values.compression),
+        CONNECTION,
+        Cost(
+            "Inputs may be compressed with any codec, whatever this is. Consumers of the outputs need the codec's "
+            "library. Processor time and sizes of each codec: `deploy/decisions/0013-compression.md`."
+        ),
+    ] = Field(default="none", description="Codec of what Lapse writes: `none`, `gzip`, `snappy`, `lz4` or `zstd`.")
+    session_timeout: Annotated[
+        Duration,
+        BeforeValidator(values.session_timeout),
+        Cost(
+            "Shorter: the partitions of a killed worker are taken over sooner, and a worker that is frozen, swapped "
+            "out or cut off for that long loses its partitions and reads their tables again. Longer: the reverse. The "
+            "brokers accept values between `group.min.session.timeout.ms` (6s) and `group.max.session.timeout.ms` "
+            "(30m). A worker that stops by SIGTERM leaves the group at once, whatever this is, unless it has an "
+            "`instance_id`. Heartbeats are sent five times in this time, and every 3 s at least."
+        ),
+    ] = Field(
+        default=15 * SECOND,
+        description="After how long without heartbeats the group gives a worker's partitions to others, 1s to 30m.",
+    )
+    instance_id: Annotated[
+        str | None,
+        BeforeValidator(values.instance_id),
+        Cost(
+            "A worker that comes back under the same name within `session_timeout` gets its partitions back without a "
+            "rebalance of the others. The price: nobody takes over its partitions before `session_timeout` is over, "
+            "after a clean stop too. Each worker needs a name of its own that survives restarts, such as the pod name "
+            "of a StatefulSet; of two workers with one name, the older is stopped."
+        ),
+    ] = Field(default=None, description="Name of this worker in the group for static membership.")
+    broker_patience: Annotated[
+        PositiveDuration,
+        Cost(
+            "Longer: an outage of the brokers is survived without restarts, and what waiting does not mend is noticed "
+            "later by whoever watches for exits."
+        ),
+    ] = Field(default=1800 * SECOND, description="How long a worker tries again without progress before it stops.")
 
     web_port: Annotated[int, BeforeValidator(values.port)] = Field(
         default=6066, description="Port of metrics, probes, API and page; 0 takes any free one."
@@ -96,19 +199,27 @@ class Settings(BaseSettings):
     )
 
     sasl_mechanism: Annotated[
-        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], BeforeValidator(values.sasl_mechanism)
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], BeforeValidator(values.sasl_mechanism), CONNECTION
     ] = Field(default="PLAIN", description="How to log in at the brokers.")
-    sasl_username: Annotated[str | None, BeforeValidator(values.text)] = Field(
+    sasl_username: Annotated[str | None, BeforeValidator(values.text), CONNECTION] = Field(
         default=None, description="User at the brokers."
     )
-    sasl_password: Secret = Field(default=None, description="Password at the brokers.")
-    ssl_cafile: FilePath = Field(default=None, description="Certificates (PEM) of authorities to trust.")
-    ssl_certfile: FilePath = Field(default=None, description="Our certificate (PEM), for mutual TLS.")
-    ssl_keyfile: FilePath = Field(default=None, description="Its private key (PEM).")
-    ssl_key_password: Secret = Field(default=None, description="Password of the private key.")
-    ssl_check_hostname: Boolean = Field(default=True, description="Whether a broker's certificate must name its host.")
+    sasl_password: Annotated[Secret, CONNECTION] = Field(default=None, description="Password at the brokers.")
+    ssl_cafile: Annotated[FilePath, CONNECTION] = Field(
+        default=None, description="Certificates (PEM) of authorities to trust."
+    )
+    ssl_certfile: Annotated[FilePath, CONNECTION] = Field(
+        default=None, description="Our certificate (PEM), for mutual TLS."
+    )
+    ssl_keyfile: Annotated[FilePath, CONNECTION] = Field(default=None, description="Its private key (PEM).")
+    ssl_key_password: Annotated[Secret, CONNECTION] = Field(default=None, description="Password of the private key.")
+    ssl_check_hostname: Annotated[Boolean, CONNECTION] = Field(
+        default=True, description="Whether a broker's certificate must name its host."
+    )
     security_protocol: Annotated[
-        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(values.security_protocol)
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
+        BeforeValidator(values.security_protocol),
+        CONNECTION,
     ] = Field(default="PLAINTEXT", validate_default=True, description="How to talk to the brokers.")
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
@@ -147,6 +258,30 @@ class Settings(BaseSettings):
             )
         return app_id
 
+    @field_validator("dead_letters_topic")
+    @classmethod
+    def _topics_differ(cls, last: str, info: ValidationInfo) -> str:
+        named = {name: info.data[name] for name in TOPICS if name in info.data} | {"dead_letters_topic": last}
+        app_id, prefix = info.data.get("app_id", ""), info.data.get("topic_prefix", "")
+        taken = {f"{app_id}-{suffix}": "`app_id`" for suffix in ("tickets-changelog", "sessions-changelog", "rules")}
+        taken |= dict.fromkeys(("held-commands", "action-results", "apply-dead-letters"), "a fixed name")
+        # Kafka refuses two topics that differ only in `.` and `_`.
+        users = {_alike(name): (name, user) for name, user in taken.items()}
+        found = []
+        for setting, name in named.items():
+            if len(prefix) + len(name) > values.LONGEST_TOPIC:
+                found.append(
+                    f"`{setting}` with `topic_prefix` has {len(prefix) + len(name)} characters; Kafka takes at most "
+                    f"{values.LONGEST_TOPIC}"
+                )
+            other, user = users.setdefault(_alike(name), (name, f"`{setting}`"))
+            if user != f"`{setting}`":
+                alike = "" if other == name else f", which Kafka does not tell from `{other}`"
+                found.append(f"`{setting}` is `{name}`{alike}: that topic is already in use by {user}")
+        if found:
+            raise ValueError("; ".join(found))
+        return last
+
     @field_validator("web_host")
     @classmethod
     def _others_need_a_token(cls, host: str, info: ValidationInfo) -> str:
@@ -168,8 +303,21 @@ class Settings(BaseSettings):
         return protocol
 
 
+def _alike(name: str) -> str:
+    return name.replace(".", "_")
+
+
 _HAVE_DEFAULTS = {"sasl_mechanism", "ssl_check_hostname"}
-_SECRETS = {"sasl_password", "ssl_key_password", "web_token"}
+TOPICS = ("tickets_topic", "sessions_topic", "commands_topic", "transitions_topic", "dead_letters_topic")
+SECRETS = frozenset(name for name, field in Settings.model_fields.items() if _reads(field, values.secret))
+"""Settings that hold a secret; each can also be given as `<name>_file`, the path of a file that holds it."""
+SECRET_FILES = {f"{name}_file": name for name in sorted(SECRETS)}
+PATHS = frozenset(
+    name
+    for name, field in Settings.model_fields.items()
+    if _reads(field, values.path) or _reads(field, values.existing_file)
+) | frozenset(SECRET_FILES)
+"""Settings whose value names a file; in `lapse.yaml`, relative to that file."""
 
 
 class SettingsError(Exception):
@@ -198,13 +346,13 @@ def load_settings(
     Raises:
         SettingsError: with everything that is wrong; a bad value that a higher source overrides is not.
     """
-    known = set(Settings.model_fields)
+    known = {*Settings.model_fields, *SECRET_FILES}
     problems: list[SettingsProblem] = []
     file = config_file or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
     layers: list[Layer] = [
         from_flags(flags or {}),
         from_environment(environ or {}, known),
-        from_file(file, known, problems) if file is not None else {},
+        from_file(file, known, PATHS, problems) if file is not None else {},
         from_flags(defaults or {}),
     ]
     problems.extend(
@@ -213,6 +361,7 @@ def load_settings(
         if name not in known
     )
     layers[0] = {name: given for name, given in layers[0].items() if name in known}
+    layers = with_secrets(layers, SECRET_FILES, problems)
     settings, invalid = _validated(layers)
     problems.extend(invalid)
     if settings is None or problems:
@@ -245,7 +394,7 @@ def _problem(details: Any, layers: Sequence[Layer]) -> SettingsProblem:
     setting = str(details["loc"][0]) if details["loc"] else ""
     given = next((layer[setting] for layer in layers if setting in layer), None)
     reason = details.get("ctx", {}).get("error", details["msg"])
-    message = f"{reason}{_kubernetes_hint(given)}" if setting not in _SECRETS else "is not a text"
+    message = f"{reason}{_kubernetes_hint(given)}" if setting not in SECRETS else "is not a text"
     return SettingsProblem(setting, given.origin if given else "default", message)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -12,9 +12,6 @@ from streams.documents.reading import read_text
 from streams.documents.yaml_nodes import ListNode, MapNode, Node, ScalarNode, compose, kind
 
 PREFIX = "LAPSE_"
-
-PATHS = frozenset({"triggers", "ssl_cafile", "ssl_certfile", "ssl_keyfile"})
-"""Settings whose value names a file; in `lapse.yaml`, relative to that file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +64,11 @@ def from_environment(environ: Mapping[str, str], known: set[str]) -> Layer:
     }
 
 
-def from_file(path: Path, known: set[str], problems: list[SettingsProblem]) -> Layer:
-    """Return what a settings file says; what is wrong with it goes to `problems`."""
+def from_file(path: Path, known: set[str], paths: Set[str], problems: list[SettingsProblem]) -> Layer:
+    """Return what a settings file says; what is wrong with it goes to `problems`.
+
+    The values of the settings `paths` name files, relative to the settings file.
+    """
     findings = Findings(str(path))
     text = read_text(path, findings)
     root = None if text is None else compose(text, findings)
@@ -89,13 +89,53 @@ def from_file(path: Path, known: set[str], problems: list[SettingsProblem]) -> L
                     message = f"takes a text or a list of texts, and this is {kind(node)}"
                     problems.append(SettingsProblem(name, origin, message))
                 continue
-            layer[name] = Given(_beside(path, value) if name in PATHS and isinstance(value, str) else value, origin)
+            layer[name] = Given(_beside(path, value) if name in paths and isinstance(value, str) else value, origin)
     elif root is not None and not (isinstance(root, ScalarNode) and root.value is None):
         findings.add(root, "wrong_type", f"a settings file is a mapping such as `brokers: …`, and this is {kind(root)}")
     for problem in findings.sorted():
         origin = problem.file if text is None else f"{problem.file}:{problem.line}:{problem.column}"
         problems.append(SettingsProblem("", origin, problem.message))
     return layer
+
+
+def with_secrets(layers: Sequence[Layer], files: Mapping[str, str], problems: list[SettingsProblem]) -> list[Layer]:
+    """Replace settings that name the file of a secret by the secret, in each layer.
+
+    `files`: from the setting that names a file to the setting that holds the secret. A file is read only when no
+    higher layer gives the secret. A line break at the end of the file does not belong to the secret.
+    """
+    found: list[dict[str, Given]] = []
+    for layer in layers:
+        own = {name: given for name, given in layer.items() if name not in files}
+        for name, secret in files.items():
+            if name not in layer:
+                continue
+            given = layer[name]
+            if secret in own:
+                message = f"`{secret}` is set too ({own[secret].origin}); leave one of them out"
+                problems.append(SettingsProblem(name, given.origin, message))
+            elif not any(secret in higher for higher in found):
+                # One that can't be read counts as given, so that nobody is told of a missing secret too.
+                own[secret] = Given(_secret_in(given, name, problems) or "", f"{name}, {given.origin}")
+        found.append(own)
+    return list(found)
+
+
+def _secret_in(given: Given, name: str, problems: list[SettingsProblem]) -> str | None:
+    if isinstance(given.value, list):
+        problems.append(SettingsProblem(name, given.origin, "takes one path, not a list"))
+        return None
+    try:
+        text = Path(given.value).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        problems.append(SettingsProblem(name, given.origin, f"can't read `{given.value}`: {why}"))
+        return None
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        problems.append(SettingsProblem(name, given.origin, f"`{given.value}` is empty"))
+        return None
+    return text
 
 
 def _value(node: Node) -> str | list[str] | None:

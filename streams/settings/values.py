@@ -14,12 +14,17 @@ from typing import Any
 from pydantic import SecretStr
 
 from streams.core import normal
-from streams.core.model import Micros
+from streams.core.model import SECOND, Micros
 from streams.documents import durations
 from streams.documents.problems import did_you_mean
 
 BEGINNING: Micros = -(2**63)
 """What `act_from: beginning` means: before every instant."""
+
+NOW: Micros = 2**63 - 1
+"""What `act_from: now` is until the worker's first start is known: later than every instant."""
+
+SHORTEST_SESSION, LONGEST_SESSION = SECOND, 1800 * SECOND
 
 LONGEST_TOPIC = 249
 _KAFKA_NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -34,6 +39,7 @@ _SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(%?)", re.ASCII)
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _MAX_PORT = 65_535
+_WORDS_FOR_TIMES = {"beginning": BEGINNING, "now": NOW}
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
@@ -78,19 +84,20 @@ def positive_duration(value: Any) -> Any:
 
 
 def act_from(value: Any) -> Any:
-    """Return an instant in microseconds; `beginning` is before all others.
+    """Return an instant in microseconds; `beginning` is before all others, `now` after all others.
 
-    >>> act_from("1970-01-01T00:00:01.5Z"), act_from("beginning") == BEGINNING
-    (1500000, True)
+    >>> act_from("1970-01-01T00:00:01.5Z"), act_from("beginning") == BEGINNING, act_from("now") == NOW
+    (1500000, True, True)
     """
     value = text(value)
     if not isinstance(value, str):
         return value
-    if value.lower() == "beginning":
-        return BEGINNING
-    wanted = "write a time with its offset, such as `2026-03-01T10:00:00Z`, or `beginning`"
+    if value.lower() in _WORDS_FOR_TIMES:
+        return _WORDS_FOR_TIMES[value.lower()]
+    wanted = "write a time with its offset, such as `2026-03-01T10:00:00Z`, or `beginning`, or `now`"
     if _RFC3339.fullmatch(value) is None:
-        raise ValueError(f"`{value}` is not an RFC 3339 time: {wanted}{did_you_mean(value.lower(), ['beginning'])}")
+        hint = did_you_mean(value.lower(), _WORDS_FOR_TIMES)
+        raise ValueError(f"`{value}` is not an RFC 3339 time: {wanted}{hint}")
     try:
         instant = datetime.fromisoformat(value.upper())
     except ValueError as error:
@@ -168,6 +175,39 @@ def kafka_name(value: Any) -> Any:
 def kafka_prefix(value: Any) -> Any:
     """Return a prefix of such names, which may be empty."""
     return kafka_name(value) if text(value) else ""
+
+
+def topic_name(value: Any) -> Any:
+    """Return the name of a topic that is the user's own."""
+    value = kafka_name(value)
+    if isinstance(value, str):
+        if value in {".", ".."}:
+            raise ValueError(f"`{value}` is not a name that Kafka takes for a topic")
+        if value.startswith("__"):
+            raise ValueError(f"`{value}`: names that begin with `__` belong to Kafka itself")
+        if len(value) > LONGEST_TOPIC:
+            raise ValueError(f"has {len(value)} characters; Kafka takes at most {LONGEST_TOPIC}")
+    return value
+
+
+def instance_id(value: Any) -> Any:
+    """Return the name of a static member: Kafka takes for it what it takes for a topic."""
+    value = text(value)
+    return topic_name(value) if value else None
+
+
+def compression(value: Any) -> Any:
+    """Return a codec in Kafka's spelling."""
+    value = text(value)
+    return _one_of(value, ("none", "gzip", "snappy", "lz4", "zstd"), str(value).lower())
+
+
+def session_timeout(value: Any) -> Any:
+    """Return a session timeout in microseconds, within what brokers can be configured to take."""
+    found = duration(value)
+    if isinstance(found, int) and not SHORTEST_SESSION <= found <= LONGEST_SESSION:
+        raise ValueError(f"`{value}` is out of range: from `1s` to `30m`, and within what the brokers accept")
+    return found
 
 
 def path(value: Any) -> Any:

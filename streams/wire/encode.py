@@ -104,10 +104,11 @@ def record(record: Transition | Evaluation) -> Encoded:
     return Encoded(record.ticket_id.encode(), _encode(told_record(record)), [])
 
 
-def dead_letter(letter: DeadLetter, partition: int, prefix: str = "") -> Encoded:
+def dead_letter(letter: DeadLetter, partition: int, topic: str | None = None) -> Encoded:
     """Encode a dead letter: key and value untouched, the why in headers, before them the record's own.
 
-    A value too large to carry is null, its size and SHA-256 stand in headers. `prefix` is the topic prefix in use.
+    A value too large to carry is null, its size and SHA-256 stand in headers. `topic` is the input's name
+    on the broker, when it is not the default name.
     """
     source, why = letter.record, letter.rejection
     headers = list(source.headers or ())
@@ -115,7 +116,7 @@ def dead_letter(letter: DeadLetter, partition: int, prefix: str = "") -> Encoded
         ("lapse.error.code", why.code.encode()),
         ("lapse.error.path", why.path.encode()),
         ("lapse.error.message", why.message.encode()),
-        ("lapse.source.topic", f"{prefix}{letter.topic}".encode()),
+        ("lapse.source.topic", (topic or letter.topic.value).encode()),
         ("lapse.source.partition", str(partition).encode()),
         ("lapse.source.offset", str(source.offset).encode()),
         ("lapse.source.timestamp", str(source.timestamp).encode()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from streams.core.batch import Batch
@@ -22,13 +22,18 @@ class Write(NamedTuple):
     headers: list[tuple[str, bytes]] = []  # noqa: RUF012 never changed; aiokafka takes nothing but a list
 
 
-def writes(batch: Batch, *, app_id: str, partition: int, topic_prefix: str = "") -> dict[Output | Table, list[Write]]:
-    """Return all that a batch writes; outputs and tables to which it writes nothing are left out."""
+def writes(
+    batch: Batch, *, app_id: str, partition: int, topic: Callable[[str], str] = str
+) -> dict[Output | Table, list[Write]]:
+    """Return all that a batch writes; outputs and tables to which it writes nothing are left out.
+
+    `topic`: from the default name of an input to its name on the broker.
+    """
     every: dict[Output | Table, list[Write]] = {
         Output.COMMANDS: command_writes(batch, app_id),
         Output.TRANSITIONS: transition_writes(batch),
         Output.DEAD_LETTERS: [
-            Write(*encode.dead_letter(letter, partition, topic_prefix)) for letter in batch.dead_letters
+            Write(*encode.dead_letter(letter, partition, topic(letter.topic.value))) for letter in batch.dead_letters
         ],
         Table.TICKETS: _row_writes(batch.ticket_rows),
         Table.SESSIONS: _row_writes(batch.session_rows),

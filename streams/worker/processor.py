@@ -221,7 +221,7 @@ class PartitionProcessor:
 
     def _writes(self, batch: Batch) -> dict[str, list[Write]]:
         config = self._config
-        made = writes(batch, app_id=config.app_id, partition=self.number, topic_prefix=config.topic_prefix)
+        made = writes(batch, app_id=config.app_id, partition=self.number, topic=config.topic)
         return {
             config.changelog(name) if isinstance(name, Table) else config.topic(name): records
             for name, records in made.items()

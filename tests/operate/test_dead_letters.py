@@ -31,7 +31,7 @@ async def with_letters(config: KafkaConfig, *rejections: Rejection, first: int =
         for offset, rejection in enumerate(rejections, first):
             record = CapturedRecord(offset, 1000 + offset, b"7", b'{"n":%d}' % offset, (("ce_id", b"e%d" % offset),))
             topic = Topic.TICKETS if offset % 2 else Topic.SESSIONS
-            letter = encode.dead_letter(DeadLetter(topic, record, rejection), 1, config.topic_prefix)
+            letter = encode.dead_letter(DeadLetter(topic, record, rejection), 1, config.topic(topic.value))
             await producer.send_and_wait(
                 config.topic("dead-letters"), letter.value, letter.key, partition=1, headers=letter.headers
             )

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.assembly import runtime_config
 from streams.core.model import SECOND
+from streams.core.names import Topic
 from streams.settings import values
-from streams.settings.settings import Settings, SettingsError, load_settings
+from streams.settings.settings import SECRETS, Settings, SettingsError, load_settings
 from streams.settings.sources import SettingsProblem
 
 NAMES_OF_THE_CONTRACT = {
@@ -27,6 +29,15 @@ NAMES_OF_THE_CONTRACT = {
     "abandonment_reasons",
     "false_abandonment_window",
     "dead_letter_limit",
+    "tickets_topic",
+    "sessions_topic",
+    "commands_topic",
+    "transitions_topic",
+    "dead_letters_topic",
+    "compression",
+    "session_timeout",
+    "instance_id",
+    "broker_patience",
     "web_host",
     "web_port",
     "web_token",
@@ -82,6 +93,11 @@ def test_defaults_are_those_of_the_contract():
     assert (settings.web_host, settings.web_port, settings.web_token) == ("127.0.0.1", 6066, None)
     assert (settings.log_level, settings.log_format) == ("info", None)
     assert settings.security_protocol == "PLAINTEXT"
+    assert (settings.tickets_topic, settings.sessions_topic) == ("ticket-updates", "session-states")
+    assert (settings.commands_topic, settings.transitions_topic) == ("action-commands", "session-transitions")
+    assert settings.dead_letters_topic == "dead-letters"
+    assert (settings.session_timeout, settings.broker_patience) == (15 * SECOND, 1800 * SECOND)
+    assert settings.instance_id is None
     assert settings.warnings == ()
 
 
@@ -159,6 +175,11 @@ def test_values_of_any_source_may_be_native(elsewhere: Path):
         ("join_wait", "0", 0),
         ("act_from", "beginning", values.BEGINNING),
         ("act_from", "1970-01-01T01:00:01.5+01:00", 1_500_000),
+        ("act_from", "Now", values.NOW),
+        ("compression", "LZ4", "lz4"),
+        ("session_timeout", "45s", 45 * SECOND),
+        ("instance_id", "lapse-0", "lapse-0"),
+        ("tickets_topic", "zendesk.tickets_v2", "zendesk.tickets_v2"),
         ("act_from", "2026-03-01t10:00:00z", 1_772_359_200_000_000),
         ("dry_run", "Yes", True),
         ("dry_run", "0", False),
@@ -193,10 +214,23 @@ def test_values_are_read_as_people_write_them(setting, written, meant):
         ("join_wait", "30", "did you mean `30s`?"),
         ("clock_grace", "-1s", "is not a duration"),
         ("state_ttl", "0s", "longer than 0"),
-        ("act_from", "2026-03-01", "`2026-03-01T10:00:00Z`, or `beginning`"),
+        ("act_from", "2026-03-01", "`2026-03-01T10:00:00Z`, or `beginning`, or `now`"),
         ("act_from", "2026-03-01T10:00:00", "with its offset"),
         ("act_from", "2026-02-30T10:00:00Z", "is not a time"),
         ("act_from", "begining", "did you mean `beginning`?"),
+        ("act_from", "nwo", "did you mean `now`?"),
+        ("compression", "brotli", "one of `none`, `gzip`"),
+        ("compression", "lz", "did you mean `lz4`?"),
+        ("session_timeout", "500ms", "from `1s` to `30m`"),
+        ("session_timeout", "31m", "from `1s` to `30m`"),
+        ("session_timeout", "15", "did you mean `15s`?"),
+        ("broker_patience", "0s", "longer than 0"),
+        ("instance_id", "pod 1", "letters, digits"),
+        ("instance_id", "..", "not a name that Kafka takes"),
+        ("tickets_topic", "my tickets", "letters, digits"),
+        ("tickets_topic", "..", "not a name that Kafka takes"),
+        ("tickets_topic", "__consumer_offsets", "belong to Kafka itself"),
+        ("tickets_topic", "x" * 250, "at most 249"),
         ("dry_run", "maybe", "neither `true` nor `false`"),
         ("first_inactive", "lapsed", "did you mean `lapse`?"),
         ("abandonment_reasons", "left, ...", "is no name"),
@@ -338,7 +372,12 @@ def test_no_environment_breaks_the_reader(variables):
     try:
         load_settings(environ=env(**variables))
     except SettingsError as error:
-        assert {problem.setting for problem in error.problems} <= {*variables, "security_protocol", "web_host"}
+        assert {problem.setting for problem in error.problems} <= {
+            *variables,
+            "security_protocol",
+            "web_host",
+            "dead_letters_topic",
+        }
 
 
 @given(st.text(max_size=60))
@@ -349,3 +388,103 @@ def test_no_file_breaks_the_reader(text):
         load_settings(config_file=path)
     except SettingsError as error:
         assert error.problems
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"tickets_topic": "dead-letters"}, "`dead_letters_topic` is `dead-letters`: that topic is already in use by"),
+        ({"tickets_topic": "x", "sessions_topic": "x"}, "`sessions_topic` is `x`: that topic is already in use by"),
+        ({"tickets_topic": "a.b", "sessions_topic": "a_b"}, "which Kafka does not tell from `a.b`"),
+        ({"commands_topic": "lapse-tickets-changelog"}, "in use by `app_id`"),
+        ({"commands_topic": "mine-rules", "app_id": "mine"}, "in use by `app_id`"),
+        ({"transitions_topic": "held-commands"}, "in use by a fixed name"),
+        ({"topic_prefix": "p" * 200, "sessions_topic": "s" * 50}, "`sessions_topic` with `topic_prefix` has 250"),
+    ],
+)
+def test_names_of_topics_that_collide_are_refused(given, says):
+    (problem,) = problems(environ=env(**given))
+    assert problem.setting == "dead_letters_topic"
+    assert says in problem.message
+
+
+@pytest.mark.parametrize("secret", sorted(SECRETS))
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+def test_a_secret_can_be_in_a_file(elsewhere: Path, secret, ending):
+    (elsewhere / "secret").write_text(f"hunter2 {ending}", newline="")
+    common = {"security_protocol": "SASL_SSL", "sasl_username": "u"}
+    if secret != "sasl_password":
+        common["sasl_password"] = "other"
+    for settings in (
+        load_settings(environ=env(**common, **{f"{secret}_file": "secret"})),
+        load_settings(flags={f"{secret}_file": "secret"}, environ=env(**common)),
+    ):
+        assert getattr(settings, secret).get_secret_value() == "hunter2 "
+
+
+def test_the_file_of_a_secret_is_relative_to_the_settings_file(elsewhere: Path):
+    (elsewhere / "etc").mkdir()
+    (elsewhere / "etc" / "token").write_text("hunter2\n")
+    (elsewhere / "etc" / "lapse.yaml").write_text("web_token_file: token\n")
+    settings = load_settings(config_file=elsewhere / "etc" / "lapse.yaml")
+    assert settings.web_token is not None
+    assert settings.web_token.get_secret_value() == "hunter2"
+
+
+def test_a_higher_source_goes_over_the_file_of_a_secret_which_is_not_even_read(elsewhere: Path):
+    (elsewhere / "lapse.yaml").write_text("web_token_file: nowhere\n")
+    settings = load_settings(environ=env(web_token="hunter2"))
+    assert settings.web_token is not None
+    assert settings.web_token.get_secret_value() == "hunter2"
+
+
+def test_a_secret_given_twice_in_one_source_is_refused(elsewhere: Path):
+    (elsewhere / "token").write_text("a")
+    (problem,) = problems(environ=env(web_token="b", web_token_file="token"))
+    assert (problem.setting, problem.origin) == ("web_token_file", "environment variable LAPSE_WEB_TOKEN_FILE")
+    assert "`web_token` is set too" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "can't read `token`: No such file"), (b"\n", "is empty"), (b"\xff", "not UTF-8")]
+)
+def test_the_file_of_a_secret_that_cannot_be_used_is_named(elsewhere: Path, content, says):
+    if content is not None:
+        (elsewhere / "token").write_bytes(content)
+    (problem,) = problems(environ=env(sasl_password_file="token", sasl_username="u", security_protocol="SASL_SSL"))
+    assert problem.setting == "sasl_password_file"
+    assert says in problem.message
+
+
+def test_the_runtime_gets_every_setting_that_it_has_a_field_for(elsewhere: Path):
+    given = {
+        "brokers": "a:1",
+        "app_id": "mine",
+        "topic_prefix": "p.",
+        "tickets_topic": "t",
+        "sessions_topic": "s",
+        "commands_topic": "c",
+        "transitions_topic": "x",
+        "dead_letters_topic": "d",
+        "compression": "lz4",
+        "dead_letter_limit": "0.25",
+        "clock_grace": "2s",
+        "session_timeout": "6s",
+        "instance_id": "pod-1",
+        "broker_patience": "1m",
+        "act_from": "now",
+    }
+    config = runtime_config(load_settings(environ=env(**given)))
+    assert (config.brokers, config.group, config.compression_type) == (("a:1",), "p.mine", "lz4")
+    assert [config.topic(name) for name in ("ticket-updates", "session-states", "action-commands")] == [
+        "p.t",
+        "p.s",
+        "p.c",
+    ]
+    assert [config.topic(name) for name in ("session-transitions", "dead-letters")] == ["p.x", "p.d"]
+    assert config.inputs == {"p.t": Topic.TICKETS, "p.s": Topic.SESSIONS}
+    assert set(config.written) == {"p.c", "p.x", "p.d", "p.mine-tickets-changelog", "p.mine-sessions-changelog"}
+    assert (config.dead_letter_limit, config.clock_grace) == (0.25, 2 * SECOND)
+    assert (config.session_timeout, config.heartbeat_interval) == (6 * SECOND, 6 * SECOND // 5)
+    assert (config.group_instance_id, config.broker_patience) == ("pod-1", 60 * SECOND)
+    assert runtime_config(Settings()).heartbeat_interval == 3 * SECOND

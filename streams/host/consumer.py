@@ -28,6 +28,7 @@ from streams.core.model import MILLISECOND, SECOND, Micros
 from streams.kafka.brokers import client_arguments, patiently
 from streams.kafka.config import KafkaConfig
 from streams.kafka.inside.fetched_records import unwrap_fetched_records
+from streams.kafka.inside.undecodable import name_undecodable_batches
 from streams.worker.inbox import Fetch, Inbox
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Consumer(faust_consumer.Consumer):
 
         self._kafka = await patiently("Can't start the consumer", self.app.runtime, start)
         unwrap_fetched_records(self._kafka)
+        name_undecodable_batches(self._kafka)
         self._note_answers(self._kafka)
         self._note_heartbeats(self._kafka)
 

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from streams.core.errors import Failed, Refused
 from streams.core.model import SECOND
 from streams.kafka.config import KafkaConfig
+from streams.kafka.inside.undecodable import name_undecodable_batches
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +138,7 @@ async def plain_consumer(config: KafkaConfig, **arguments: Any) -> AsyncIterator
         return consumer
 
     consumer = await patiently("Can't connect", config, start)
+    name_undecodable_batches(consumer)
     try:
         yield consumer
     finally:

@@ -41,13 +41,16 @@ def create_topics(
 @topics.command("check")
 @takes_settings(*BROKER)
 def check_topics(settings: Settings) -> None:
-    """Say everything that is wrong with the topics."""
+    """Say everything that is wrong with the topics, and warn of what may trouble a worker later."""
     from streams.assembly import runtime_config
     from streams.kafka.topics import check_topics as check
 
     report = asyncio.run(check(runtime_config(settings, patience=PATIENCE)))
     for problem in report.problems:
         typer.echo(problem)
+    for warning in report.warnings:
+        typer.echo(f"warning: {warning}")
     if report.problems:
         raise typer.Exit(1)
-    typer.echo(f"{len(report.existing)} topics of {report.existing[0].partitions} partitions: all is well")
+    verdict = "all is well, with warnings" if report.warnings else "all is well"
+    typer.echo(f"{len(report.existing)} topics of {report.existing[0].partitions} partitions: {verdict}")

@@ -228,7 +228,7 @@ class _Demo:
         await feed(
             producer,
             map(self._desk.through, generate(profile)),
-            prefix=self._config.topic_prefix,
+            name=self._config.topic,
             stop=self._stop,
             on_fed=lambda count: self.story.fed.add(time.time(), count),
         )

@@ -19,11 +19,13 @@ async def feed(
     producer: AIOKafkaProducer,
     records: Iterable[Record],
     *,
-    prefix: str,
+    name: Callable[[str], str],
     stop: asyncio.Event,
     on_fed: Callable[[int], None],
 ) -> None:
     """Send `records` until they end or `stop` is set; tell `on_fed` how many the broker has taken each time.
+
+    `name` gives the name of a topic on the broker by its default name.
 
     Raises aiokafka's error when the broker refuses a record.
     """
@@ -41,7 +43,7 @@ async def feed(
             if await _stopped_within(stop, max(0.0, ahead)):
                 return
         under_way.append(
-            await producer.send(f"{prefix}{record.topic}", record.value, record.key, timestamp_ms=record.timestamp)
+            await producer.send(name(record.topic.value), record.value, record.key, timestamp_ms=record.timestamp)
         )
     await settle()
 

@@ -40,7 +40,7 @@ def write_sample_traffic(config: KafkaConfig, rate: float, seconds: float | None
 
 
 async def _write(config: KafkaConfig, rate: float, seconds: float | None) -> int:
-    partitions = await require_topics(config)
+    partitions = (await require_topics(config)).existing[0].partitions
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -63,7 +63,7 @@ async def _write(config: KafkaConfig, rate: float, seconds: float | None) -> int
     async with _clients(config, partitions) as (producer, consumer), asyncio.TaskGroup() as tasks:
         applying = tasks.create_task(_carry_out(config, desk, consumer, producer))
         records = map(desk.through, generate(profile))
-        await feed(producer, records, prefix=config.topic_prefix, stop=stop, on_fed=count)
+        await feed(producer, records, name=config.topic, stop=stop, on_fed=count)
         applying.cancel()
     return written
 

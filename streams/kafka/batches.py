@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
@@ -32,8 +32,8 @@ class Epoch(NamedTuple):
 class Batches:
     """Makes the batches of one epoch; their sequence numbers go up by one a record for each topic."""
 
-    def __init__(self, epoch: Epoch, codec: str, batch_bytes: int) -> None:
-        """Begin an epoch; a batch has `batch_bytes` at most before compression, or a single record."""
+    def __init__(self, epoch: Epoch, codec: str, batch_bytes: Callable[[str], int]) -> None:
+        """Begin an epoch; a batch of a topic has `batch_bytes` at most before compression, or a single record."""
         self.epoch = epoch
         self._codec = CODECS[codec]
         self._batch_bytes = batch_bytes
@@ -43,13 +43,14 @@ class Batches:
         """Return the batches that hold these records in order; `timestamp` is theirs, in milliseconds."""
         batches: list[bytes] = []
         sequence = self._sequences.get(topic, 0)
-        builder = self._builder(sequence)
+        size = self._batch_bytes(topic)
+        builder = self._builder(sequence, size)
         count = 0
         for key, value, headers in records:
             if builder.append(count, timestamp, key, value, headers) is None:
                 batches.append(bytes(builder.build()))
                 sequence = (sequence + count) % _SEQUENCES
-                builder, count = self._builder(sequence), 0
+                builder, count = self._builder(sequence, size), 0
                 builder.append(0, timestamp, key, value, headers)
             count += 1
         if count:
@@ -57,7 +58,13 @@ class Batches:
         self._sequences[topic] = (sequence + count) % _SEQUENCES
         return batches
 
-    def _builder(self, sequence: int) -> DefaultRecordBatchBuilder:
+    def _builder(self, sequence: int, size: int) -> DefaultRecordBatchBuilder:
         return DefaultRecordBatchBuilder(
-            _MAGIC, self._codec, 1, self.epoch.producer_id, self.epoch.number, sequence, self._batch_bytes
+            _MAGIC, self._codec, 1, self.epoch.producer_id, self.epoch.number, sequence, size
         )
+
+
+def size_alone(record: Write) -> int:
+    """Return how many bytes a batch of this one record has before compression, at most."""
+    size: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(*record)
+    return size

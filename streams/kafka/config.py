@@ -12,6 +12,9 @@ from streams.core.names import Output, Table, Topic
 from streams.core.pipeline import BATCH_RECORDS
 from streams.wire.writes import WRITTEN
 
+DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
+"""Kafka's default of `max.message.bytes`: what a topic takes when nobody said otherwise."""
+
 _NAMED_BY = {
     Topic.TICKETS: "tickets_topic",
     Topic.SESSIONS: "sessions_topic",
@@ -80,7 +83,7 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     batch_records: int = BATCH_RECORDS
     """Records that one transaction takes, about, at most."""
     producer_batch_bytes: int = 256 << 10
-    """Size of a record batch; a single record may be larger. Below the `max.message.bytes` of the changelogs."""
+    """Size of a record batch, less where a topic takes less; a single record may be larger."""
     opening_at_once: int = 4
     """Partitions that are restored at the same time."""
 

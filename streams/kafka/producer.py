@@ -44,9 +44,9 @@ from aiokafka.protocol.transaction import (
 from streams.core.errors import CommitFailed, Failed
 from streams.core.model import MILLISECOND, SECOND, Micros
 from streams.kafka.answers import Verdict, name_of, verdict
-from streams.kafka.batches import Batches, Epoch
+from streams.kafka.batches import Batches, Epoch, size_alone
 from streams.kafka.brokers import client_arguments
-from streams.kafka.config import KafkaConfig
+from streams.kafka.config import DEFAULT_MAX_MESSAGE_BYTES, KafkaConfig
 from streams.kafka.exchange import Coordinator, Exchange, Patience
 from streams.kafka.inside.requests import (
     ApiVersions,
@@ -95,12 +95,13 @@ class PartitionProducer:
     After any error from `commit` the producer is of no more use: `discard` it, and with it the tables.
     """
 
-    def __init__(self, config: KafkaConfig, partition: int) -> None:
-        """Prepare for one partition; nothing is connected yet."""
+    def __init__(self, config: KafkaConfig, partition: int, max_message_bytes: Mapping[str, int] | None = None) -> None:
+        """Prepare for one partition; nothing is connected yet. `max_message_bytes`: what each topic takes."""
         self.partition = partition
         self.implicit = False
         """Whether partitions join the transaction by themselves and every transaction has its own epoch (KIP-890)."""
         self._config = config
+        self._max_message_bytes = max_message_bytes or {}
         self._id = config.transactional_id(partition)
         self._client: AIOKafkaClient | None = None
         self._exchange: Exchange | None = None
@@ -215,6 +216,7 @@ class PartitionProducer:
             if self._open().unanswered:
                 await self._take_next_epoch(patience)
             made = self._batches_of(writes, now // MILLISECOND)
+            self._refuse_too_large(made, what)
             metadata = offset_metadata(stream_time)
             read_to = [(topic, [(self.partition, offset, metadata)]) for topic, offset in offsets.items()]
             if not made and not read_to:
@@ -236,6 +238,26 @@ class PartitionProducer:
         assert self._batches is not None  # noqa: S101 set by `start`
         made = {topic: self._batches.of(topic, records, timestamp) for topic, records in writes.items()}
         return {topic: batches for topic, batches in made.items() if batches}
+
+    def fits(self, topic: str, record: Write) -> bool:
+        """Whether a record, uncompressed and alone in its batch, is small enough for a topic."""
+        return size_alone(record) <= self._limit_of(topic)
+
+    def _limit_of(self, topic: str) -> int:
+        return self._max_message_bytes.get(topic, DEFAULT_MAX_MESSAGE_BYTES)
+
+    def _batch_bytes(self, topic: str) -> int:
+        return min(self._config.producer_batch_bytes, self._limit_of(topic))
+
+    def _refuse_too_large(self, batches: Mapping[str, Sequence[bytes]], what: str) -> None:
+        """Raise `Failed` for a batch that the broker would refuse: it holds a single record."""
+        for topic, several in batches.items():
+            limit, size = self._limit_of(topic), max(map(len, several))
+            if size > limit:
+                raise Failed(
+                    f"{what}: a record for {topic} has {size} bytes, and the topic takes max.message.bytes={limit}. "
+                    "Raise it with kafka-configs, then start again."
+                )
 
     async def _add_partitions_and_produce(self, batches: Mapping[str, Sequence[bytes]], what: str) -> None:
         if batches:
@@ -331,7 +353,7 @@ class PartitionProducer:
 
     def _begin(self, epoch: Epoch) -> None:
         """Use this epoch from now on: nothing that was sent before bears it."""
-        self._batches = Batches(epoch, self._config.compression, self._config.producer_batch_bytes)
+        self._batches = Batches(epoch, self._config.compression, self._batch_bytes)
         self._open().unanswered = False
 
     @property

@@ -14,14 +14,15 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from streams.core.errors import Failed, Refused
 from streams.core.names import Output, Table, Topic
 from streams.kafka.brokers import admin_client, patiently
-from streams.kafka.config import KafkaConfig
+from streams.kafka.config import DEFAULT_MAX_MESSAGE_BYTES, KafkaConfig
 from streams.wire.writes import WRITTEN
 
 _KIB = 1024
 RECORD_BYTES = 1024 * _KIB + 64 * _KIB
-"""`max.message.bytes` of inputs and outputs: the largest value that is taken, and a margin for headers."""
+"""`max.message.bytes` of inputs and outputs that we make: the largest value that is taken, and a margin for headers.
+Topics that take less will do."""
 ROW_BYTES = 320 * _KIB
-"""`max.message.bytes` of changelogs: the largest row, and a margin."""
+"""`max.message.bytes` that changelogs should have: the largest row, and a margin."""
 
 _METADATA_SECONDS = 10.0
 
@@ -32,6 +33,7 @@ class Wanted(NamedTuple):
     name: str
     cleanup: str
     max_message_bytes: int
+    """What it is made with; one that exists may have less."""
     why_cleanup: str = ""
     required: bool = True
     """Whether a worker refuses to start without it."""
@@ -52,6 +54,15 @@ class Report(msgspec.Struct, frozen=True):
     existing: tuple[Existing, ...]
     missing: tuple[str, ...]
     problems: tuple[str, ...]
+    """What keeps a worker from starting."""
+    warnings: tuple[str, ...] = ()
+    """What does not keep a worker from starting, and may trouble it later."""
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Return `max.message.bytes` by topic, Kafka's default where we may not read it."""
+        default = DEFAULT_MAX_MESSAGE_BYTES
+        return {topic.name: topic.max_message_bytes or default for topic in self.existing}
 
 
 def wanted_topics(config: KafkaConfig) -> list[Wanted]:
@@ -73,14 +84,14 @@ async def check_topics(config: KafkaConfig) -> Report:
         return await _check(config, admin)
 
 
-async def require_topics(config: KafkaConfig) -> int:
-    """Return the number of partitions. Raises `Refused` with every problem when the topics will not do."""
+async def require_topics(config: KafkaConfig) -> Report:
+    """Return what the topics are like. Raises `Refused` with every problem when they will not do."""
     report = await check_topics(config)
     if report.problems:
         lines = "".join(f"\n  - {problem}" for problem in report.problems)
         hint = "\nMake the missing ones with `lapse topics create`." if report.missing else ""
         raise Refused(f"The topics at {', '.join(config.brokers)} will not do:{lines}{hint}")
-    return report.existing[0].partitions
+    return report
 
 
 async def create_topics(
@@ -148,7 +159,30 @@ async def _check(config: KafkaConfig, admin: AIOKafkaAdminClient) -> Report:
     for topic in wanted:
         if topic.name in found:
             problems.extend(_topic_problems(topic, found[topic.name]))
-    return Report(tuple(found[topic.name] for topic in wanted if topic.name in found), missing, tuple(problems))
+    existing = tuple(found[topic.name] for topic in wanted if topic.name in found)
+    return Report(existing, missing, tuple(problems), tuple(_size_warnings(config, found)))
+
+
+def _size_warnings(config: KafkaConfig, found: Mapping[str, Existing]) -> Iterable[str]:
+    """Yield where a large record would not fit: no reason to refuse, since few ever are that large (SPEC section 9)."""
+    for table in Table:
+        topic = found.get(config.changelog(table))
+        if topic is not None and topic.max_message_bytes is not None and topic.max_message_bytes < ROW_BYTES:
+            yield (
+                f"{topic.name} has max.message.bytes={topic.max_message_bytes}; a row can need {ROW_BYTES}, and a "
+                "worker with a row that does not fit stops. Raise it with kafka-configs."
+            )
+    letters = found.get(config.topic(Output.DEAD_LETTERS))
+    sizes = {name: found[name].max_message_bytes for name in config.inputs if name in found}
+    largest = max((size for size in sizes.values() if size is not None), default=None)
+    if letters is None or letters.max_message_bytes is None or largest is None:
+        return
+    if letters.max_message_bytes < largest:
+        of = next(name for name, size in sizes.items() if size == largest)
+        yield (
+            f"{letters.name} has max.message.bytes={letters.max_message_bytes}, less than {of} with {largest}; a bad "
+            "record that does not fit there is kept without its value."
+        )
 
 
 def _partition_problem(found: Mapping[str, Existing]) -> str:
@@ -162,11 +196,6 @@ def _topic_problems(wanted: Wanted, topic: Existing) -> Iterable[str]:
         yield f"{topic.name} has cleanup.policy={topic.cleanup}, it must be delete: {wanted.why_cleanup}."
     if policies and wanted.cleanup == "compact" and policies != {"compact"}:
         yield f"{topic.name} has cleanup.policy={topic.cleanup}, it must be compact: {wanted.why_cleanup}."
-    if topic.max_message_bytes is not None and topic.max_message_bytes < wanted.max_message_bytes:
-        yield (
-            f"{topic.name} has max.message.bytes={topic.max_message_bytes}, it must be at least "
-            f"{wanted.max_message_bytes}."
-        )
 
 
 async def _find(config: KafkaConfig, admin: AIOKafkaAdminClient, *, with_configs: bool = True) -> dict[str, Existing]:

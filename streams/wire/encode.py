@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -104,15 +105,21 @@ def record(record: Transition | Evaluation) -> Encoded:
     return Encoded(record.ticket_id.encode(), _encode(told_record(record)), [])
 
 
-def dead_letter(letter: DeadLetter, partition: int, topic: str | None = None) -> Encoded:
+def dead_letter(
+    letter: DeadLetter,
+    partition: int,
+    topic: str | None = None,
+    fits: Callable[[Encoded], bool] = lambda _: True,
+) -> Encoded:
     """Encode a dead letter: key and value untouched, the why in headers, before them the record's own.
 
-    A value too large to carry is null, its size and SHA-256 stand in headers. `topic` is the input's name
-    on the broker, when it is not the default name.
+    `topic` is the input's name on the broker, when it is not the default name. A value that is too large to be carried
+    is null; its size and SHA-256 are in headers. Where what is left does not fit either, the record's own headers are
+    left out, then its key; `lapse.source.omitted` names them.
     """
     source, why = letter.record, letter.rejection
-    headers = list(source.headers or ())
-    headers += [
+    own = list(source.headers or ())
+    said = [
         ("lapse.error.code", why.code.encode()),
         ("lapse.error.path", why.path.encode()),
         ("lapse.error.message", why.message.encode()),
@@ -122,13 +129,22 @@ def dead_letter(letter: DeadLetter, partition: int, topic: str | None = None) ->
         ("lapse.source.timestamp", str(source.timestamp).encode()),
     ]
     value = source.value
-    if not why.keep_value and value is not None:
-        headers += [
+    if why.keep_value or value is None:
+        whole = Encoded(source.key, value, [*own, *said])
+        if fits(whole):
+            return whole
+    if value is not None:
+        said += [
             ("lapse.source.size", str(len(value)).encode()),
             ("lapse.source.sha256", hashlib.sha256(value).hexdigest().encode()),
         ]
-        value = None
-    return Encoded(source.key, value, headers)
+    without_value = Encoded(source.key, None, [*own, *said])
+    if fits(without_value):
+        return without_value
+    without_headers = Encoded(source.key, None, [*said, ("lapse.source.omitted", b"headers")])
+    if fits(without_headers):
+        return without_headers
+    return Encoded(None, None, [*said, ("lapse.source.omitted", b"headers,key")])
 
 
 def _millis(duration: Micros) -> int:

@@ -9,6 +9,7 @@ from streams.core.batch import Batch
 from streams.core.names import Output, Table
 from streams.core.tables import Rows
 from streams.wire import encode
+from streams.wire.encode import Encoded
 
 WRITTEN = (Output.COMMANDS, Output.TRANSITIONS, Output.DEAD_LETTERS)
 """The outputs that a batch writes to; nothing is written to the others yet."""
@@ -23,17 +24,24 @@ class Write(NamedTuple):
 
 
 def writes(
-    batch: Batch, *, app_id: str, partition: int, topic: Callable[[str], str] = str
+    batch: Batch,
+    *,
+    app_id: str,
+    partition: int,
+    topic: Callable[[str], str] = str,
+    fits: Callable[[Encoded], bool] = lambda _: True,
 ) -> dict[Output | Table, list[Write]]:
     """Return all that a batch writes; outputs and tables to which it writes nothing are left out.
 
-    `topic`: from the default name of an input to its name on the broker.
+    `topic`: from the default name of an input to its name on the broker. `fits`: whether a dead letter is small enough
+    for its topic.
     """
     every: dict[Output | Table, list[Write]] = {
         Output.COMMANDS: command_writes(batch, app_id),
         Output.TRANSITIONS: transition_writes(batch),
         Output.DEAD_LETTERS: [
-            Write(*encode.dead_letter(letter, partition, topic(letter.topic.value))) for letter in batch.dead_letters
+            Write(*encode.dead_letter(letter, partition, topic(letter.topic.value), fits))
+            for letter in batch.dead_letters
         ],
         Table.TICKETS: _row_writes(batch.ticket_rows),
         Table.SESSIONS: _row_writes(batch.session_rows),

@@ -221,7 +221,14 @@ class PartitionProcessor:
 
     def _writes(self, batch: Batch) -> dict[str, list[Write]]:
         config = self._config
-        made = writes(batch, app_id=config.app_id, partition=self.number, topic=config.topic)
+        letters = config.topic(Output.DEAD_LETTERS)
+        made = writes(
+            batch,
+            app_id=config.app_id,
+            partition=self.number,
+            topic=config.topic,
+            fits=lambda letter: self._producer.fits(letters, Write(*letter)),
+        )
         return {
             config.changelog(name) if isinstance(name, Table) else config.topic(name): records
             for name, records in made.items()

@@ -81,7 +81,8 @@ class Worker:
             await self._until_the_end(app)
 
     async def _check(self, supervisor: Supervisor) -> None:
-        supervisor.partition_count = await require_topics(self.config)
+        found = await require_topics(self.config)
+        supervisor.partition_count, supervisor.max_message_bytes = found.existing[0].partitions, found.limits
         await require_act_from(self.config, supervisor.partition_count)
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:

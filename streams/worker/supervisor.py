@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
 from aiokafka import TopicPartition
@@ -58,6 +58,8 @@ class Supervisor:
         """Open partitions by number."""
         self.partition_count = 0
         """Partitions of every topic, as checked before the start."""
+        self.max_message_bytes: Mapping[str, int] = {}
+        """What each topic takes, as found before the start."""
         self._app = app
         self._config: KafkaConfig = app.runtime
         self._engine = engine
@@ -211,7 +213,7 @@ class Supervisor:
         committed offsets and the changelogs' ends what they will stay.
         """
         config, began = self._config, time.perf_counter()
-        producer = PartitionProducer(config, number)
+        producer = PartitionProducer(config, number, self.max_message_bytes)
         try:
             await producer.start()
             offsets, stream_time, is_new = await self._start_offsets(number)

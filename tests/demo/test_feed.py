@@ -29,7 +29,7 @@ async def run_feed(records: list[Record], stop: asyncio.Event) -> tuple[list[byt
         producer = AIOKafkaProducer(bootstrap_servers=broker.address)
         await producer.start()
         started = time.monotonic()
-        await feed(producer, records, prefix="p-", stop=stop, on_fed=on_fed)
+        await feed(producer, records, name=lambda topic: f"p-{topic}", stop=stop, on_fed=on_fed)
         took = time.monotonic() - started
         await producer.stop()
         consumer = AIOKafkaConsumer(bootstrap_servers=broker.address)

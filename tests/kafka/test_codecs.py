@@ -17,10 +17,10 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
 from streams.core.errors import Refused
-from streams.core.model import Topic
+from streams.core.names import Output, Topic
 from streams.kafka.brokers import plain_consumer
 from streams.kafka.bulk import read_to_ends
-from streams.kafka.config import COMMANDS, DEAD_LETTERS, KafkaConfig
+from streams.kafka.config import KafkaConfig
 from streams.kafka.inside import undecodable
 from streams.operate.capture import capture, feed
 from streams.operate.dead_letters import read_dead_letters, replay
@@ -89,7 +89,7 @@ async def test_inputs_of_every_codec_mixed_come_out_in_the_codec_that_was_set(
     async with running(config) as worker:
         assert await worker.until(lambda: worker.notes.restored_rows) == {0: 2 * tickets}
         await worker.until(lambda: worker.notes.taken >= more * 3 + 4)
-    commands = [json.loads(record.value) for record in await read_all(config, config.topic(COMMANDS))]
+    commands = [json.loads(record.value) for record in await read_all(config, config.topic(Output.COMMANDS))]
     assert Counter(command["ticket_id"] for command in commands) == Counter(
         str(ticket) for first, count in ((100, tickets), (200, more)) for ticket in range(first, first + count)
     )
@@ -111,7 +111,7 @@ async def test_what_the_broker_compresses_itself_is_read_everywhere(kafka: Any, 
             await worker.until(lambda: worker.status and worker.held == {0})
             await worker.until(lambda: worker.notes.restored_rows.get(0) or worker.notes.taken >= tickets * 3 + 1)
     assert worker.notes.restored_rows == {0: 2 * tickets}
-    assert len(await read_all(there, there.topic(COMMANDS))) == tickets
+    assert len(await read_all(there, there.topic(Output.COMMANDS))) == tickets
     [state] = await read_state(there, "105")
     assert state.ticket is not None
     assert state.session is not None
@@ -124,7 +124,7 @@ async def test_what_the_broker_compresses_itself_is_read_everywhere(kafka: Any, 
     assert [letter.code for letter in letters] == ["not_json"]
     assert (await replay(there)).sent == {"not_json": 1}
     assert (await read_all(there, there.topic("session-states")))[-1].value == b"no JSON of ours" * 100
-    assert set(codecs_of(kafka, there.topic(DEAD_LETTERS))) == {codec}
+    assert set(codecs_of(kafka, there.topic(Output.DEAD_LETTERS))) == {codec}
 
 
 async def test_a_batch_that_cannot_be_decoded_is_named_by_a_worker_and_by_every_verb(
@@ -136,14 +136,14 @@ async def test_a_batch_that_cannot_be_decoded_is_named_by_a_worker_and_by_every_
     says = rf"{topic_prefix}(ticket-updates|session-states)-0: the record batch at offset \d+ can't be decoded \(.*Lib"
     with pytest.raises(Refused, match=says):
         async with running(config) as worker:
-            await worker.until(lambda: False, within=10)
+            await worker.until(lambda: False, within=60)
     with pytest.raises(Refused, match=says):
         await capture(config, lambda line: None)
     monkeypatch.undo()
     async with running(config) as worker:
         await worker.until(lambda: worker.notes.taken)
         await worker.until(lambda: len(worker.notes.lags) == 2 and not any(worker.notes.lags.values()))
-    assert len(await read_all(config, config.topic(COMMANDS))) == 20, "nothing was lost before the bad batch"
+    assert len(await read_all(config, config.topic(Output.COMMANDS))) == 20, "nothing was lost before the bad batch"
 
 
 def damaged(codec: int) -> bytes:

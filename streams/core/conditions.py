@@ -6,6 +6,7 @@ lacks has no value.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from operator import ge, gt, le, lt
@@ -38,6 +39,13 @@ _NEGATED = {
     Operator.NOT_VALUE_PREVIOUS: Operator.VALUE_PREVIOUS,
     Operator.NOT_PRESENT: Operator.PRESENT,
 }
+
+
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)((?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)")
+"""A number by JSON's grammar; the group holds its fraction and exponent."""
+
+_MAX_DIGITS = 1000
+"""Longer integers are compared as floats: Python refuses to read very long ones, and 1 KiB is the limit of a text."""
 
 
 def compile_condition(condition: Condition) -> Predicate:
@@ -104,10 +112,10 @@ def matcher(value: Any) -> Callable[[Value], bool]:
 
 
 def number(value: Any) -> float | int | None:
-    """Read a number, also one written as text; None when it is none.
+    """Read a number, also one written as text by JSON's grammar, spaces around it aside; None when it is none.
 
-    >>> number("3"), number(2.5), number("high"), number(True), number("nan")
-    (3, 2.5, None, None, None)
+    >>> number("3"), number(" 2.5e0 "), number("high"), number(True), number("1_000"), number("+3"), number("NaN")
+    (3, 2.5, None, None, None, None, None)
     """
     if isinstance(value, str):
         return _number_in(value)
@@ -118,14 +126,11 @@ def number(value: Any) -> float | int | None:
 
 @lru_cache(maxsize=4096)  # all triggers that order by a field read the same text
 def _number_in(text: str) -> float | int | None:
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return _real(float(text))
-    except ValueError:
+    written = _NUMBER.fullmatch(text.strip())
+    if written is None:
         return None
+    whole = not written[1] and len(written[0]) <= _MAX_DIGITS
+    return int(written[0]) if whole else float(written[0])
 
 
 def _real(found: float) -> float | int | None:

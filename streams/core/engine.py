@@ -86,7 +86,7 @@ class Engine:
     def _ticket(self, tables: Tables, update: TicketUpdate, clock: Micros) -> Outcome:
         row = tables.ticket(update.ticket_id)
         if update.changes is None:
-            return self._ticket_deleted(tables, update.ticket_id, row, clock)
+            return self._ticket_deleted(tables, update, row, clock)
         order = None if row is None else row.order
         verdict = ordering.judge(order, update)
         if verdict is not Result.APPLIED:
@@ -118,8 +118,9 @@ class Engine:
         outcome = _outcome(rounds, session, after, ticket=new_row, timers=timers, facts=facts)
         return msgspec.structs.replace(outcome, session=None) if outcome.session == session else outcome
 
-    def _ticket_deleted(self, tables: Tables, ticket_id: str, row: TicketRow | None, clock: Micros) -> Outcome:
-        new_row = TicketRow(None, None if row is None else row.order, clock)
+    def _ticket_deleted(self, tables: Tables, update: TicketUpdate, row: TicketRow | None, clock: Micros) -> Outcome:
+        ticket_id = update.ticket_id
+        new_row = TicketRow(None, ordering.delete(None if row is None else row.order, update.timestamp), clock)
         timers = self._end_timer(clock)
         session = tables.session(ticket_id)
         if session is None or not session.pending:
@@ -133,7 +134,7 @@ class Engine:
     def _session(self, tables: Tables, update: SessionUpdate, clock: Micros) -> Outcome:
         row = tables.session(update.ticket_id)
         if update.state is None:
-            return self._session_forgotten(update.ticket_id, row, clock)
+            return self._session_forgotten(update, row, clock)
         order = None if row is None else row.order
         verdict = ordering.judge(order, update)
         if verdict is not Result.APPLIED:
@@ -197,9 +198,9 @@ class Engine:
             )
         return _outcome(rounds, before, after, timers=timers, facts=facts)
 
-    def _session_forgotten(self, ticket_id: str, row: SessionRow | None, clock: Micros) -> Outcome:
+    def _session_forgotten(self, update: SessionUpdate, row: SessionRow | None, clock: Micros) -> Outcome:
         before = row if row is not None else _empty_row(clock)
-        rounds = self._rounds(ticket_id, None, before, clock)
+        rounds = self._rounds(update.ticket_id, None, before, clock)
         rounds.cancel()
         after = msgspec.structs.replace(
             before,
@@ -208,6 +209,7 @@ class Engine:
             since=clock,
             session_id=None,
             channel=None,
+            order=ordering.delete(before.order, update.timestamp),
             touched=clock,
             opened_at=None,
             session_abandoned=False,

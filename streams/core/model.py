@@ -82,6 +82,8 @@ class OrderKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
     seen: tuple[str, ...] = ()
     """Event ids applied at exactly `occurred_at`, oldest first, the last 64."""
     sequence: int | None = None
+    deleted_at: Micros | None = None
+    """Record timestamp of the latest tombstone: whatever happened before it is stale."""
 
 
 class TicketRow(msgspec.Struct, frozen=True, array_like=True, gc=False):

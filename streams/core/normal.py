@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 from typing import Any
 
@@ -23,19 +24,54 @@ TAG_FIELDS = frozenset({"tags", "current_tags"})
 CUSTOM_FIELD_PREFIX = "custom_fields_"
 NO_VALUES = frozenset({"", "__NULL__"})
 
+EXACT_FLOAT = 2.0**53
+"""Below this every whole number has a float of its own; from here on a float no longer says which one was written."""
+
 _NOT_LETTER_OR_DIGIT = re.compile(r"[\W_]+")
+_DOTTED_I = "i\u0307"
+"""What Turkish capital `İ` becomes when it is case-folded."""
+
+_STATUS_LABELS = {"on_hold": "hold"}
+"""Zendesk's screens call one status by another name than its API does."""
 
 
 @lru_cache(maxsize=4096)
 def name(text: str) -> str | None:
-    """Spell a state, reason, status and the like as a name; None when no letter or digit is left.
+    """Spell a state, reason, priority and the like as a name; None when no letter or digit is left.
 
-    >>> name("User inactive or offline")
-    'user_inactive_or_offline'
+    >>> name("User inactive or offline"), name("İNACTİVE"), name("निष्क्रिय")
+    ('user_inactive_or_offline', 'inactive', 'निष्क्रिय')
     >>> name(" -- ") is None
     True
     """
+    if not text.isascii():
+        return _name_beyond_ascii(text)
     return _NOT_LETTER_OR_DIGIT.sub("_", text.casefold()).strip("_") or None
+
+
+def _name_beyond_ascii(text: str) -> str | None:
+    """Spell a name in NFKC, case-folded; combining marks stay with the letter or digit before them."""
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    folded = unicodedata.normalize("NFKC", folded.replace(_DOTTED_I, "i"))
+    spelled: list[str] = []
+    follows_letter = False
+    for character in folded:
+        follows_letter = character.isalnum() or (follows_letter and unicodedata.category(character).startswith("M"))
+        if follows_letter:
+            spelled.append(character)
+        elif spelled and spelled[-1] != "_":
+            spelled.append("_")
+    return "".join(spelled).rstrip("_") or None
+
+
+def member_name(member: str, text: str) -> str | None:
+    """Spell the value of a member of `NAMES` as a name.
+
+    >>> member_name("status", "On-hold"), member_name("type", "On-hold")
+    ('hold', 'on_hold')
+    """
+    spelled = name(text)
+    return _STATUS_LABELS.get(spelled, spelled) if member == "status" and spelled is not None else spelled
 
 
 def text(value: Any) -> str:
@@ -68,6 +104,17 @@ def words(value: Value) -> list[str]:
     return [text(value)]
 
 
+def id_text(value: Any) -> str:
+    """Return an id as text; a JSON number with a fraction of nothing is the integer.
+
+    >>> id_text(360), id_text(360.0), id_text("360.0"), id_text(1.5)
+    ('360', '360', '360.0', '1.5')
+    """
+    if type(value) is float and value.is_integer() and abs(value) < EXACT_FLOAT:
+        return str(int(value))
+    return text(value)
+
+
 def is_id(member: str) -> bool:
     """Whether a member holds an id, which is a string whatever it was written as."""
     return member.endswith("_id")
@@ -76,15 +123,15 @@ def is_id(member: str) -> bool:
 def member_value(member: str, value: Value) -> Value:
     """Normalise the value of one ticket member (not tags, not custom fields).
 
-    >>> member_value("status", "On-Hold"), member_value("group_id", 360), member_value("priority", "__NULL__")
-    ('on_hold', '360', None)
+    >>> member_value("status", "On-Hold"), member_value("group_id", 360.0), member_value("priority", "__NULL__")
+    ('hold', '360', None)
     """
     if value is None or (isinstance(value, str) and value in NO_VALUES):
         return None
     if member in NAMES and not isinstance(value, list):
-        return name(text(value))
+        return member_name(member, text(value))
     if is_id(member):
-        return [text(item) for item in value if item is not None] if isinstance(value, list) else text(value)
+        return [id_text(item) for item in value if item is not None] if isinstance(value, list) else id_text(value)
     return value
 
 

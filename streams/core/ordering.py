@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from streams.core.model import OrderKey, SessionUpdate, TicketUpdate
+import msgspec
+
+from streams.core.model import Micros, OrderKey, SessionUpdate, TicketUpdate
 from streams.core.names import Result
 
 SEEN_IDS = 64
@@ -13,6 +15,8 @@ def judge(order: OrderKey | None, event: TicketUpdate | SessionUpdate) -> Result
     """Say what becomes of `event` on a row with this order key: applied, stale or duplicate."""
     if order is None:
         return Result.APPLIED
+    if order.deleted_at is not None and event.occurred_at < order.deleted_at:
+        return Result.STALE  # a late update does not bring a deleted ticket back, whatever its sequence
     if event.sequence is not None and order.sequence is not None:
         if event.sequence > order.sequence:
             return Result.APPLIED
@@ -29,9 +33,16 @@ def advance(order: OrderKey | None, event: TicketUpdate | SessionUpdate) -> Orde
     if order is None or event.occurred_at > order.occurred_at:
         # The row is at a new instant; only the sequence outlives the old one.
         sequence = event.sequence if event.sequence is not None or order is None else order.sequence
-        return OrderKey(event.occurred_at, (event.event_id,), sequence)
+        return OrderKey(event.occurred_at, (event.event_id,), sequence, None if order is None else order.deleted_at)
     seen = order.seen
     if event.occurred_at == order.occurred_at:
         seen = (*seen, event.event_id)[-SEEN_IDS:]
     sequence = order.sequence if event.sequence is None else event.sequence
-    return OrderKey(order.occurred_at, seen, sequence)
+    return OrderKey(order.occurred_at, seen, sequence, order.deleted_at)
+
+
+def delete(order: OrderKey | None, at: Micros) -> OrderKey:
+    """Return the order key of the row once a tombstone with the record timestamp `at` is applied to it."""
+    if order is None:
+        return OrderKey(at, deleted_at=at)
+    return msgspec.structs.replace(order, deleted_at=at if order.deleted_at is None else max(at, order.deleted_at))

@@ -190,14 +190,14 @@ class Partition:
             ticket_id, timestamp = update.ticket_id, update.timestamp
             self._records_left -= 1
             self._bytes_left -= update.size
+            if timers and timers[0][0] <= timestamp:
+                self._run_timers(timestamp, batch)
+            elif timestamp > self.stream_time:
+                self.stream_time = timestamp
             if tables.may_pass_limit(ticket_id, update.size) and self._would_pass_limit(update):
                 message = f"the row of ticket {ticket_id} would pass {ROW_LIMIT} bytes"
                 self._reject(source, Rejection(Code.TOO_LARGE, "$", message), batch)
             else:
-                if timers and timers[0][0] <= timestamp:
-                    self._run_timers(timestamp, batch)
-                elif timestamp > self.stream_time:
-                    self.stream_time = timestamp
                 record = source.take()
                 batch.taken += 1
                 if batch.oldest_taken is None or timestamp < batch.oldest_taken:
@@ -271,9 +271,8 @@ class Partition:
         return stray
 
     def _would_pass_limit(self, update: Update) -> bool:
-        """Whether a row would pass its limit: tried out, since only a record that is used moves stream time on."""
-        clock = max(self.stream_time, update.timestamp)
-        return self.tables.would_pass_limit(self._engine.step(self.tables, update, clock))
+        """Whether a row would pass its limit: tried out, and what came of it is thrown away."""
+        return self.tables.would_pass_limit(self._engine.step(self.tables, update, self.stream_time))
 
     def _run_timers(self, to: Micros, batch: Batch) -> None:
         """Move stream time on, running what falls due on the way in the order (due, wait, ticket id)."""

@@ -139,7 +139,8 @@ def what_it_did(event: Event) -> str:
     if event.rejection is not None:
         return f"The record is a dead letter ({event.rejection.code}): {event.rejection.message}."
     if event.result is Result.STALE:
-        return "It came too late: a newer event of this ticket and topic was applied before. It changed nothing."
+        newer = "a newer event of this ticket and topic, or its deletion,"
+        return f"It came too late: {newer} was applied before. It changed nothing."
     if event.result is Result.DUPLICATE:
         return "It was applied before: a duplicate, which changed nothing."
     if event.topic is Topic.TICKETS:

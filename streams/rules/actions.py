@@ -10,7 +10,7 @@ from streams.core.actions import is_passed_on
 from streams.core.triggers import TAG_ACTIONS, Action
 from streams.documents.problems import did_you_mean, listed
 from streams.documents.yaml_nodes import Node, ScalarNode, kind, plain
-from streams.rules.conditions import check_number_spelling
+from streams.rules.conditions import check_number_spelling, written_id
 from streams.rules.reference import (
     ACTION_FIELD_ALIASES,
     ACTION_HINTS,
@@ -128,7 +128,7 @@ class ActionReader:
         is_id = normal.is_id(name)
         if not is_id:  # an id is the text that was written
             check_number_spelling(self._shape, node)
-        written: Any = node.text if is_id and node.value is not None else node.value
+        written: Any = written_id(node) if is_id else node.value
         value = normal.member_value(name, written)
         if value is not None and about.values and value not in about.values:
             hint = VALUE_HINTS.get(name, {}).get(str(value))

@@ -35,6 +35,8 @@ from streams.rules.reference import (
 )
 from streams.rules.shape import Shape
 
+_WHOLE = re.compile(r"(-?[0-9]+)\.0+")
+
 CONDITION_KEYS = ("field", "operator", "value")
 _KEY_HINTS = {"op": "the operator stands under `operator`", "values": "a list of values stands under `value`"}
 
@@ -170,7 +172,7 @@ class ConditionReader:
         items = self._shape.scalars(node, f"`{operator}` takes {Takes.WORDS.value}")
         if items is None:
             return None
-        texts = [item.text for item in items if item.value is not None]
+        texts = [_word(about, item) for item in items if item.value is not None]
         splits = isinstance(node, ScalarNode) or about.kind is Kind.TAGS  # an entry of another list may hold spaces
         words = normal.words(" ".join(texts)) if splits else normal.words(list(texts))
         if about.kind is not Kind.TAGS:
@@ -210,7 +212,7 @@ class ConditionReader:
             return None, True
         if about.kind is not Kind.ID:  # an id is the text that was written
             check_number_spelling(self._shape, node)
-        value = _normalised(field, node.value if about.kind is not Kind.ID or node.value is None else node.text)
+        value = _normalised(field, written_id(node) if about.kind is Kind.ID else node.value)
         if value is None:
             return None, False
         if about.values and normal.text(value) not in about.values:
@@ -226,6 +228,18 @@ class ConditionReader:
         if _spelt(value) in SYMBOLIC_IDS:
             message = f"`{value}` is compared as text here and never equals an id; write the id"
             self._findings.add(node, "symbolic_id", message)
+
+
+def written_id(node: ScalarNode) -> str | None:
+    """Return an id as the text that was written; a number with a fraction of nothing is the integer."""
+    if node.value is None:
+        return None
+    whole = isinstance(node.value, float) and node.value.is_integer() and _WHOLE.fullmatch(node.text)
+    return whole[1] if whole else node.text
+
+
+def _word(about: ConditionField, item: ScalarNode) -> str:
+    return (written_id(item) or "") if about.kind is Kind.ID else item.text
 
 
 def check_number_spelling(shape: Shape, node: ScalarNode) -> None:

@@ -16,6 +16,7 @@ import msgspec
 
 from streams.core.inputs import RawRecord
 from streams.core.names import Topic
+from streams.wire import json_text
 
 
 class CapturedRecord(msgspec.Struct, frozen=True, gc=False):
@@ -166,7 +167,11 @@ def _parse_leniently(text: bytes) -> tuple[_Line, bytes | None, bytes | None]:
     found = json.loads(text)
     value = found["value"]
     if isinstance(value, dict):
-        data: bytes | None = json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape")
+        # The escapes in a value stay as written. Mending changes no length, so it tells where the value stands.
+        mended = json_text.mend(text)
+        raw = bytes(_decode_line(mended).value)
+        at = mended.index(raw)
+        data: bytes | None = text[at : at + len(raw)]
     elif value is None or isinstance(value, str):
         data = None if value is None else value.encode(errors="surrogateescape")
     else:
@@ -184,7 +189,7 @@ def _json_object(value: bytes) -> bytes | None:
     """Return the value on one line when it is a JSON object, None when it is anything else."""
     try:
         value.decode()
-        _decode_object(value)
+        _decode_object(json_text.mend(value))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if b"\n" in value or b"\r" in value:

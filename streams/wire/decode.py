@@ -6,7 +6,6 @@ Nothing raises here, whatever the bytes: a bad record is a `Rejection` with one 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -25,7 +24,7 @@ from streams.core.model import (
     Value,
 )
 from streams.core.names import Code, Topic
-from streams.wire import instants
+from streams.wire import instants, json_text
 from streams.wire.shapes import SessionRecord, TicketRecord
 
 MAX_BYTES = 1024 * 1024
@@ -33,6 +32,14 @@ MAX_DEPTH = 64
 MAX_MEMBER_BYTES = 1024
 MAX_AHEAD: Micros = 300 * SECOND
 """How far `occurred_at` or the record's timestamp may lie ahead of the clock."""
+
+
+class _BadInstantError(Exception):
+    """The text of `occurred_at` is no instant; says why."""
+
+
+class _InexactError(Exception):
+    """An id was written as a number that a float does not hold exactly."""
 
 
 _TICKETS = Topic.TICKETS
@@ -54,12 +61,16 @@ class _Session(SessionRecord):
 _decode_ticket = msgspec.json.Decoder(_Ticket).decode
 _decode_session = msgspec.json.Decoder(_Session).decode
 _decode_utc = msgspec.json.Decoder(datetime).decode
-_decode_strictly: dict[Topic, Callable[[bytes], TicketRecord | SessionRecord]] = {
-    Topic.TICKETS: msgspec.json.Decoder(TicketRecord).decode,
-    Topic.SESSIONS: msgspec.json.Decoder(SessionRecord).decode,
-}
-_decode_any = msgspec.json.Decoder().decode
+_decode_text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
+_EXACT: dict[Topic, type[TicketRecord | SessionRecord]] = {
+    Topic.TICKETS: TicketRecord,
+    Topic.SESSIONS: SessionRecord,
+}
+_WHOLE_MEMBERS = frozenset({"ticket_id", "event_id", "session_id", "command_id", "sequence"})
+
+_MICROSECONDS = len('"2026-03-01T10:05:00.123456Z"')
+"""Longer texts have digits that msgspec would round."""
 
 
 def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> TicketUpdate | SessionUpdate | Rejection:
@@ -71,21 +82,23 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Tick
         if unusual is not None:
             return unusual
         assert value is not None and key  # noqa: S101 -- or it would have been unusual
+    decoded: TicketRecord | SessionRecord
+    exact: tuple[TicketRecord | SessionRecord, Micros] | Rejection
     try:
         if not value.isascii():
             value.decode()  # members we skip are not looked into, but their bytes must be text all the same
-        decoded: _Ticket | _Session = _decode_ticket(value) if topic is _TICKETS else _decode_session(value)
-        text = bytes(decoded.occurred_at)
-        if text.endswith(b'Z"'):
+        quick: _Ticket | _Session = _decode_ticket(value) if topic is _TICKETS else _decode_session(value)
+        decoded, text = quick, bytes(quick.occurred_at)
+        if text.endswith(b'Z"') and len(text) <= _MICROSECONDS:
             since = _decode_utc(text) - instants.EPOCH  # `instants.micros`, which is a call too much here
             occurred_at = (since.days * 86_400 + since.seconds) * SECOND + since.microseconds
         else:
-            instant = _offset_instant(topic, value, text)
-            if isinstance(instant, Rejection):
-                return instant
-            occurred_at = instant
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _undecodable(topic, value)
+            occurred_at = _instant(_decode_text(text))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _BadInstantError):
+        exact = _exactly(topic, value)
+        if isinstance(exact, Rejection):
+            return exact
+        decoded, occurred_at = exact
 
     ticket_id = decoded.ticket_id
     if type(ticket_id) is not str:
@@ -97,8 +110,17 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Tick
         event_id = _id(event_id) or _header_event_id(record) or f"{topic}/{partition}/{record.offset}"
     timestamp = record.timestamp * MILLISECOND
     update: TicketUpdate | SessionUpdate
-    if type(decoded) is _Ticket:
-        normalised = _ticket_changes(decoded.ticket, small=len(value) <= MAX_MEMBER_BYTES)
+    if topic is _TICKETS:
+        assert isinstance(decoded, TicketRecord)  # noqa: S101 -- narrows the type
+        try:
+            normalised = _ticket_changes(decoded.ticket, small=len(value) <= MAX_MEMBER_BYTES)
+        except _InexactError:
+            exact = _exactly(topic, value)
+            if isinstance(exact, Rejection):
+                return exact
+            decoded = exact[0]
+            assert isinstance(decoded, TicketRecord)  # noqa: S101 -- narrows the type
+            normalised = _ticket_changes(decoded.ticket, small=False)
         if isinstance(normalised, Rejection):
             return normalised
         update = TicketUpdate(
@@ -113,7 +135,7 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Tick
             len(value),
         )
     else:
-        assert type(decoded) is _Session  # noqa: S101 -- narrows the type
+        assert isinstance(decoded, SessionRecord)  # noqa: S101 -- narrows the type
         state = _name(decoded.state)
         if state is None:
             return Rejection(Code.INVALID, "$.state", f"`state` has no value: {decoded.state!r}")
@@ -138,7 +160,56 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Tick
         return _ahead("$.occurred_at", "`occurred_at`", occurred_at, now)
     if timestamp > latest:
         return _ahead("$timestamp", "the record's timestamp", timestamp, now)
+    if timestamp < instants.EARLIEST:
+        return _before_year_one(record.timestamp)
     return update
+
+
+def _exactly(topic: Topic, value: bytes) -> tuple[TicketRecord | SessionRecord, Micros] | Rejection:
+    """Decode a value in which something is unusual or wrong: slowly, with everything that RFC 8259 and 3339 allow."""
+    try:
+        found = json_text.loads(value)
+    except RecursionError:
+        return Rejection(Code.TOO_LARGE, "$", f"the value is nested deeper than {MAX_DEPTH} levels", keep_value=False)
+    except ValueError as reason:
+        return Rejection(Code.NOT_JSON, "$", f"the value is not JSON: {reason}")
+    try:
+        decoded = msgspec.convert(_with_whole_ids(found), _EXACT[topic])
+        return decoded, _instant(decoded.occurred_at)
+    except msgspec.ValidationError as error:
+        return _ill_formed(error)
+    except _BadInstantError as error:
+        return Rejection(Code.INVALID, "$.occurred_at", str(error))
+
+
+def _instant(text: str) -> Micros:
+    occurred_at = instants.read(text)
+    if occurred_at is None:
+        message = "`occurred_at` is not an RFC 3339 instant with an offset, such as 2026-03-01T10:00:00Z"
+        raise _BadInstantError(message)
+    if occurred_at < instants.EARLIEST:
+        raise _BadInstantError("`occurred_at` lies before the year 1")
+    return occurred_at
+
+
+def _with_whole_ids(found: Any) -> Any:
+    """Return a value that `json_text.loads` returned in plain types, with the integers that ids and sequences are."""
+    if not isinstance(found, dict):
+        return json_text.plain(found)
+    for name in _WHOLE_MEMBERS & found.keys():
+        found[name] = json_text.whole(found[name])
+    ticket = found.get("ticket")
+    if isinstance(ticket, dict):
+        for name, value in ticket.items():
+            if normal.is_id(name):
+                ticket[name] = (
+                    [json_text.whole(item) for item in value] if isinstance(value, list) else json_text.whole(value)
+                )
+        custom_fields = ticket.get("custom_fields")
+        for entry in custom_fields if isinstance(custom_fields, list) else ():
+            if isinstance(entry, dict) and "id" in entry:
+                entry["id"] = json_text.whole(entry["id"])
+    return json_text.plain(found)
 
 
 def _unusual(
@@ -169,33 +240,22 @@ def _tombstone(
     timestamp = record.timestamp * MILLISECOND
     if timestamp > now + MAX_AHEAD:
         return _ahead("$timestamp", "the record's timestamp", timestamp, now)
+    if timestamp < instants.EARLIEST:
+        return _before_year_one(record.timestamp)
     event_id = f"{topic}/{partition}/{record.offset}"
     if topic is _TICKETS:
         return TicketUpdate(ticket_id, event_id, timestamp, timestamp, None)
     return SessionUpdate(ticket_id, event_id, timestamp, timestamp, None)
 
 
-def _offset_instant(topic: Topic, value: bytes, text: bytes) -> Micros | Rejection:
-    """Read an `occurred_at` whose JSON `text` does not end in `Z`. Raises what msgspec raises."""
-    instant = _decode_strictly[topic](value).occurred_at
-    if _ZONE_WITHOUT_COLON.search(text):
-        return Rejection(Code.INVALID, "$.occurred_at", "the offset of `occurred_at` lacks its colon: RFC 3339")
-    occurred_at = instants.micros(instant)
-    if occurred_at < instants.EARLIEST:
-        return Rejection(Code.INVALID, "$.occurred_at", "`occurred_at` lies before the year 1")
-    return occurred_at
-
-
 # --- members ---------------------------------------------------------------------------------------------------------
 
-_ZONE_WITHOUT_COLON = re.compile(rb'[+-]\d{4}"$')
-"""msgspec reads such offsets, which are ISO 8601 and not RFC 3339."""
-
-_STRINGS_OR_NONE = frozenset({str, type(None), bool, float})
+_PLAIN = frozenset({str, type(None), bool})
+_PLAIN_OR_FLOAT = _PLAIN | {float}
 _STRINGS = frozenset({str})
 _NAMES = tuple(sorted(normal.NAMES))
 _NO_VALUES = normal.NO_VALUES
-_name_of = normal.name
+_name_of = normal.member_name
 
 
 @lru_cache(maxsize=4096)  # the same fields again and again; the text comes with its hash
@@ -213,15 +273,17 @@ def _ticket_changes(ticket: dict[str, Any], *, small: bool) -> tuple[dict[str, V
     changes: dict[str, Value]
     oversized = 0
     values = ticket.values()
-    if small and _STRINGS_OR_NONE.issuperset(map(type, values)) and _NO_VALUES.isdisjoint(values):
+    if small and _PLAIN.issuperset(map(type, values)) and _NO_VALUES.isdisjoint(values):
         changes = ticket
         for member in _NAMES:
             if member in ticket:
                 value = ticket[member]
-                changes[member] = _name_of(value) if type(value) is str else normal.member_value(member, value)
+                changes[member] = _name_of(member, value) if type(value) is str else normal.member_value(member, value)
     else:
         changes = {}
         for member, value in ticket.items():
+            if normal.is_id(member):
+                _refuse_inexact(value)
             kept = _kept(value)
             oversized += _was_dropped(value, kept)
             changes[member] = normal.member_value(member, kept)
@@ -243,13 +305,20 @@ def _ticket_changes(ticket: dict[str, Any], *, small: bool) -> tuple[dict[str, V
         if custom_fields is None:
             changes["custom_fields"] = None
         for field, value in entries.items():
-            if small and type(value) in _STRINGS_OR_NONE:
+            if small and type(value) in _PLAIN_OR_FLOAT:
                 changes[_flat(field)] = None if value in _NO_VALUES else value
             else:
                 kept = _kept(value)
                 oversized += _was_dropped(value, kept)
                 changes[_flat(field)] = normal.custom_field_value(kept)
     return changes, oversized
+
+
+def _refuse_inexact(value: Any) -> None:
+    """Raise `_InexactError` when an id is a float that no longer says which whole number was written."""
+    for item in value if isinstance(value, list) else (value,):
+        if type(item) is float and item.is_integer() and normal.EXACT_FLOAT <= abs(item) < 10.0**json_text.MAX_EXPONENT:
+            raise _InexactError
 
 
 def _was_dropped(value: Any, kept: Any) -> bool:
@@ -266,9 +335,11 @@ def _custom_fields(value: Any) -> dict[str, Any] | Rejection:
     entries = {}
     for index, entry in enumerate(value):
         field = entry.get("id") if isinstance(entry, dict) else None
-        if isinstance(field, bool) or not isinstance(field, str | int) or field == "":
+        _refuse_inexact(field)
+        whole = field.is_integer() if isinstance(field, float) else isinstance(field, str | int)
+        if isinstance(field, bool) or not whole or field == "":
             return _ill_typed(f"$.ticket.custom_fields[{index}]", "an object with `id` and `value`", entry)
-        entries[normal.text(field)] = entry.get("value")
+        entries[normal.id_text(field)] = entry.get("value")
     return entries
 
 
@@ -306,10 +377,10 @@ def _name(value: str | None) -> str | None:
 def given_event_id(record: RawRecord) -> str | None:
     """Return the event id that a record gives itself, also one that can't be used; None when it gives none."""
     try:
-        value = _decode_any(record.value or b"null")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = json_text.loads(record.value or b"null")
+    except (ValueError, RecursionError):
         return None
-    given = value.get("event_id") if isinstance(value, dict) else None
+    given = json_text.whole(value.get("event_id")) if isinstance(value, dict) else None
     return (_id(given) if isinstance(given, str | int) else None) or _header_event_id(record)
 
 
@@ -326,22 +397,8 @@ _AT = re.compile(r"^(.*?)(?: - at `(\$.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.+?)`")
 
 
-def _undecodable(topic: Topic, value: bytes) -> Rejection:
-    """Tell text that is no JSON from JSON of the wrong shape: the first broken member hides what comes after it."""
-    error: Exception | None = None
-    try:
-        _decode_strictly[topic](value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as found:
-        error = found
-    try:
-        _decode_any(value)
-        value.decode()
-    except msgspec.ValidationError:
-        pass  # JSON, but a number that no one can hold
-    except RecursionError:
-        return Rejection(Code.TOO_LARGE, "$", f"the value is nested deeper than {MAX_DEPTH} levels", keep_value=False)
-    except (msgspec.DecodeError, UnicodeDecodeError) as reason:
-        return Rejection(Code.NOT_JSON, "$", f"the value is not JSON: {reason}")
+def _ill_formed(error: msgspec.ValidationError) -> Rejection:
+    """Say what is wrong with JSON of the wrong shape, and where."""
     match = _AT.match(str(error))
     text, path = (match[1], match[2] or "$") if match else (str(error), "$")
     missing = _MISSING.search(text)
@@ -361,6 +418,11 @@ def _ahead(path: str, what: str, instant: Micros, now: Micros) -> Rejection:
         path,
         f"{what} lies {ahead} s ahead of the clock, more than {MAX_AHEAD // SECOND} s",
     )
+
+
+def _before_year_one(timestamp: int) -> Rejection:
+    message = f"the record's timestamp, {timestamp} ms, lies before the year 1"
+    return Rejection(Code.BAD_TIMESTAMP, "$timestamp", message)
 
 
 def _shown(key: bytes) -> str:

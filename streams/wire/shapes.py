@@ -5,18 +5,25 @@ Inputs may have members that are not named here; they are ignored. Outputs have 
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+
+from streams.wire import instants
 
 Id: TypeAlias = str | int
 Sequence: TypeAlias = Annotated[
     Annotated[int, Meta(ge=0, le=2**63 - 1)] | None,
     Meta(description="Grows with every event of the ticket on this topic; decides which of two events is newer."),
 ]
-Instant: TypeAlias = Annotated[datetime, Meta(tz=True, description="RFC 3339, with offset.")]
+Instant: TypeAlias = Annotated[
+    str,
+    Meta(
+        description="RFC 3339, with offset; digits beyond microseconds are cut.",
+        extra_json_schema={"pattern": instants.PATTERN},
+    ),
+]
 UtcText: TypeAlias = Annotated[
     str,
     Meta(
@@ -40,7 +47,7 @@ EventId: TypeAlias = Annotated[
 _TICKET_MEMBERS: dict[str, Any] = {
     "tags": {
         "description": "The list of tags, or the same as text with spaces between; replaces.",
-        "type": ["array", "string", "number", "boolean", "null"],
+        "type": ["array", "string", "null"],
         "items": {"type": ["string", "number", "boolean", "null"]},
     },
     "custom_fields": {

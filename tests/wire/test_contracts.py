@@ -90,6 +90,35 @@ def test_schema_and_decoder_agree_on_inputs(name: str, members: dict[str, Any]) 
     assert VALIDATORS[name].is_valid(record) != rejected
 
 
+_instants = st.sampled_from(
+    """
+    2026-03-01T10:00:00Z 2026-03-01t10:00:00z 2026-03-01T10:00:00.123456789Z 2026-03-01T10:00:60Z
+    2026-03-01T10:00:00-00:00 2026-03-01T10:00:00+23:59 2026-03-01T10:00:00+24:00 2026-03-01T10:00:00+0100
+    2026-03-01_10:00:00Z 2026-03-01T10:00:00 2026-03-01T10:00:61Z 2026-03-01T24:00:00Z 2026-03-01T10:00:00,5Z
+    2026-03-01T10:00:00.Z 2026-13-01T10:00:00Z 0000-03-01T10:00:00Z 20260301T100000Z 2026-03-01T10:00Z
+    """.split()
+)
+_numbers = st.sampled_from([360.0, 1.5, -1.0, 1e3, 2**70, True])
+
+
+@given(
+    st.sampled_from(sorted(INPUTS)),
+    _instants | _instants.map(lambda text: text.replace("T", " ")),
+    st.dictionaries(st.sampled_from("ticket_id event_id sequence command_id session_id".split()), _numbers, max_size=2),
+    _json | st.lists(_json, max_size=2),
+    st.none() | st.lists(st.fixed_dictionaries({"id": _numbers | st.just("") | st.just("7")}), max_size=2),
+)
+@settings(max_examples=400, deadline=None)
+def test_schema_and_decoder_agree_on_every_spelling(
+    name: str, instant: str, members: dict[str, Any], tags: Any, custom_fields: Any
+) -> None:
+    ticket = {"tags": tags, "custom_fields": custom_fields}
+    record = {"ticket_id": "1", "occurred_at": instant, "ticket": ticket, "state": "active"} | members
+    rejection = _decoded(name, json.dumps(record).encode())
+    rejected = isinstance(rejection, Rejection) and rejection.code not in ("key_mismatch", "bad_timestamp")
+    assert VALIDATORS[name].is_valid(record) != rejected
+
+
 @given(records())
 @settings(max_examples=60, deadline=None)
 def test_everything_that_is_written_validates(story: list[tuple[str, str | None, Any, int]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -160,7 +161,7 @@ def test_the_short_way_and_the_long_way_through_the_members_agree(small: bool) -
     }
     assert _ticket_changes(dict(members), small=small) == (
         {
-            "status": "on_hold",
+            "status": "hold",
             "priority": None,
             "group_id": "360",
             "subject": "x",
@@ -185,3 +186,49 @@ def test_only_the_records_own_instant_needs_a_colon_in_its_offset() -> None:
     assert isinstance(update, TicketUpdate)
     rejection = _decode(Topic.TICKETS, _ticket(occurred_at="2026-03-01T10:30:00+0100"))
     assert (rejection.code, rejection.path) == (Code.INVALID, "$.occurred_at")
+
+
+def test_rows_of_the_version_before_tombstones_had_an_instant_decode() -> None:
+    from streams.core.model import OrderKey
+    from streams.wire.rows import MsgpackRows
+
+    old = msgspec.msgpack.encode([{"status": "open"}, [NOW, ["e-1"], 4], NOW])
+    row = MsgpackRows().decode_ticket(old)
+    assert row.order == OrderKey(NOW, ("e-1",), 4, deleted_at=None)
+
+
+_spellings = st.sampled_from(
+    ["360", "360.0", "9007199254740993.0", "3.6e2", "-0.0", "1.5", "1e300", "1e400", '"360.0"']
+)
+
+
+@given(_spellings, st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_the_quick_and_the_exact_decoding_of_numbers_agree(number: str, half: bool) -> None:
+    """Half a surrogate pair in a member that is ignored leads the same record through the exact decoding."""
+    head = '{"ticket_id": "5158", "occurred_at": "2026-03-01T10:00:00Z", "preview": "%s", ' % (
+        "\\ud83d" if half else "u"
+    )
+    ticket = '"ticket": {"group_id": %s, "weight": %s, "custom_fields": {"1": %s, "x": [%s]}}}' % ((number,) * 4)
+    other = head.replace("\\ud83d" if half else '"u"', "u" if half else '"\\ud83d"') + ticket
+    one, two = _decode(Topic.TICKETS, (head + ticket).encode()), _decode(Topic.TICKETS, other.encode())
+    assert (one.changes, one.event_id) == (two.changes, two.event_id)
+
+
+@pytest.mark.parametrize("timestamp", [-(2**63), -62_135_596_800_001])
+@pytest.mark.parametrize("tombstone", [True, False])
+def test_a_record_timestamp_before_the_year_one_is_a_bad_timestamp(timestamp: int, tombstone: bool) -> None:
+    rejection = _decode(Topic.SESSIONS, None if tombstone else _session(), timestamp=timestamp)
+    assert (rejection.code, rejection.path) == (Code.BAD_TIMESTAMP, "$timestamp")
+
+
+def test_no_timestamp_is_a_time_like_any_other() -> None:
+    assert _decode(Topic.SESSIONS, _session(), timestamp=-1).timestamp == -1000
+
+
+@pytest.mark.parametrize("number", ["1" * 5000, "1e999999999", "-" + "9" * 5000, "1" * 900 + ".0"])
+@pytest.mark.parametrize("member", ["ticket_id", "event_id", "sequence", "other"])
+def test_numbers_beyond_every_bound_never_raise(number: str, member: str) -> None:
+    value = '{"occurred_at": "2026-03-01T10:00:00Z", "ticket_id": "5158", "ticket": {"score": %s}, "%s": %s}'
+    found = _decode(Topic.TICKETS, (value % (number, member, number)).encode())
+    assert isinstance(found, TicketUpdate | Rejection)

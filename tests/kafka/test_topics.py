@@ -48,6 +48,15 @@ async def test_creating_again_makes_nothing_and_changes_nothing(kafka: Any, topi
     assert (kept.partitions, kept.max_message_bytes) == (2, 1_500_000)
 
 
+async def test_a_worker_does_without_an_output_that_it_does_not_write_to(kafka: Any, topic_prefix: str) -> None:
+    config = config_for(kafka, topic_prefix)
+    for topic in wanted_topics(config):
+        if topic.name != config.topic(Output.HELD_COMMANDS):
+            await make_topic(config, topic.name, 2, cleanup_policy="compact" if topic.cleanup == "compact" else "delete")
+    assert await require_topics(config) == 2
+    assert await create_topics(config) == [config.topic(Output.HELD_COMMANDS)]
+
+
 async def test_one_refusal_names_every_problem(kafka: Any, topic_prefix: str) -> None:
     config = config_for(kafka, topic_prefix)
     await make_topic(config, config.topic(Topic.TICKETS.value), 8)

@@ -28,6 +28,7 @@ from streams.core.model import MILLISECOND, SECOND, Micros
 from streams.kafka.brokers import client_arguments, patiently
 from streams.kafka.config import KafkaConfig
 from streams.kafka.inside.fetched_records import unwrap_fetched_records
+from streams.kafka.inside.membership import generation_of, is_member, note_heartbeats
 from streams.kafka.inside.undecodable import name_undecodable_batches
 from streams.worker.inbox import Fetch, Inbox
 
@@ -91,7 +92,11 @@ class Consumer(faust_consumer.Consumer):
         unwrap_fetched_records(self._kafka)
         name_undecodable_batches(self._kafka)
         self._note_answers(self._kafka)
-        self._note_heartbeats(self._kafka)
+        note_heartbeats(self._kafka, self._note_heartbeat)
+
+    def _note_heartbeat(self) -> None:
+        """Note that the group's coordinator answers: a worker without partitions asks for nothing else."""
+        self.last_heartbeat = time.monotonic()
 
     def _create(self) -> AIOKafkaConsumer:
         config: KafkaConfig = self.app.runtime
@@ -163,7 +168,7 @@ class Consumer(faust_consumer.Consumer):
             return
         # At once: aiokafka asks for more as soon as it gets a turn.
         self._hold_next_answer(len({tp.partition for tp in fetched}))
-        generation = self.kafka._coordinator.generation
+        generation = generation_of(self.kafka)
         # All of it before anything is awaited: by then the next answer may be there.
         inboxes, by_topic = [], defaultdict[str, list[Fetch]](list)
         for tp, records in fetched.items():
@@ -260,18 +265,6 @@ class Consumer(faust_consumer.Consumer):
 
         fetcher._proc_fetch_request = process_and_note
 
-    def _note_heartbeats(self, kafka: AIOKafkaConsumer) -> None:
-        """Note when the group's coordinator answers: a worker without partitions asks for nothing else."""
-        beat: Callable[[], Awaitable[bool]] = kafka._coordinator._do_heartbeat
-
-        async def beat_and_note() -> bool:
-            taken = await beat()
-            if taken:
-                self.last_heartbeat = time.monotonic()
-            return taken
-
-        kafka._coordinator._do_heartbeat = beat_and_note
-
     def _leader_of_other_topic(self, tp: TopicPartition) -> int | None:
         other = next(name for name in self.app.runtime.inputs if name != tp.topic)
         return cast("int | None", self.kafka._client.cluster.leader_for_partition(TopicPartition(other, tp.partition)))
@@ -309,7 +302,7 @@ class Consumer(faust_consumer.Consumer):
             kafka.pause(tp)
             # A position, any, keeps aiokafka from looking for a committed one and failing where there is none.
             kafka.seek(tp, 0)
-        self.generation = kafka._coordinator.generation
+        self.generation = generation_of(kafka)
         self.app.consumer_generation_id = self.generation
         return self.generation
 
@@ -319,9 +312,9 @@ class Consumer(faust_consumer.Consumer):
         self.kafka.seek(inbox.tp, inbox.next_offset)
         self.kafka.resume(inbox.tp)
 
-    def rejoin(self) -> None:
-        """Ask the group for a new assignment: what we believe to own may be somebody else's by now."""
-        self.kafka._coordinator.request_rejoin()
+    async def is_member(self, generation: int) -> bool:
+        """Return whether the group says that this worker belongs to this generation."""
+        return await is_member(self.kafka, generation)
 
     # --- Faust's commit, off -----------------------------------------------------------------------------------------
 

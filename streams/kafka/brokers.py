@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from streams.core.errors import Failed, Refused
+from streams.core.errors import Refused, Unreachable
 from streams.core.model import SECOND
 from streams.kafka.config import KafkaConfig
 from streams.kafka.inside.undecodable import name_undecodable_batches
@@ -47,7 +47,7 @@ def is_passing(error: BaseException) -> bool:
 async def patiently(what: str, config: KafkaConfig, attempt: Callable[[], Awaitable[T]]) -> T:
     """Return what `attempt` returns, trying again while its errors may pass, at most for `config.broker_patience`.
 
-    Raises `Failed` with `what` and the last error when the time is over; an error that will not pass goes on at once.
+    Raises `Unreachable` with `what` and the last error when time is over; an error that will not pass goes on at once.
     """
     deadline = time.monotonic() + config.broker_patience / SECOND
     backoff = _FIRST_BACKOFF
@@ -59,7 +59,7 @@ async def patiently(what: str, config: KafkaConfig, attempt: Callable[[], Awaita
             if not is_passing(error):
                 raise
             if time.monotonic() + backoff > deadline:
-                raise Failed(
+                raise Unreachable(
                     f"{what}: {await _explain(error, config)} Tried for {config.broker_patience // SECOND} s."
                 ) from error
             logger.warning(

@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.core.errors import Failed
+from streams.core.errors import Failed, Unreachable
 from streams.core.model import SECOND
 from streams.kafka.brokers import is_passing
 from streams.kafka.config import KafkaConfig
@@ -141,7 +141,7 @@ class _ToEnds:
                 if self._trouble_since is None:
                     self._trouble_since = now
                 if now - self._trouble_since > self._config.broker_patience / SECOND:
-                    raise Failed(f"Can't read the log: {error}") from error
+                    raise Unreachable(f"Can't read the log: {error}") from error
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 self._trouble_since = None

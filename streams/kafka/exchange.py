@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.errors import KafkaError, NodeNotReadyError, RequestTimedOutError
+from aiokafka.errors import BrokerResponseError, KafkaError, NodeNotReadyError, RequestTimedOutError
 
 from streams.core.errors import CommitFailed, Failed, Fenced
 from streams.kafka.answers import Verdict, name_of, verdict
@@ -23,9 +23,10 @@ logger = logging.getLogger(__name__)
 
 _FIRST_BACKOFF = 0.001
 _LAST_BACKOFF = 0.5
-"""Brokers say *not yet* for a millisecond or two while they end a transaction; one that is away takes longer."""
+_LAST_BACKOFF_AT_FIRST = 0.05
+_AT_FIRST = 2.0
+"""Brokers say *not yet* for milliseconds while they end a transaction; one that is away takes longer."""
 
-_WARN_AFTER = 0.5
 _METADATA_SECONDS = 2.0
 
 
@@ -57,11 +58,11 @@ class Patience:
         passed = time.monotonic() - self._began
         if passed >= self._seconds:
             raise self._too_late(f"{self.what}: {why}; tried for {passed:.0f} s.") from cause
-        if passed > _WARN_AFTER and not self._warned:
+        if passed > _AT_FIRST and not self._warned:
             self._warned = True
             logger.warning("%s: %s; trying on", self.what, why, extra={"limit": self.what})
         await asyncio.sleep(min(self._backoff * random.uniform(0.75, 1.25), self._seconds - passed))  # noqa: S311
-        self._backoff = min(self._backoff * 2, _LAST_BACKOFF)
+        self._backoff = min(self._backoff * 2, _LAST_BACKOFF_AT_FIRST if passed < _AT_FIRST else _LAST_BACKOFF)
 
 
 class Exchange:
@@ -124,7 +125,7 @@ class Exchange:
                 raise NodeNotReadyError("no broker is known")
             try:
                 node = int(await self._client.coordinator_lookup(int(coordinator), self._keys[coordinator]))
-            except KafkaError as error:
+            except BrokerResponseError as error:
                 if verdict(error.errno) is Verdict.REFUSED:
                     raise Failed(f"{patience.what}: {name_of(error.errno)}.") from error
                 raise

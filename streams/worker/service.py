@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
@@ -19,7 +19,6 @@ from aiokafka.errors import KafkaError
 from streams.core.engine import Engine
 from streams.core.errors import Failed, LapseError
 from streams.core.inputs import DeadLetterLimitExceeded, Decode
-from streams.core.model import SECOND
 from streams.core.tables import RowCodec
 from streams.host.app import App
 from streams.host.clock import Clock
@@ -31,10 +30,13 @@ from streams.worker.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
-_HARD_STOP_AFTER = 10.0
-"""Seconds beyond `stop_grace` after which a stop that hangs is ended by force: what is not committed comes again."""
+_STOP_SECONDS = 4.5
+"""A stop takes no longer, whatever hangs: the process ends, and what is not committed is left to a successor."""
 
-_LEAVE_SECONDS = 8.0
+_LEAVE_SECONDS = 0.8
+_CANCEL_SECONDS = 0.5
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 Beside = Callable[[Supervisor], AbstractAsyncContextManager[object]]
 """Something that runs as long as the worker does, such as its web server."""
@@ -62,8 +64,13 @@ class Worker:
         self._beside = beside
         self._stop = asyncio.Event()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stop.is_set()
+
     def stop(self) -> None:
-        """Ask for a clean end: the steps in flight are committed, the group is left."""
+        """Ask for a clean end: the batches in flight are committed, the group is left."""
         self._stop.set()
 
     async def run(self) -> None:
@@ -75,50 +82,42 @@ class Worker:
             # First, so that probes are answered while a broker is waited for.
             for beside in self._beside:
                 await stack.enter_async_context(beside(supervisor))
-            if not await self._unless_stopped(self._check(supervisor)):
+            if not await self._until_done(self._check(supervisor), app.failure):
                 return
-            await stack.enter_async_context(_running(app, supervisor))
-            await self._until_the_end(app)
+            await stack.enter_async_context(_closing(app, supervisor))
+            if await self._until_done(cast(Awaitable[None], app.start()), app.failure):
+                supervisor.watch()
+                if await self._until_done(cast(Awaitable[None], app.wait_until_stopped()), app.failure):
+                    raise Failed(f"Faust stopped: {app.crash_reason!r}")
 
     async def _check(self, supervisor: Supervisor) -> None:
         found = await require_topics(self.config)
         supervisor.partition_count, supervisor.max_message_bytes = found.existing[0].partitions, found.limits
         await require_act_from(self.config, supervisor.partition_count)
 
-    async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
-        """Do the work; return False when a stop was asked for before it ended."""
+    async def _until_done(self, work: Awaitable[None], failure: asyncio.Future[BaseException]) -> bool:
+        """Do the work; return False when a stop was asked for before it ended. Raises what `failure` gets meanwhile."""
         task = asyncio.ensure_future(work)
         stopped = asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if task.done():
-            task.result()
-            return True
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        return False
-
-    async def _until_the_end(self, app: App) -> None:
-        assert app.failure is not None  # noqa: S101 set by `run`
-        stopped = asyncio.ensure_future(self._stop.wait())
-        crashed = asyncio.ensure_future(cast(Awaitable[None], app.wait_until_stopped()))
-        ends: list[asyncio.Future[Any]] = [stopped, crashed, app.failure]
+        ends: set[asyncio.Future[Any]] = {task, stopped, failure}
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if app.failure.done():
-                raise app.failure.result()
-            if crashed.done() and not stopped.done():
-                raise Failed(f"Faust stopped: {app.crash_reason!r}")
+            if failure.done():
+                raise failure.result()
+            if not task.done():
+                return False
+            task.result()
+            return True
         finally:
-            for task in (stopped, crashed):
+            stopped.cancel()
+            if not task.done():
                 task.cancel()
+                await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
 
 
 @asynccontextmanager
-async def _running(app: App, supervisor: Supervisor) -> AsyncIterator[None]:
+async def _closing(app: App, supervisor: Supervisor) -> AsyncIterator[None]:
     try:
-        await app.start()
         yield
     finally:
         await supervisor.close()
@@ -133,14 +132,22 @@ async def _running(app: App, supervisor: Supervisor) -> AsyncIterator[None]:
 def run_until_stopped(worker: Callable[[], Worker]) -> int:
     """Run a worker in an event loop of its own until SIGTERM or SIGINT; return the exit code.
 
-    0 after a clean stop, 1 when something failed, 2 when settings or topics were refused. What went wrong is said on
-    standard error in one message. A second signal, or a stop that hangs, ends the process at once.
+    0 after a stop, 1 when something failed, 2 when settings or topics were refused. What went wrong is said on standard
+    error in one message. A stop that hangs, whatever hangs, is ended after some seconds; a second signal ends it at
+    once. Both leave with 0: an open transaction is ended by the partition's next owner.
     """
+    ending = threading.Timer(_STOP_SECONDS, _leave, [f"the stop took longer than {_STOP_SECONDS} s"])
+    ending.daemon = True
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(worker))
+        code = runner.run(_run(worker, ending))
+    ending.cancel()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    return code
 
 
-async def _run(make: Callable[[], Worker]) -> int:
+async def _run(make: Callable[[], Worker], ending: threading.Timer) -> int:
     loop = asyncio.get_running_loop()
     try:
         worker = make()
@@ -148,34 +155,38 @@ async def _run(make: Callable[[], Worker]) -> int:
         _say(str(error))
         return error.exit_code
     _spare_the_collector()
-    hard_stop = worker.config.stop_grace / SECOND + _HARD_STOP_AFTER
 
-    def on_signal(number: int) -> None:
-        if worker._stop.is_set():
-            _end_now("a second signal")
+    def stop(number: int) -> None:
         logger.info("stopping on %s", signal.Signals(number).name)
-        loop.call_later(hard_stop, _end_now, f"the stop took longer than {hard_stop:.0f} s")
         worker.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
+    def on_signal(number: int, _: object) -> None:
+        # Not in the loop: this runs even while a step keeps the loop from everything else, and so does the timer.
+        if ending.is_alive():
+            _leave("a second signal")
+        ending.start()
+        loop.call_soon_threadsafe(stop, number)
+
+    for number in _SIGNALS:
+        signal.signal(number, on_signal)
+    return await _exit_code(worker)
+
+
+async def _exit_code(worker: Worker) -> int:
     try:
         await worker.run()
-    except LapseError as error:
-        _say(str(error))
-        return error.exit_code
-    except DeadLetterLimitExceeded as error:
-        _say(str(error))
-        return 1
-    except (KafkaError, OSError, TimeoutError) as error:
-        _say(f"{error or type(error).__name__}")
-        return 1
-    except Exception:
+    except Exception as error:
+        if worker.stopping:
+            logger.warning("while stopping: %s", error or type(error).__name__)
+            return 0
+        if isinstance(error, LapseError):
+            _say(str(error))
+            return error.exit_code
+        if isinstance(error, DeadLetterLimitExceeded | KafkaError | OSError | TimeoutError):
+            _say(str(error) or type(error).__name__)
+            return 1
         logger.exception("the worker ends on an error of its own")
         return 1
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
     return 0
 
 
@@ -195,6 +206,8 @@ def _say(message: str) -> None:
     sys.stderr.flush()
 
 
-def _end_now(why: str) -> None:
-    _say(f"ended at once: {why}")
-    os._exit(1)
+def _leave(why: str) -> None:
+    """End the process here and now, from any thread."""
+    sys.stderr.write(f"lapse: left at once: {why}\n")
+    sys.stderr.flush()
+    os._exit(0)

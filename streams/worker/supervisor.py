@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
-from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
+from msgspec import structs
 
 from streams.core.engine import Engine
-from streams.core.errors import Failed, Fenced
+from streams.core.errors import Failed, Fenced, ReopenPartition, Unreachable
 from streams.core.inputs import Decode
 from streams.core.model import SECOND, Micros
 from streams.core.names import Topic
 from streams.core.partition import Partition
 from streams.core.tables import RowCodec
 from streams.host.app import App
-from streams.kafka.brokers import patiently
+from streams.kafka.brokers import is_passing, patiently
 from streams.kafka.config import KafkaConfig
+from streams.kafka.inside.membership import committed_offsets
 from streams.kafka.producer import PartitionProducer, stream_time_of
 from streams.wire.writes import Write
 from streams.worker.inbox import Inbox
@@ -32,8 +34,11 @@ from streams.worker.silence import SilenceWatch
 
 logger = logging.getLogger(__name__)
 
-_FENCINGS = 6
-_FENCING_WINDOW = 120.0
+_FIRST_BACKOFF = 0.2
+_LAST_BACKOFF = 5.0
+_OPENING_SECONDS = 15
+"""How long brokers may be silent before an attempt to open a partition makes room for others and is begun again."""
+_CANCEL_SECONDS = 0.5
 _REPORT_SECONDS = 1.0
 
 
@@ -42,6 +47,9 @@ class Supervisor:
 
     A partition that stays here over a rebalance keeps its producer and tables, provided that no generation was
     missed in between; every other one is opened from its changelogs. Nothing is read before its processor is open.
+
+    A partition that can't commit, or can't be opened, is opened again, as often as it takes, and the others go on. The
+    worker ends when there was no progress for `broker_patience`, or when waiting would not help.
     """
 
     def __init__(
@@ -67,11 +75,15 @@ class Supervisor:
         self._rows = rows
         self._observer = observer
         self._opening: dict[int, asyncio.Task[None]] = {}
+        self._reopening: set[asyncio.Task[None]] = set()
         self._opening_slots = asyncio.Semaphore(self._config.opening_at_once)
         self._assigned: frozenset[int] = frozenset()
         self._generation = -1
         self._closing = False
-        self._fencings: deque[float] = deque()
+        self._rebalancing = False
+        self._attempts: dict[int, int] = {}
+        self._last_opening = time.monotonic()
+        self._trouble = "no broker has answered yet"
         self._reporter: asyncio.Task[None] | None = None
         self._revoked_at: float | None = None
         app.on_partitions_revoked.connect(cast(Any, self._on_revoked))
@@ -109,14 +121,19 @@ class Supervisor:
     # --- rebalances --------------------------------------------------------------------------------------------------
 
     async def _on_revoked(self, app: Any, revoked: Collection[TopicPartition], **_: Any) -> None:
-        """Let the steps in flight end; who keeps what is known when the assignment comes."""
+        """Let the batches in flight end; who keeps what is known when the assignment comes."""
         self._revoked_at = time.perf_counter()
-        for task in self._opening.values():
-            task.cancel()
-        if self._opening:
-            await asyncio.wait(self._opening.values(), timeout=5)
-        self._opening.clear()
+        self._rebalancing = True
+        await self._stop_opening()
         await self._suspend_all(self._config.rebalance_timeout / SECOND / 2)
+
+    async def _stop_opening(self) -> None:
+        tasks = list(self._opening.values())
+        self._opening.clear()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
 
     async def _suspend_all(self, within: float) -> None:
         processors = list(self.processors.values())
@@ -151,12 +168,12 @@ class Supervisor:
             len(kept),
         )
         self._assigned = numbers
+        self._rebalancing = False
+        self._attempts.clear()
         for number in sorted(kept):
             self._go_on(self.processors[number], generation)
         for number in sorted(numbers - kept):
-            self._opening[number] = asyncio.create_task(self._open(number, generation), name=f"open-{number}")
-        if self._reporter is None:
-            self._reporter = asyncio.create_task(self._report())
+            self._begin_opening(number)
 
     def _partitions_of(self, assigned: Collection[TopicPartition]) -> frozenset[int]:
         """Return the partitions assigned; both topics of each have to be here."""
@@ -189,69 +206,95 @@ class Supervisor:
 
     # --- opening -----------------------------------------------------------------------------------------------------
 
-    async def _open(self, number: int, generation: int) -> None:
-        try:
-            async with self._opening_slots:
-                processor = await self._opened(number, generation)
-        except asyncio.CancelledError:
-            raise
-        except Fenced as error:
-            self._opening.pop(number, None)
-            self._after_fencing(number, error)
-        except Exception as error:
-            self._opening.pop(number, None)
-            self._app.fail(_explained(error, f"Can't open partition {number}"))
-        else:
-            self._opening.pop(number, None)
-            self.processors[number] = processor
-            self._go_on(processor, generation)
+    def _begin_opening(self, number: int) -> None:
+        opening = self._open(number, self._generation)
+        self._opening[number] = asyncio.create_task(opening, name=f"open-{number}")
 
-    async def _opened(self, number: int, generation: int) -> PartitionProcessor:
+    async def _open(self, number: int, generation: int) -> None:
+        """Open a partition, as often as it takes.
+
+        Before another attempt the group is asked whether the partition is still ours: to open it would fence its
+        rightful owner. When it is not, aiokafka finds that out as well and asks for a new assignment.
+        """
+        producer = PartitionProducer(self._config, number, self.max_message_bytes)
+        try:
+            while True:
+                attempts = self._attempts.get(number, 0)
+                self._attempts[number] = attempts + 1
+                if attempts:
+                    await asyncio.sleep(_backoff(attempts))
+                    if not await self._app.consumer.is_member(generation):
+                        continue
+                try:
+                    processor = await self._opened(producer, generation)
+                except (ReopenPartition, Unreachable, KafkaError, OSError, TimeoutError) as error:
+                    if not _may_pass(error):
+                        raise
+                    self._note_trouble(f"Can't open partition {number}", error)
+                else:
+                    break
+        except Exception as error:
+            self._app.fail(_explained(error, f"Can't open partition {number}"))
+            return
+        self._opening.pop(number, None)
+        self._last_opening = time.monotonic()
+        self.processors[number] = processor
+        self._go_on(processor, generation)
+
+    async def _opened(self, producer: PartitionProducer, generation: int) -> PartitionProcessor:
         """Open a partition; the order matters.
 
         The producer's start fences the predecessor and waits for its last transaction to end. Only then are the
         committed offsets and the changelogs' ends what they will stay.
         """
-        config, began = self._config, time.perf_counter()
-        producer = PartitionProducer(config, number, self.max_message_bytes)
+        number, began = producer.partition, time.perf_counter()
         try:
             await producer.start()
-            offsets, stream_time, is_new = await self._start_offsets(number)
-            partition = Partition(
-                self._engine,
-                number=number,
-                partition_count=self.partition_count,
-                decode=self._decode,
-                rows=self._rows,
-                dead_letter_limit=config.dead_letter_limit,
-                clock_grace=config.clock_grace,
-                stream_time=stream_time,
-            )
-
-            async def write_end(changelog: str) -> None:
-                await producer.commit({changelog: [Write(END_KEY, None)]}, {}, stream_time, self._app.clock())
-
-            def take(table: str, rows: Iterable[tuple[bytes, bytes | None]]) -> int:
-                count = partition.restore(table, rows)
-                self._observer.restoring(number, count)
-                return count
-
-            def remaining(offsets: int) -> None:
-                self._observer.restore_remaining(number, offsets)
-
-            rows = await restore(config, number, take, write_end, remaining)
-            partition.start()
-            processor = self._processor(producer, partition, offsets, generation)
-            if is_new:
-                await processor.commit_start(stream_time)
+            async with self._opening_slots:
+                processor, rows = await self._restored(producer, generation)
         except BaseException:
             await producer.discard()
             raise
         self._observer.restored(number, rows, time.perf_counter() - began)
-        for topic, offset in offsets.items():
-            self._observer.committed(topic, number, offset)
         logger.info("partition %d: restored %d rows in %.2f s", number, rows, time.perf_counter() - began)
         return processor
+
+    async def _restored(self, producer: PartitionProducer, generation: int) -> tuple[PartitionProcessor, int]:
+        """Read back where a partition was; return its processor and the number of rows."""
+        config, number = self._config, producer.partition
+        config = structs.replace(config, broker_patience=min(config.broker_patience, _OPENING_SECONDS * SECOND))
+        offsets, stream_time, is_new = await self._start_offsets(config, number)
+        partition = Partition(
+            self._engine,
+            number=number,
+            partition_count=self.partition_count,
+            decode=self._decode,
+            rows=self._rows,
+            dead_letter_limit=config.dead_letter_limit,
+            clock_grace=config.clock_grace,
+            stream_time=stream_time,
+        )
+
+        async def write_end(changelog: str) -> None:
+            await producer.commit({changelog: [Write(END_KEY, None)]}, {}, stream_time, self._app.clock())
+
+        def take(table: str, rows: Iterable[tuple[bytes, bytes | None]]) -> int:
+            count = partition.restore(table, rows)
+            self._observer.restoring(number, count)
+            self._last_opening = time.monotonic()
+            return count
+
+        def remaining(offsets: int) -> None:
+            self._observer.restore_remaining(number, offsets)
+
+        rows = await restore(config, number, take, write_end, remaining)
+        partition.start()
+        processor = self._processor(producer, partition, offsets, generation)
+        if is_new:
+            await processor.commit_start(stream_time)
+        for topic, offset in offsets.items():
+            self._observer.committed(topic, number, offset)
+        return processor, rows
 
     def _processor(
         self, producer: PartitionProducer, partition: Partition, offsets: dict[Topic, int], generation: int
@@ -274,55 +317,50 @@ class Supervisor:
             wake=wake,
         )
 
-    async def _start_offsets(self, number: int) -> tuple[dict[Topic, int], Micros, bool]:
+    async def _start_offsets(self, config: KafkaConfig, number: int) -> tuple[dict[Topic, int], Micros, bool]:
         """Return from where to read both inputs, the stream time there, and whether the group never read one."""
-        tps = {TopicPartition(name, number): topic for name, topic in self._config.inputs.items()}
+        tps = {TopicPartition(name, number): topic for name, topic in config.inputs.items()}
+        kafka = self._app.consumer.kafka
 
         async def ask() -> tuple[dict[Topic, int], Micros, bool]:
-            committed = await self._committed(list(tps))
+            committed = await committed_offsets(kafka, list(tps))
             missing = [tp for tp in tps if tp not in committed]
-            first = await self._app.consumer.kafka.beginning_offsets(missing) if missing else {}
+            first = await kafka.beginning_offsets(missing) if missing else {}
             offsets = {topic: committed[tp][0] if tp in committed else first[tp] for tp, topic in tps.items()}
             stream_time = max((stream_time_of(metadata) for _, metadata in committed.values()), default=0)
             return offsets, stream_time, bool(missing)
 
-        return await patiently(f"Can't read the offsets of partition {number}", self._config, ask)
-
-    async def _committed(self, tps: list[TopicPartition]) -> dict[TopicPartition, tuple[int, str]]:
-        found = await self._app.consumer.kafka._coordinator.fetch_committed_offsets(tps)
-        return {tp: (at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
+        return await patiently(f"Can't read the offsets of partition {number}", config, ask)
 
     # --- failures ----------------------------------------------------------------------------------------------------
 
     def _on_failure(self, processor: PartitionProcessor, error: BaseException) -> None:
-        if isinstance(error, Fenced):
-            closing = asyncio.ensure_future(self._close(processor, clean=False))
-            closing.add_done_callback(lambda _: self._after_fencing(processor.number, error))
-        else:
+        if not _may_pass(error):
             self._app.fail(_explained(error, f"Partition {processor.number}"))
-
-    def _after_fencing(self, number: int, error: Fenced) -> None:
-        """Ask the group who owns what.
-
-        Either somebody else owns the partition, while we were frozen, or the broker ended our transaction for its age
-        and the partition is still ours. Only the group knows; opening it unasked could fence its rightful owner.
-        """
-        self._observer.fenced()
-        now = time.monotonic()
-        self._fencings.append(now)
-        while self._fencings[0] < now - _FENCING_WINDOW:
-            self._fencings.popleft()
-        if len(self._fencings) > _FENCINGS + len(self._assigned):
-            self._app.fail(
-                Failed(
-                    f"Partition {number} was taken over again and again. Does another process use the transactional id "
-                    f"{self._config.transactional_id(number)} without being a member of the group {self._config.group}?"
-                )
-            )
             return
-        logger.warning("partition %d: %s; asking the group who owns it", number, error)
-        if not self._closing:
-            self._app.consumer.rejoin()
+        if isinstance(error, Fenced):
+            self._observer.fenced()
+        self._note_trouble(f"Partition {processor.number} is opened again", error)
+        if processor.last_progress is not None:
+            self._attempts.pop(processor.number, None)
+        reopening = asyncio.create_task(self._reopen(processor), name=f"reopen-{processor.number}")
+        self._reopening.add(reopening)
+        reopening.add_done_callback(self._reopening.discard)
+
+    async def _reopen(self, processor: PartitionProcessor) -> None:
+        """Close a partition and open it again, unless a rebalance has begun that decides what becomes of it."""
+        number = processor.number
+        await self._close(processor, clean=False)
+        self._observer.revoked({number})
+        if self._closing or self._rebalancing or number not in self._assigned or number in self._opening:
+            return
+        self._observer.assigned({number})
+        self._attempts[number] = max(1, self._attempts.get(number, 0))
+        self._begin_opening(number)
+
+    def _note_trouble(self, what: str, error: BaseException) -> None:
+        self._trouble = f"{what}: {error or type(error).__name__}"
+        logger.warning("%s", self._trouble, extra={"limit": what})
 
     async def _close(self, processor: PartitionProcessor, *, clean: bool) -> None:
         if self.processors.get(processor.number) is processor:
@@ -340,6 +378,10 @@ class Supervisor:
             if processor is not None:
                 processor.on_empty_answer()
 
+    def watch(self) -> None:
+        """Begin to report, and to end a worker that makes no progress."""
+        self._reporter = asyncio.create_task(self._report(), name="report")
+
     async def _report(self) -> None:
         silence = SilenceWatch(self._config.brokers)
         while True:
@@ -350,18 +392,38 @@ class Supervisor:
             if answered is not None:
                 self._observer.answered(time.time() - (time.monotonic() - answered))
             silence.look(answered, time.monotonic())
+            self._end_without_progress()
             for processor in list(self.processors.values()):
                 processor.report()
 
+    def _end_without_progress(self) -> None:
+        """End the worker when nothing was opened, restored or committed for too long, though something should be."""
+        progress = [self._last_opening, *(p.last_progress or 0.0 for p in self.processors.values())]
+        if self._assigned <= self.processors.keys():
+            # All partitions are open: with nothing to do, an answer to a fetch or a heartbeat is progress.
+            progress.append(self.last_answer or 0.0)
+        without = time.monotonic() - max(progress)
+        if without > self._config.broker_patience / SECOND:
+            self._app.fail(Failed(f"No progress for {without:.0f} s. The latest trouble: {self._trouble}"))
+
     async def close(self) -> None:
-        """End the steps in flight, commit them, and close everything."""
+        """End the batches in flight, commit them, and close everything; what takes too long is left to a successor."""
         self._closing = True
         if self._reporter is not None:
             self._reporter.cancel()
-        for task in self._opening.values():
-            task.cancel()
+        await self._stop_opening()
         await self._suspend_all(self._config.stop_grace / SECOND)
         await asyncio.gather(*(self._close(processor, clean=True) for processor in list(self.processors.values())))
+
+
+def _backoff(attempts: int) -> float:
+    """Return the seconds before another attempt."""
+    return min(_LAST_BACKOFF, _FIRST_BACKOFF * 2.0 ** (attempts - 1)) * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether a partition that is opened anew may go on after this error."""
+    return isinstance(error, ReopenPartition | Unreachable) or is_passing(error)
 
 
 def _explained(error: BaseException, what: str) -> BaseException:

@@ -55,7 +55,6 @@ def config_for(kafka: Any, prefix: str, **changes: Any) -> KafkaConfig:
         "heartbeat_interval": SECOND // 4,
         "rebalance_timeout": 10 * SECOND,
         "broker_patience": 20 * SECOND,
-        "stop_grace": 5 * SECOND,
     }
     return KafkaConfig(**(given | changes))
 

@@ -1,0 +1,51 @@
+"""A consumer's place in its group, as its coordinator knows it; aiokafka shows neither generation nor heartbeats."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.group import HeartbeatRequest
+
+
+def generation_of(consumer: AIOKafkaConsumer) -> int:
+    """Return the group's generation that this consumer is in; -1 when it is in none."""
+    return int(consumer._coordinator.generation)
+
+
+async def is_member(consumer: AIOKafkaConsumer, generation: int) -> bool:
+    """Ask the group's coordinator whether this consumer is a member in this generation; False without an answer.
+
+    A member of a stable generation owns what it was assigned in it.
+    """
+    coordinator = consumer._coordinator
+    if coordinator.generation != generation:
+        return False
+    request = HeartbeatRequest(coordinator.group_id, generation, coordinator.member_id)
+    try:
+        answer = await coordinator._send_req(request)
+    except (KafkaError, OSError, TimeoutError):
+        return False
+    return bool(answer.error_code == 0 and coordinator.generation == generation)
+
+
+def note_heartbeats(consumer: AIOKafkaConsumer, note: Callable[[], None]) -> None:
+    """Call `note` whenever the group's coordinator has taken a heartbeat."""
+    beat: Callable[[], Awaitable[bool]] = consumer._coordinator._do_heartbeat
+
+    async def beat_and_note() -> bool:
+        taken = await beat()
+        if taken:
+            note()
+        return taken
+
+    consumer._coordinator._do_heartbeat = beat_and_note
+
+
+async def committed_offsets(
+    consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition]
+) -> dict[TopicPartition, tuple[int, str]]:
+    """Return offset and metadata of those that the group has committed, assigned to this consumer or not."""
+    found = await consumer._coordinator.fetch_committed_offsets(list(tps))
+    return {tp: (at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}

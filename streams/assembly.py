@@ -21,6 +21,7 @@ from streams.kafka.config import KafkaConfig
 from streams.rules.triggers import load_triggers
 from streams.settings.engine import make_engine
 from streams.settings.settings import Settings, SettingsError, load_settings
+from streams.settings.values import NOW
 from streams.telemetry.logs import configure_logging
 from streams.telemetry.observer import Metrics
 from streams.web.journal import Journal
@@ -143,6 +144,7 @@ def runtime_config(settings: Settings, patience: Micros | None = None) -> KafkaC
         security=_security(settings),
         group_instance_id=settings.instance_id,
         act_from_is_set=settings.act_from is not None,
+        act_from_now=settings.act_from == NOW,
         heartbeat_interval=min(_LONGEST_HEARTBEAT, settings.session_timeout // _HEARTBEATS_IN_SESSION),
     )
 

@@ -72,6 +72,11 @@ class Engine:
         self.rules = rules
         self.settings = settings or EngineSettings()
 
+    def acting_from(self, act_from: Micros) -> Engine:
+        """Return an engine that differs only in the instant before which lapses are historic."""
+        rounds = msgspec.structs.replace(self.settings.rounds, act_from=act_from)
+        return Engine(self.rules, msgspec.structs.replace(self.settings, rounds=rounds))
+
     def step(self, tables: Tables, record: TicketUpdate | SessionUpdate | Due, clock: Micros) -> Outcome:
         """Work out what one input does. `clock` is stream time, the input's own timestamp already counted in."""
         if type(record) is TicketUpdate:

@@ -55,6 +55,8 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     act_from_is_set: bool = False
     """Whether `act_from` was given; a first start over topics that are not empty is refused without it."""
+    act_from_now: bool = False
+    """Whether `act_from` is the first start of the worker, which each partition keeps with its committed offsets."""
     dead_letter_limit: float | None = 0.5
     clock_grace: Micros = SECOND
 

@@ -70,23 +70,41 @@ _ENDED = {"CompleteCommit": True, "CompleteAbort": False}
 _METADATA = "lapse stream_time="
 
 
-def offset_metadata(stream_time: Micros) -> str:
-    """Return what travels with a committed offset, so that a restart resumes the stream time.
+def offset_metadata(stream_time: Micros, act_from: Micros | None = None) -> str:
+    """Return what travels with a committed offset, so that a restart resumes the stream time and `act_from: now`.
 
     >>> stream_time_of(offset_metadata(1_700_000_000_000_000))
     1700000000000000
+    >>> offset_metadata(1_700_000_000_000_000, act_from=1_600_000_000_000_000)
+    'lapse stream_time=1700000000000000 act_from=1600000000000000'
     """
-    return f"{_METADATA}{stream_time}"
+    return f"{_METADATA}{stream_time}" + ("" if act_from is None else f" act_from={act_from}")
 
 
 def stream_time_of(metadata: str) -> Micros:
     """Read `offset_metadata`; 0 where somebody else committed the offset.
 
-    >>> stream_time_of("set by hand")
-    0
+    >>> stream_time_of("set by hand"), stream_time_of(offset_metadata(7, act_from=5))
+    (0, 7)
     """
-    digits = metadata.removeprefix(_METADATA)
-    return int(digits) if metadata.startswith(_METADATA) and digits.isdecimal() else 0
+    return _number_in(metadata, "stream_time") or 0
+
+
+def act_from_of(metadata: str) -> Micros | None:
+    """Read the `act_from` of `offset_metadata`; None where there is none.
+
+    >>> act_from_of(offset_metadata(7)), act_from_of(offset_metadata(7, act_from=5))
+    (None, 5)
+    """
+    return _number_in(metadata, "act_from")
+
+
+def _number_in(metadata: str, name: str) -> int | None:
+    if not metadata.startswith(_METADATA):
+        return None
+    said = dict(word.partition("=")[::2] for word in metadata.split())
+    digits = said.get(name, "")
+    return int(digits) if digits.isdecimal() else None
 
 
 class PartitionProducer:
@@ -98,6 +116,8 @@ class PartitionProducer:
     def __init__(self, config: KafkaConfig, partition: int, max_message_bytes: Mapping[str, int] | None = None) -> None:
         """Prepare for one partition; nothing is connected yet. `max_message_bytes`: what each topic takes."""
         self.partition = partition
+        self.act_from: Micros | None = None
+        """What `act_from: now` has come to mean for this partition; goes with every offset that is committed."""
         self.implicit = False
         """Whether partitions join the transaction by themselves and every transaction has its own epoch (KIP-890)."""
         self._config = config
@@ -217,7 +237,7 @@ class PartitionProducer:
                 await self._take_next_epoch(patience)
             made = self._batches_of(writes, now // MILLISECOND)
             self._refuse_too_large(made, what)
-            metadata = offset_metadata(stream_time)
+            metadata = offset_metadata(stream_time, self.act_from)
             read_to = [(topic, [(self.partition, offset, metadata)]) for topic, offset in offsets.items()]
             if not made and not read_to:
                 self._usable = True

@@ -23,8 +23,9 @@ async def require_act_from(config: KafkaConfig, partitions: int) -> None:
     if filled:
         raise Refused(
             f"The group {config.group} has never read {' and '.join(filled)}, and there are records. Which lapses are "
-            "to be acted on? Set act_from: to a time (2026-03-01T00:00:00Z) to leave everything before it alone, or to "
-            "`beginning` to act on all of it. Whatever it is, the records before it still fill the tables."
+            "to be acted on? Set act_from: to `now` to leave all history alone, to a time (2026-03-01T00:00:00Z) to "
+            "leave everything before it alone, or to `beginning` to act on all of it. Whatever it is, the records "
+            "before it still fill the tables."
         )
 
 

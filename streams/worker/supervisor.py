@@ -24,7 +24,7 @@ from streams.host.app import App
 from streams.kafka.brokers import is_passing, patiently
 from streams.kafka.config import KafkaConfig
 from streams.kafka.inside.membership import committed_offsets
-from streams.kafka.producer import PartitionProducer, stream_time_of
+from streams.kafka.producer import PartitionProducer, act_from_of, stream_time_of
 from streams.wire.writes import Write
 from streams.worker.inbox import Inbox
 from streams.worker.observer import Observer
@@ -68,6 +68,7 @@ class Supervisor:
         """Partitions of every topic, as checked before the start."""
         self.max_message_bytes: Mapping[str, int] = {}
         """What each topic takes, as found before the start."""
+        self._started_at = app.clock()
         self._app = app
         self._config: KafkaConfig = app.runtime
         self._engine = engine
@@ -263,9 +264,15 @@ class Supervisor:
         """Read back where a partition was; return its processor and the number of rows."""
         config, number = self._config, producer.partition
         config = structs.replace(config, broker_patience=min(config.broker_patience, _OPENING_SECONDS * SECOND))
-        offsets, stream_time, is_new = await self._start_offsets(config, number)
+        offsets, stream_time, act_from, is_new = await self._start_offsets(config, number)
+        engine = self._engine
+        if config.act_from_now:
+            # Committed before the first step, or a restart would take what came meanwhile for history.
+            is_new = is_new or act_from is None
+            producer.act_from = self._started_at if act_from is None else act_from
+            engine = engine.acting_from(producer.act_from)
         partition = Partition(
-            self._engine,
+            engine,
             number=number,
             partition_count=self.partition_count,
             decode=self._decode,
@@ -317,18 +324,22 @@ class Supervisor:
             wake=wake,
         )
 
-    async def _start_offsets(self, config: KafkaConfig, number: int) -> tuple[dict[Topic, int], Micros, bool]:
-        """Return from where to read both inputs, the stream time there, and whether the group never read one."""
+    async def _start_offsets(
+        self, config: KafkaConfig, number: int
+    ) -> tuple[dict[Topic, int], Micros, Micros | None, bool]:
+        """Return from where to read both inputs, the stream time there, what `act_from: now` has come to mean, and
+        whether the group never read one."""
         tps = {TopicPartition(name, number): topic for name, topic in config.inputs.items()}
         kafka = self._app.consumer.kafka
 
-        async def ask() -> tuple[dict[Topic, int], Micros, bool]:
+        async def ask() -> tuple[dict[Topic, int], Micros, Micros | None, bool]:
             committed = await committed_offsets(kafka, list(tps))
             missing = [tp for tp in tps if tp not in committed]
             first = await kafka.beginning_offsets(missing) if missing else {}
             offsets = {topic: committed[tp][0] if tp in committed else first[tp] for tp, topic in tps.items()}
             stream_time = max((stream_time_of(metadata) for _, metadata in committed.values()), default=0)
-            return offsets, stream_time, bool(missing)
+            fixed = [at for _, metadata in committed.values() if (at := act_from_of(metadata)) is not None]
+            return offsets, stream_time, min(fixed, default=None), bool(missing)
 
         return await patiently(f"Can't read the offsets of partition {number}", config, ask)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.cli.root import app
+from streams.cli.root import UsageError, app
 from streams.cli.setting_flags import BROKER, takes_settings
 from streams.cli.shared import PATIENCE, counting
 from streams.core.names import Code, Table, Topic
@@ -21,7 +21,8 @@ from streams.wire import instants
 
 if TYPE_CHECKING:
     from streams.kafka.config import KafkaConfig
-    from streams.operate.dead_letters import Letter
+    from streams.operate.dead_letters import Letter, State
+    from streams.operate.replay_ledger import Place
 
 dead_letters = typer.Typer(no_args_is_help=True, help="Records that could not be used, and why.")
 app.add_typer(dead_letters, name="dead-letters")
@@ -40,22 +41,27 @@ def list_dead_letters(
     values: Annotated[bool, typer.Option("--values", help="Show values too; they may hold personal data.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print every dead letter, oldest first in its partition, and how many there are by code."""
+    """Print every dead letter with its state, oldest first in its partition, and how many there are by code."""
     from streams.assembly import runtime_config
     from streams.operate.dead_letters import read_dead_letters
 
     config = runtime_config(settings, patience=PATIENCE)
     is_chosen = _chosen(code, source, config)
     by_code: Counter[str] = Counter()
+    by_state: Counter[str] = Counter()
 
-    def show(letter: Letter) -> None:
+    def show(letter: Letter, state: State) -> None:
         if is_chosen is None or is_chosen(letter):
             by_code[letter.code or "unknown"] += 1
-            typer.echo(json.dumps(_as_json(letter, values), ensure_ascii=False) if as_json else _line(letter, values))
+            by_state[state.value] += 1
+            if as_json:
+                typer.echo(json.dumps(_as_json(letter, state, values), ensure_ascii=False))
+            else:
+                typer.echo(_line(letter, state, values))
 
     asyncio.run(read_dead_letters(config, show))
     if not as_json:
-        typer.echo(f"{sum(by_code.values())} dead letters{_by(by_code)}", err=True)
+        typer.echo(f"{sum(by_code.values())} dead letters{_by(by_code)}{_by(by_state)}", err=True)
 
 
 @dead_letters.command("replay")
@@ -64,23 +70,38 @@ def replay_dead_letters(
     settings: Settings,
     code: OnlyCode = None,
     source: OnlySource = None,
-    again: Annotated[bool, typer.Option("--again", help="From the beginning, not after the last replay.")] = False,
+    offset: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--offset",
+            metavar="PARTITION/OFFSET",
+            help="This letter, even if it was sent back before or died again; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing; say what would be sent.")] = False,
 ) -> None:
-    """Send dead letters back to the topic and partition they came from.
+    """Send dead letters back to the topic and partition they came from, each once.
 
-    Goes on after the last replay. One with --code or --source looks at all letters and leaves the others to a later
-    replay. A record that is still bad comes back as a new dead letter.
+    A letter that was sent back, and the new letter of a record that died again, are left out unless --offset names
+    them. What was sent is noted in the topic <app id>-replays, which the first replay creates.
     """
     from streams.assembly import runtime_config
     from streams.operate.dead_letters import replay
 
+    if offset and (code or source):
+        raise UsageError("--offset names letters one by one; leave out --code and --source.")
     config = runtime_config(settings, patience=PATIENCE)
     chosen = _chosen(code, source, config)
-    done = asyncio.run(replay(config, chosen=chosen, again=again, dry_run=dry_run))
+    places = [_place(text) for text in offset or ()]
+    done = asyncio.run(replay(config, chosen=chosen, places=places, dry_run=dry_run))
     typer.echo(f"{sum(done.sent.values())} {'would be ' if dry_run else ''}sent back{_by(done.sent)}")
     for why, count in done.kept.items():
         typer.echo(f"{count} not sent back: a letter that {why}")
+    if done.sent_before:
+        typer.echo(f"{done.sent_before} not sent back: sent back before")
+    if done.died_again:
+        typer.echo(f"{done.died_again} not sent back: died again after a replay")
     if done.passed_over:
         typer.echo(f"{done.passed_over} passed over")
 
@@ -133,24 +154,37 @@ def _chosen(codes: list[Code] | None, source: Topic | None, config: KafkaConfig)
     return is_chosen
 
 
+def _place(text: str) -> Place:
+    from streams.operate.replay_ledger import Place
+
+    partition, _, offset = text.partition("/")
+    if not (partition.isdecimal() and offset.isdecimal()):
+        raise UsageError(f"--offset {text}: write PARTITION/OFFSET as `dead-letters list` shows it, such as 3/1042.")
+    return Place(int(partition), int(offset))
+
+
 def _by(counts: Counter[str]) -> str:
     return f" ({', '.join(f'{name} {count}' for name, count in counts.most_common())})" if counts else ""
 
 
-def _line(letter: Letter, values: bool) -> str:
+def _line(letter: Letter, state: State, values: bool) -> str:
     key = "no key" if letter.key is None else f"key {letter.key.decode(errors='backslashreplace')}"
     where = f"{letter.source_topic}/{letter.source_partition}/{letter.source_offset}"
-    text = f"{instants.text(letter.at)}  {where}  {key}  {letter.code}  {letter.path}: {letter.message}"
+    again = "" if letter.earlier is None else f" (was {letter.earlier})"
+    what = f"{letter.code}  {letter.path}: {letter.message}"
+    text = f"{letter.place}  {state.value}{again}  {instants.text(letter.at)}  {where}  {key}  {what}"
     if values:
         text += "\n  " + ("null" if letter.value is None else letter.value.decode(errors="backslashreplace"))
     return text
 
 
-def _as_json(letter: Letter, values: bool) -> dict[str, Any]:
+def _as_json(letter: Letter, state: State, values: bool) -> dict[str, Any]:
     told: dict[str, Any] = {
         "partition": letter.partition,
         "offset": letter.offset,
         "at": instants.text(letter.at),
+        "state": state.value,
+        "replayed_from": letter.replayed_from,
         "code": letter.code,
         "path": letter.path,
         "message": letter.message,

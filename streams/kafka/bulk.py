@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -41,8 +41,22 @@ async def read_to_ends(
     With `write_end` the log is a table that nobody else writes to: open transactions are waited for, and `Failed` is
     raised when one does not end.
     """
+    async for tp, records in fetches_to_ends(config, consumer, tps, write_end, remaining=remaining):
+        take(tp, records)
+
+
+async def fetches_to_ends(
+    config: KafkaConfig,
+    consumer: AIOKafkaConsumer,
+    tps: Sequence[TopicPartition],
+    write_end: WriteEnd | None = None,
+    *,
+    remaining: Callable[[int], None] | None = None,
+) -> AsyncIterator[tuple[TopicPartition, list[ConsumerRecord]]]:
+    """Yield fetch after fetch as `read_to_ends` reads them; no more is fetched than aiokafka asks for ahead."""
     consumer.assign(list(tps))
-    await _ToEnds(config, consumer, tps, take, write_end, remaining=remaining).read()
+    async for fetched in _ToEnds(config, consumer, tps, write_end, remaining=remaining).read():
+        yield fetched
 
 
 class _ToEnds:
@@ -51,21 +65,19 @@ class _ToEnds:
         config: KafkaConfig,
         consumer: AIOKafkaConsumer,
         tps: Sequence[TopicPartition],
-        take: Callable[[TopicPartition, list[ConsumerRecord]], None],
         write_end: WriteEnd | None,
         *,
         remaining: Callable[[int], None] | None,
     ) -> None:
         self._config = config
         self._consumer = consumer
-        self._take = take
         self._write_end = write_end
         self._remaining = remaining
         self._reading = set(tps)
         self._ends: dict[TopicPartition, int] = {}
         self._trouble_since: float | None = None
 
-    async def read(self) -> None:
+    async def read(self) -> AsyncIterator[tuple[TopicPartition, list[ConsumerRecord]]]:
         consumer = self._consumer
         self._ends = await self._asked(lambda: consumer.end_offsets(list(self._reading)))
         for tp, offset in (await self._asked(lambda: consumer.beginning_offsets(list(self._reading)))).items():
@@ -75,7 +87,7 @@ class _ToEnds:
         while True:
             fetched = await self._asked(lambda: consumer.getmany(timeout_ms=_POLL_MS))
             for tp, records in fetched.items():
-                self._take(tp, records if self._write_end else [r for r in records if r.offset < self._ends[tp]])
+                yield tp, records if self._write_end else [r for r in records if r.offset < self._ends[tp]]
                 moved_at = time.monotonic()
             for tp in list(self._reading):
                 if self._is_stable(tp) and await consumer.position(tp) >= self._ends[tp]:

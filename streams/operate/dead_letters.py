@@ -1,33 +1,52 @@
 """The dead letters of an installation: look at them, and send them back to where they came from.
 
 A dead letter is the record as it was received, with the why in headers (SPEC section 2). Sending one back helps when
-what was wrong was not the record: a clock that was behind, a rule of the decoder that has changed since. A record that
-is still bad comes back as a new dead letter.
+what was wrong was not the record: a clock that was behind, a rule of the decoder that has changed since.
+
+A record that is sent back has the header `lapse.replayed.from`, which names its letter. When it is still bad it comes
+back as a new letter that has this header too: it *died again*. Such a letter is not sent back a second time. Neither is
+one that was sent back already, unless it is named by its offset: an original is sent back once.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from enum import StrEnum
 
 import msgspec
-from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
-from aiokafka.structs import OffsetAndMetadata
 
-from streams.core.errors import Failed
+from streams.core.errors import Failed, Refused
 from streams.core.model import MILLISECOND, Micros
-from streams.core.names import Code, Output
+from streams.core.names import Output
+from streams.kafka.batches import size_alone
 from streams.kafka.brokers import client_arguments, partitions_of, patiently, plain_consumer
-from streams.kafka.bulk import read_to_ends
+from streams.kafka.bulk import fetches_to_ends
 from streams.kafka.config import KafkaConfig
+from streams.kafka.topics import check_topics
+from streams.operate.replay_ledger import Ledger, Place, note, read_ledger, require_ledger
+from streams.wire.writes import Write
 
 _OURS = ("lapse.error.", "lapse.source.", "lapse.replayed.")
-_REPLAYED = "lapse.replayed.from"
+REPLAYED_FROM = "lapse.replayed.from"
 _AT_ONCE = 500
-"""Letters sent back in one transaction."""
+"""Letters sent back in one transaction, at most."""
+_BYTES_AT_ONCE = 8 << 20
+"""Bytes sent back in one transaction, about, at most."""
+
+
+class State(StrEnum):
+    """What became of a letter."""
+
+    WAITING = "waiting"
+    """It was not sent back."""
+    REPLAYED = "replayed"
+    """It was sent back, and has not died again so far."""
+    DIED_AGAIN = "died again"
+    """It was sent back and died again, or it is the letter of such a second death."""
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,19 +66,29 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     source_offset: int | None
     source_timestamp: int | None
     """Milliseconds since the epoch."""
+    replayed_from: str | None
+    """The letter that was sent back and died again as this one, as `topic/partition/offset`."""
+    without_value: bool
+    """Whether the record's value was too large to be carried."""
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
     """The record's own."""
 
     @property
-    def why_not_replayable(self) -> str | None:
-        """Say why it can't be sent back; None when it can."""
-        if not self.source_topic or self.source_partition is None:
-            return "does not say where it came from"
-        if self.code == Code.TOO_LARGE:
-            return "was too large to be carried: its value is gone"
-        return None
+    def place(self) -> Place:
+        """Return where it stands in the topic of dead letters."""
+        return Place(self.partition, self.offset)
+
+    @property
+    def earlier(self) -> Place | None:
+        """Return the place of the letter that died again as this one."""
+        _, partition, offset = ("//" + (self.replayed_from or "")).rsplit("/", 2)
+        return Place(int(partition), int(offset)) if partition.isdecimal() and offset.isdecimal() else None
+
+    def was_sent(self, ledger: Ledger) -> bool:
+        """Whether it was sent back, by what the ledger says."""
+        return ledger.get(self.place) == self.at // MILLISECOND
 
 
 def letter_of(record: ConsumerRecord) -> Letter:
@@ -82,18 +111,46 @@ def letter_of(record: ConsumerRecord) -> Letter:
         source_partition=_number(said.get("lapse.source.partition")),
         source_offset=_number(said.get("lapse.source.offset")),
         source_timestamp=_number(said.get("lapse.source.timestamp")),
+        replayed_from=said.get(REPLAYED_FROM),
+        without_value="lapse.source.size" in said or "lapse.source.omitted" in said,
         key=record.key,
         value=record.value,
         headers=tuple(own),
     )
 
 
-async def read_dead_letters(config: KafkaConfig, take: Callable[[Letter], object]) -> None:
-    """Give every dead letter that there is now to `take`, in offset order by partition.
+# --- looking ---------------------------------------------------------------------------------------------------------
 
+
+async def read_dead_letters(config: KafkaConfig, take: Callable[[Letter, State], object]) -> None:
+    """Give every dead letter that there is now, and its state, to `take`, in offset order by partition.
+
+    The topic is read twice, so that the memory needed grows only with the letters that were sent back.
     Raises `Refused` when the topic does not exist, `Failed` when no broker answers.
     """
-    await _read(config, lambda _, letters: [take(letter) for letter in letters])
+    ledger = await read_ledger(config)
+    died_again: set[Place] = set()
+    if ledger:
+        async for letters in _letters(config):
+            died_again.update(earlier for letter in letters if (earlier := letter.earlier) is not None)
+    async for letters in _letters(config):
+        for letter in letters:
+            if letter.replayed_from is not None or letter.place in died_again:
+                state = State.DIED_AGAIN
+            else:
+                state = State.REPLAYED if letter.was_sent(ledger) else State.WAITING
+            take(letter, state)
+
+
+async def _letters(config: KafkaConfig) -> AsyncIterator[list[Letter]]:
+    name = config.topic(Output.DEAD_LETTERS)
+    async with plain_consumer(config) as consumer:
+        tps = [TopicPartition(name, number) for number in await partitions_of(config, consumer, name)]
+        async for _, records in fetches_to_ends(config, consumer, tps):
+            yield [letter_of(record) for record in records]
+
+
+# --- sending back ----------------------------------------------------------------------------------------------------
 
 
 class Replayed(msgspec.Struct):
@@ -103,6 +160,10 @@ class Replayed(msgspec.Struct):
     """Letters sent back, by code."""
     kept: Counter[str] = msgspec.field(default_factory=Counter)
     """Letters that can't be sent back, by the reason."""
+    sent_before: int = 0
+    """Letters that had been sent back earlier."""
+    died_again: int = 0
+    """Letters of records that had been sent back and died again."""
     passed_over: int = 0
     """Letters that were not chosen."""
 
@@ -111,89 +172,177 @@ async def replay(
     config: KafkaConfig,
     *,
     chosen: Callable[[Letter], bool] | None = None,
-    again: bool = False,
+    places: Sequence[Place] = (),
     dry_run: bool = False,
 ) -> Replayed:
     """Write dead letters to the topic-partition they came from, with their key, value, headers and timestamp.
 
-    Goes on after what an earlier replay has sent, unless `again`; what is sent and how far it went are one transaction
-    each 500 letters, so that nothing is sent twice whatever breaks. A replay of only those `chosen` starts at the
-    beginning and notes nothing. `dry_run` only counts. Raises `Refused` and `Failed`.
+    An original is sent once, whatever breaks and however often this is called: what is sent and that it was sent are
+    one transaction. With `places` these letters are sent and no others, whatever happened to them before. `dry_run`
+    only counts. Raises `Refused` and `Failed`.
     """
-    done = Replayed()
-    waiting: dict[int, list[Letter]] = {}
-
-    def take(tp: TopicPartition, letters: Iterable[Letter]) -> None:
-        waiting.setdefault(tp.partition, []).extend(letters)
-
-    group = f"{config.group}-dead-letter-replay"
-    await _read(config, take, None if again or chosen is not None else group)
+    report = await check_topics(config)
+    inputs = {topic.name: topic for topic in report.existing if topic.name in config.inputs}
+    replaying = _Replaying(config, chosen, {name: topic.partitions for name, topic in inputs.items()}, report.limits)
     if dry_run:
-        for letters in waiting.values():
-            _choose(letters, chosen, done)
-        return done
-    async with _producer(config, group) as producer:
-        for number, letters in sorted(waiting.items()):
-            for start in range(0, len(letters), _AT_ONCE):
-                some = letters[start : start + _AT_ONCE]
-                upto = None if chosen is not None else some[-1].offset + 1
-                await _send_back(config, producer, _choose(some, chosen, done), {number: upto}, group)
-    return done
+        await replaying.run(None, await read_ledger(config), places)
+        return replaying.done
+    await require_ledger(config)
+    async with _producer(config) as producer:
+        # Read after the producer has begun, which ends any other replay: nothing is added to it but by us.
+        await replaying.run(producer, await read_ledger(config), places)
+    return replaying.done
 
 
-def _choose(letters: Iterable[Letter], chosen: Callable[[Letter], bool] | None, done: Replayed) -> list[Letter]:
-    """Return those to send, and count all of them."""
-    to_send = []
-    for letter in letters:
-        if chosen is not None and not chosen(letter):
-            done.passed_over += 1
-        elif (why := letter.why_not_replayable) is not None:
-            done.kept[why] += 1
-        else:
-            done.sent[letter.code] += 1
-            to_send.append(letter)
-    return to_send
+class _Replaying:
+    def __init__(
+        self,
+        config: KafkaConfig,
+        chosen: Callable[[Letter], bool] | None,
+        partitions: dict[str, int],
+        limits: dict[str, int],
+    ) -> None:
+        self.done = Replayed()
+        self._config = config
+        self._chosen = chosen
+        self._partitions = partitions
+        self._limits = limits
 
+    async def run(self, producer: AIOKafkaProducer | None, ledger: Ledger, places: Sequence[Place]) -> None:
+        if places:
+            await self._send(producer, self._to_send(await self._named(places), None), {})
+            return
+        first = await self._first_offsets()
+        gone: dict[Place, int | None] = {
+            place: None for place in ledger if place.offset < first.get(place.partition, 0)
+        }
+        async for letters in _letters(self._config):
+            await self._send(producer, self._to_send(letters, ledger), {})
+        if producer is not None and gone:
+            await self._send(producer, [], gone)
 
-async def _send_back(
-    config: KafkaConfig,
-    producer: AIOKafkaProducer,
-    letters: list[Letter],
-    read_to: Mapping[int, int | None],
-    group: str,
-) -> None:
-    name = config.topic(Output.DEAD_LETTERS)
-    offsets = {
-        TopicPartition(name, number): OffsetAndMetadata(offset, "")
-        for number, offset in read_to.items()
-        if offset is not None
-    }
-    async with producer.transaction():
-        sent = [
-            await producer.send(
-                letter.source_topic,
-                key=letter.key,
-                value=letter.value,
-                partition=letter.source_partition,
-                timestamp_ms=letter.source_timestamp,
-                headers=[
-                    *letter.headers,
-                    ("lapse.replayed.from", f"{name}/{letter.partition}/{letter.offset}".encode()),
-                ],
-            )
-            for letter in letters
+    def _to_send(self, letters: Sequence[Letter], ledger: Ledger | None) -> list[Letter]:
+        """Return those to send, and count all of them; without a ledger they were named one by one."""
+        to_send, done = [], self.done
+        for letter in letters:
+            if self._chosen is not None and not self._chosen(letter):
+                done.passed_over += 1
+            elif ledger is not None and letter.replayed_from is not None:
+                done.died_again += 1
+            elif ledger is not None and letter.was_sent(ledger):
+                done.sent_before += 1
+            elif (why := self._why_not(letter)) is not None:
+                done.kept[why] += 1
+            else:
+                done.sent[letter.code] += 1
+                to_send.append(letter)
+        return to_send
+
+    def _why_not(self, letter: Letter) -> str | None:
+        """Say why a letter can't be sent back; None when it can."""
+        if not letter.source_topic or letter.source_partition is None:
+            return "does not say where it came from"
+        if letter.source_topic not in self._partitions:
+            return f"came from {letter.source_topic}, which is no input of this installation"
+        if letter.source_partition >= self._partitions[letter.source_topic]:
+            return f"came from a partition that {letter.source_topic} does not have"
+        if letter.without_value or letter.code == "too_large":
+            return "was too large to be carried: its value is gone"
+        if size_alone(self._record(letter)) > self._limits[letter.source_topic]:
+            return f"does not fit into {letter.source_topic} with the header that a replay adds"
+        return None
+
+    def _record(self, letter: Letter) -> Write:
+        origin = f"{self._config.topic(Output.DEAD_LETTERS)}/{letter.place}".encode()
+        return Write(letter.key, letter.value, [*letter.headers, (REPLAYED_FROM, origin)])
+
+    async def _send(
+        self, producer: AIOKafkaProducer | None, letters: list[Letter], changes: dict[Place, int | None]
+    ) -> None:
+        if producer is None:
+            return
+        some: list[Letter] = []
+        size = 0
+        for letter in letters:
+            if some and (len(some) == _AT_ONCE or size + len(letter.value or b"") > _BYTES_AT_ONCE):
+                await self._transact(producer, some, {})
+                some, size = [], 0
+            some.append(letter)
+            size += len(letter.value or b"")
+        if some or changes:
+            await self._transact(producer, some, changes)
+
+    async def _transact(
+        self, producer: AIOKafkaProducer, letters: list[Letter], changes: dict[Place, int | None]
+    ) -> None:
+        async with producer.transaction():
+            sent = []
+            for letter in letters:
+                key, value, headers = self._record(letter)
+                sent.append(
+                    await producer.send(
+                        letter.source_topic,
+                        key=key,
+                        value=value,
+                        partition=letter.source_partition,
+                        timestamp_ms=letter.source_timestamp,
+                        headers=headers,
+                    )
+                )
+            noted = {letter.place: letter.at // MILLISECOND for letter in letters}
+            await note(self._config, producer, {**changes, **noted})
+            for future in sent:
+                await future
+
+    async def _first_offsets(self) -> dict[int, int]:
+        name = self._config.topic(Output.DEAD_LETTERS)
+        async with plain_consumer(self._config) as consumer:
+            tps = [TopicPartition(name, number) for number in await partitions_of(self._config, consumer, name)]
+            found = await patiently("Can't read the offsets", self._config, lambda: consumer.beginning_offsets(tps))
+        return {tp.partition: offset for tp, offset in found.items()}
+
+    async def _named(self, places: Sequence[Place]) -> list[Letter]:
+        """Read these letters alone. Raises `Refused` for one that is not there."""
+        name = self._config.topic(Output.DEAD_LETTERS)
+        async with plain_consumer(self._config) as consumer:
+            known = await partitions_of(self._config, consumer, name)
+            found = []
+            for place in dict.fromkeys(places):
+                record = (
+                    await self._at(consumer, TopicPartition(name, place.partition), place)
+                    if (place.partition in known)
+                    else None
+                )
+                if record is None:
+                    raise Refused(f"There is no dead letter {place} in {name}; nothing was sent.")
+                found.append(letter_of(record))
+        return found
+
+    async def _at(self, consumer: AIOKafkaConsumer, tp: TopicPartition, place: Place) -> ConsumerRecord | None:
+        consumer.assign([tp])
+        first, last = [
+            (await patiently("Can't read the offsets", self._config, ask))[tp]
+            for ask in (lambda: consumer.beginning_offsets([tp]), lambda: consumer.end_offsets([tp]))
         ]
-        for future in sent:
-            await future
-        if offsets:
-            await producer.send_offsets_to_transaction(offsets, group)
+        if not first <= place.offset < last:
+            return None
+        consumer.seek(tp, place.offset)
+        while await consumer.position(tp) <= place.offset:
+            fetched = await consumer.getmany(tp, timeout_ms=self._config.request_timeout // MILLISECOND, max_records=1)
+            for record in fetched.get(tp, ()):
+                return record if record.offset == place.offset else None
+        return None
 
 
 @asynccontextmanager
-async def _producer(config: KafkaConfig, transactional_id: str) -> AsyncIterator[AIOKafkaProducer]:
+async def _producer(config: KafkaConfig) -> AsyncIterator[AIOKafkaProducer]:
     async def start() -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
-            **client_arguments(config), transactional_id=transactional_id, compression_type=config.compression_type
+            **client_arguments(config),
+            transactional_id=f"{config.group}-dead-letter-replay",
+            compression_type=config.compression_type,
+            # What fits is for the topics to say.
+            max_request_size=2**30,
         )
         try:
             await producer.start()
@@ -211,24 +360,6 @@ async def _producer(config: KafkaConfig, transactional_id: str) -> AsyncIterator
         raise Failed(f"Can't send the dead letters back: {error}") from error
     finally:
         await producer.stop()
-
-
-async def _read(
-    config: KafkaConfig, take: Callable[[TopicPartition, list[Letter]], object], after_group: str | None = None
-) -> None:
-    """Read to the present end; only what comes after the group's offsets, when a group is given."""
-    name = config.topic(Output.DEAD_LETTERS)
-    async with plain_consumer(config, **({"group_id": after_group} if after_group else {})) as consumer:
-        tps = [TopicPartition(name, number) for number in await partitions_of(config, consumer, name)]
-        start: dict[TopicPartition, int] = {}
-        if after_group:
-            consumer.assign(tps)
-            start = {tp: await consumer.committed(tp) or 0 for tp in tps}
-
-        def letters(tp: TopicPartition, records: list[Any]) -> None:
-            take(tp, [letter_of(record) for record in records if record.offset >= start.get(tp, 0)])
-
-        await read_to_ends(config, consumer, tps, letters)
 
 
 def _number(text: str | None) -> int | None:

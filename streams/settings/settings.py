@@ -263,7 +263,10 @@ class Settings(BaseSettings):
     def _topics_differ(cls, last: str, info: ValidationInfo) -> str:
         named = {name: info.data[name] for name in TOPICS if name in info.data} | {"dead_letters_topic": last}
         app_id, prefix = info.data.get("app_id", ""), info.data.get("topic_prefix", "")
-        taken = {f"{app_id}-{suffix}": "`app_id`" for suffix in ("tickets-changelog", "sessions-changelog", "rules")}
+        taken = {
+            f"{app_id}-{suffix}": "`app_id`"
+            for suffix in ("tickets-changelog", "sessions-changelog", "rules", "replays")
+        }
         taken |= dict.fromkeys(("held-commands", "action-results", "apply-dead-letters"), "a fixed name")
         # Kafka refuses two topics that differ only in `.` and `_`.
         users = {_alike(name): (name, user) for name, user in taken.items()}

@@ -120,7 +120,7 @@ async def test_what_the_broker_compresses_itself_is_read_everywhere(kafka: Any, 
     assert await feed(here, lines) == len(lines)
     assert set(codecs_of(kafka, here.topic("session-states"))) == {codec}
     letters: list[Any] = []
-    await read_dead_letters(there, letters.append)
+    await read_dead_letters(there, lambda letter, _: letters.append(letter))
     assert [letter.code for letter in letters] == ["not_json"]
     assert (await replay(there)).sent == {"not_json": 1}
     assert (await read_all(there, there.topic("session-states")))[-1].value == b"no JSON of ours" * 100

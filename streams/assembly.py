@@ -14,10 +14,13 @@ from aiokafka.helpers import create_ssl_context
 from streams.core.batch import Batch
 from streams.core.errors import LapseError, Refused
 from streams.core.model import SECOND, Micros
+from streams.core.names import Topic
 from streams.core.triggers import Ruleset
 from streams.host.app import App
 from streams.host.clock import Clock
 from streams.kafka.config import KafkaConfig
+from streams.mapping.load import load_mappers
+from streams.mapping.records import Mapper, mapped
 from streams.rules.triggers import load_triggers
 from streams.settings.engine import make_engine
 from streams.settings.settings import Settings, SettingsError, load_settings
@@ -97,10 +100,21 @@ def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
     return Worker(
         runtime_config(settings),
         make_engine(ruleset, settings),
-        decode=decode,
+        decode=mapped(decode, mappers_of(settings)),
         rows=MsgpackRows(),
         observer=metrics,
         beside=(web,),
+    )
+
+
+def mappers_of(settings: Settings) -> Mapping[Topic, Mapper]:
+    """Return what maps records of another shape; empty when no mapping is set. Raises `Refused`."""
+    password = settings.schema_registry_password
+    return load_mappers(
+        settings.mapping,
+        registry_url=settings.schema_registry_url,
+        registry_username=settings.schema_registry_username,
+        registry_password=None if password is None else password.get_secret_value(),
     )
 
 

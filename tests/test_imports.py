@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "streams").rglob("*.py"))
 
 INNER = {"core"}
-MIDDLE = INNER | {"documents", "wire", "settings", "rules", "telemetry"}
+MIDDLE = INNER | {"documents", "wire", "settings", "rules", "mapping", "telemetry"}
 OUTER = MIDDLE | {"offline", "testing"}
 CLIENTS = INNER | {"wire", "kafka"}
 SHELL = OUTER | {"kafka", "host", "worker", "operate", "web", "demo"}
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "wire": INNER,
     "settings": INNER | {"documents"},
     "rules": INNER | {"documents"},
+    "mapping": INNER | {"documents", "wire"},
     "telemetry": INNER,
     "offline": OUTER,
     "testing": OUTER,
@@ -48,6 +49,7 @@ ONLY_IN = {
     "mode": {"host", "assembly"},
     "aiokafka": {"kafka", "host", "worker", "operate", "assembly", "demo"},
     "noida_db": {"demo"},
+    "jmespath": {"mapping"},
     "yaml": {"documents", "rules"},
     "pydantic": {"settings", "cli"},
     "pydantic_settings": {"settings"},

@@ -7,6 +7,7 @@ from streams.cli import topics as topics
 from streams.cli import rules as rules
 from streams.cli import trials as trials
 from streams.cli import records as records
+from streams.cli import mapping as mapping
 from streams.cli import operations as operations
 
 # isort: on

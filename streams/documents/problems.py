@@ -58,6 +58,10 @@ CODES: dict[str, Code] = {
     "superfluous_value": Code("error", "an operator that takes no value has one"),
     "unordered_value": Code("error", "an ordering operator with a value that has no place in the field's order"),
     "unknown_action": Code("error", "an action that does not exist"),
+    # mapping files
+    "no_members": Code("error", "a topic of a mapping file that says where no member is found"),
+    "bad_expression": Code("error", "not a JMESPath expression"),
+    "bad_choice": Code("error", "a word that is none of those that can stand there"),
     # tests
     "unknown_trigger": Code("error", "a test names a trigger that the file does not have"),
     "unknown_outcome": Code("error", "a test expects an outcome that does not exist"),

@@ -9,6 +9,7 @@ from streams.core import normal
 from streams.core.actions import is_passed_on
 from streams.core.triggers import TAG_ACTIONS, Action
 from streams.documents.problems import did_you_mean, listed
+from streams.documents.shape import Shape
 from streams.documents.yaml_nodes import Node, ScalarNode, kind, plain
 from streams.rules.conditions import check_number_spelling, written_id
 from streams.rules.reference import (
@@ -24,7 +25,6 @@ from streams.rules.reference import (
     looks_like_custom_field,
     plain_action_names,
 )
-from streams.rules.shape import Shape
 
 _KEYS = ("field", "value")
 _KEY_HINTS = {"operator": "an action has no operator", "values": "a list of values stands under `value`"}

@@ -13,6 +13,7 @@ from streams.core.names import REASON_FIELD, STATE_FIELD
 from streams.core.normal import CUSTOM_FIELD_PREFIX
 from streams.core.triggers import Condition, Operator
 from streams.documents.problems import did_you_mean, listed, nearest
+from streams.documents.shape import Shape
 from streams.documents.yaml_nodes import ListNode, Node, ScalarNode, kind, plain
 from streams.rules.reference import (
     CONDITION_FIELD_ALIASES,
@@ -33,7 +34,6 @@ from streams.rules.reference import (
     condition_field,
     looks_like_custom_field,
 )
-from streams.rules.shape import Shape
 
 _WHOLE = re.compile(r"(-?[0-9]+)\.0+")
 

@@ -11,6 +11,7 @@ from streams.core.model import Micros, RoundOutcome
 from streams.core.names import REASON_FIELD, STATE_FIELD
 from streams.core.trace import RoundTrace
 from streams.documents.problems import Problem, did_you_mean, listed
+from streams.documents.shape import Shape
 from streams.documents.yaml_nodes import MapNode, Node, ScalarNode, kind, plain
 from streams.rules.conditions import did_you_mean_value, similar_field
 from streams.rules.reference import (
@@ -22,7 +23,6 @@ from streams.rules.reference import (
     action_field,
     plain_action_names,
 )
-from streams.rules.shape import Shape
 
 _TEST_KEYS = ("name", "given", "when", "after", "expect")
 _GIVEN_KEYS = ("ticket", "session", "active")

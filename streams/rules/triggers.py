@@ -10,6 +10,7 @@ from typing import BinaryIO, TypeAlias, TypeVar
 from streams.core.triggers import Action, Condition, Cycle, Ruleset, Trigger
 from streams.documents.problems import Findings, Place, Problem, did_you_mean
 from streams.documents.reading import read_stream, read_text
+from streams.documents.shape import Members, Shape
 from streams.documents.yaml_nodes import At, ListNode, MapNode, Node, ScalarNode, compose, cyclic_collector_paused, kind
 from streams.rules.actions import ActionReader
 from streams.rules.allowed import without_allowed
@@ -17,7 +18,6 @@ from streams.rules.conditions import ConditionReader
 from streams.rules.digest import ruleset_digest
 from streams.rules.inline_tests import InlineTest, read_tests
 from streams.rules.lints.advice import advise
-from streams.rules.shape import Members, Shape
 
 Part = TypeVar("Part")
 

@@ -142,6 +142,17 @@ class Settings(BaseSettings):
         default=0.5, description="Share of bad records in a topic-partition above which the worker stops."
     )
 
+    mapping: FilePath = Field(
+        default=None, description="A mapping file, for input records of another shape (docs/own-records.md)."
+    )
+    schema_registry_url: Annotated[str | None, BeforeValidator(values.text)] = Field(
+        default=None, description="Schema registry, for input records in Avro or Protobuf, `https://host:port`."
+    )
+    schema_registry_username: Annotated[str | None, BeforeValidator(values.text)] = Field(
+        default=None, description="User at the schema registry."
+    )
+    schema_registry_password: Secret = Field(default=None, description="Password at the schema registry.")
+
     compression: Annotated[
         Literal["none", "gzip", "snappy", "lz4", "zstd"],
         BeforeValidator(values.compression),

@@ -212,18 +212,27 @@ def _with_whole_ids(found: Any) -> Any:
     return json_text.plain(found)
 
 
+def refused_for_size(value: bytes | None) -> Rejection | None:
+    """Return why a value is too large, or nested too deeply, to be looked into; None when it is neither."""
+    if value is None:
+        return None
+    if len(value) > MAX_BYTES:
+        message = f"the value has {len(value)} bytes, more than {MAX_BYTES}"
+        return Rejection(Code.TOO_LARGE, "$", message, keep_value=False)
+    if value.count(b"{") + value.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        message = f"the value is nested deeper than {MAX_DEPTH} levels"
+        return Rejection(Code.TOO_LARGE, "$", message, keep_value=False)
+    return None
+
+
 def _unusual(
     topic: Topic, partition: int, record: RawRecord, now: Micros
 ) -> TicketUpdate | SessionUpdate | Rejection | None:
     """Deal with a tombstone, a missing key, and sizes; None when there is nothing wrong with them."""
     value, key = record.value, record.key
-    if value is not None:
-        if len(value) > MAX_BYTES:
-            message = f"the value has {len(value)} bytes, more than {MAX_BYTES}"
-            return Rejection(Code.TOO_LARGE, "$", message, keep_value=False)
-        if _depth(value) > MAX_DEPTH:
-            message = f"the value is nested deeper than {MAX_DEPTH} levels"
-            return Rejection(Code.TOO_LARGE, "$", message, keep_value=False)
+    too_large = refused_for_size(value)
+    if too_large is not None:
+        return too_large
     if not key:
         return Rejection(Code.MISSING_KEY, "$key", "the record has no key; it must be the ticket id")
     if value is not None:

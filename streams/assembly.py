@@ -14,13 +14,11 @@ from aiokafka.helpers import create_ssl_context
 from streams.core.batch import Batch
 from streams.core.errors import LapseError, Refused
 from streams.core.model import SECOND, Micros
-from streams.core.names import Topic
 from streams.core.triggers import Ruleset
 from streams.host.app import App
 from streams.host.clock import Clock
 from streams.kafka.config import KafkaConfig
-from streams.mapping.load import load_mappers
-from streams.mapping.records import Mapper, mapped
+from streams.mapping.load import decode_by
 from streams.rules.triggers import load_triggers
 from streams.settings.engine import make_engine
 from streams.settings.settings import Settings, SettingsError, load_settings
@@ -29,7 +27,6 @@ from streams.telemetry.logs import configure_logging
 from streams.telemetry.observer import Metrics
 from streams.web.journal import Journal
 from streams.web.server import Server, WebServerError
-from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows, session_state
 from streams.worker.lookup import Lookup
 from streams.worker.service import Worker, run_until_stopped
@@ -100,21 +97,10 @@ def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
     return Worker(
         runtime_config(settings),
         make_engine(ruleset, settings),
-        decode=mapped(decode, mappers_of(settings)),
+        decode=decode_by(settings),
         rows=MsgpackRows(),
         observer=metrics,
         beside=(web,),
-    )
-
-
-def mappers_of(settings: Settings) -> Mapping[Topic, Mapper]:
-    """Return what maps records of another shape; empty when no mapping is set. Raises `Refused`."""
-    password = settings.schema_registry_password
-    return load_mappers(
-        settings.mapping,
-        registry_url=settings.schema_registry_url,
-        registry_username=settings.schema_registry_username,
-        registry_password=None if password is None else password.get_secret_value(),
     )
 
 

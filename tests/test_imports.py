@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "wire": INNER,
     "settings": INNER | {"documents"},
     "rules": INNER | {"documents"},
-    "mapping": INNER | {"documents", "wire"},
+    "mapping": INNER | {"documents", "wire", "settings"},
     "telemetry": INNER,
     "offline": OUTER,
     "testing": OUTER,

@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 
 from streams.cli.root import app
-from streams.cli.setting_flags import instant, takes_settings
+from streams.cli.setting_flags import MAPPING, instant, takes_settings
 from streams.core.model import Micros
 from streams.settings.settings import Settings
 
 
 @app.command("map")
-@takes_settings("schema_registry_url", "schema_registry_username", "schema_registry_password")
+@takes_settings(*MAPPING[1:])
 def map_(
     settings: Settings,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Mapping file.", show_default=False)],
@@ -27,7 +27,7 @@ def map_(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each record.")] = False,
 ) -> None:
     """Show what a mapping makes of captured records, one by one, and what it does not find."""
-    from streams.assembly import mappers_of
+    from streams.mapping.load import mappers_of
     from streams.offline.mapped import show_mapped
 
     mappers = mappers_of(settings.model_copy(update={"mapping": file}))

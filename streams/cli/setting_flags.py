@@ -26,6 +26,9 @@ BROKER = tuple(name for name, field in Settings.model_fields.items() if Use.CONN
 DECISION = tuple(name for name, field in Settings.model_fields.items() if Use.DECISION in field.metadata)
 
 
+MAPPING = ("mapping", "schema_registry_url", "schema_registry_username", "schema_registry_password")
+
+
 def takes_settings(*names: str, **defaults: str) -> Callable[[Verb], Verb]:
     """Give a verb a flag for each of these settings, and `--config`; it is called with `settings=Settings`.
 

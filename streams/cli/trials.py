@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 
 from streams.cli.root import app
-from streams.cli.setting_flags import DECISION, instant, takes_settings, zone
+from streams.cli.setting_flags import DECISION, MAPPING, instant, takes_settings, zone
 from streams.core.model import Micros
 from streams.settings.settings import Settings
 
 
 @app.command()
-@takes_settings(*DECISION, act_from="beginning")
+@takes_settings(*DECISION, *MAPPING, act_from="beginning")
 def backtest(
     *,
     settings: Settings,
@@ -48,6 +48,7 @@ def backtest(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Run triggers over captured records with the worker's own engine, and say what they would have done."""
+    from streams.mapping.load import decode_by
     from streams.offline.command import Wanted
     from streams.offline.command import backtest as run_backtest
 
@@ -68,11 +69,12 @@ def backtest(
             strict=strict,
             jobs=jobs,
         ),
+        decode=decode_by(settings),
     )
 
 
 @app.command()
-@takes_settings(*DECISION, act_from="beginning")
+@takes_settings(*DECISION, *MAPPING, act_from="beginning")
 def explain(
     *,
     settings: Settings,
@@ -87,6 +89,7 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Tell what happened to a ticket in a capture, and why: every trigger and condition of its rounds."""
+    from streams.mapping.load import decode_by
     from streams.offline.explanation import explain as run_explain
 
     run_explain(
@@ -97,4 +100,5 @@ def explain(
         event=event,
         now=now,
         as_json=as_json,
+        decode=decode_by(settings),
     )

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from streams.core.errors import Refused
+from streams.core.inputs import Decode
 from streams.core.names import Topic
 from streams.mapping.envelopes import Encoding
 from streams.mapping.files import TopicMapping, load_mapping
-from streams.mapping.records import Deserialize, Mapper
+from streams.mapping.records import Deserialize, Mapper, mapped
 from streams.mapping.registry import Registry
+from streams.settings.settings import Settings
+from streams.wire.decode import decode
 
 _WITH_SCHEMAS = (Encoding.AVRO, Encoding.PROTOBUF)
 
@@ -38,3 +41,19 @@ def load_mappers(
         return Registry(registry_url, mapping.encoding, username=registry_username, password=registry_password)
 
     return {topic: Mapper(mapping, deserializer(topic, mapping)) for topic, mapping in load_mapping(path).items()}
+
+
+def mappers_of(settings: Settings) -> Mapping[Topic, Mapper]:
+    """Return the mappers that the settings name; none when `mapping` is not set. Raises `Refused`."""
+    password = settings.schema_registry_password
+    return load_mappers(
+        settings.mapping,
+        registry_url=settings.schema_registry_url,
+        registry_username=settings.schema_registry_username,
+        registry_password=None if password is None else password.get_secret_value(),
+    )
+
+
+def decode_by(settings: Settings) -> Decode:
+    """Return how records are decoded by these settings: without `mapping`, as they are. Raises `Refused`."""
+    return mapped(decode, mappers_of(settings))

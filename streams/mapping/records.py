@@ -18,14 +18,24 @@ from streams.core.names import Code, Topic
 from streams.mapping.envelopes import Encoding, NotUnwrapped, unwrapped, without_prefix
 from streams.mapping.expressions import ABSENT, Expression, ExpressionFailed
 from streams.mapping.files import IN_TICKET, OTHERWISE, KeyForm, TopicMapping
+from streams.wire import json_text
 from streams.wire.decode import refused_for_size
 
 Deserialize = Callable[[bytes, RawRecord], Any]
 """Bytes of Avro or Protobuf to plain values (dicts, lists, scalars). Raises `NotUnwrapped` when they can't be read."""
 
-_decode_json = msgspec.json.Decoder().decode
+_decode_quickly = msgspec.json.Decoder().decode
 _MISSING = re.compile(r"^the member `.+` is missing$")
 _MEMBER = re.compile(r"^\$\.([A-Za-z_]+)(?:\.([^.\[]+))?")
+
+
+def _decode_json(data: bytes) -> Any:
+    """Read JSON text as RFC 8259 has it. Raises ValueError, RecursionError."""
+    try:
+        data.decode()  # msgspec does not look into members that it skips, but their bytes must be text all the same
+        return _decode_quickly(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return json_text.plain(json_text.loads(data))
 
 
 class MappedRecord(msgspec.Struct, frozen=True, gc=False):
@@ -121,7 +131,7 @@ class Mapper:
                 return Rejection(Code.KEY_MISMATCH, "$key", "the key is not UTF-8 text")
         try:
             found = mapping.key.find(_decode_json(without_prefix(record.key)), record)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return Rejection(Code.INVALID, mapping.key.text, "the key is not JSON")
         except ExpressionFailed as error:
             return Rejection(Code.INVALID, mapping.key.text, f"the key: {error}")
@@ -155,7 +165,7 @@ class Mapper:
             return unwrapped(mapping.envelope, data)
         except NotUnwrapped as error:
             return Rejection(Code.INVALID, "$", str(error))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             hint = "; it begins as Confluent's serializers write: is `encoding` set?" if value[:1] == b"\0" else ""
             return Rejection(Code.NOT_JSON, "$", f"the value is not JSON: {error}{hint}")
 

@@ -9,6 +9,7 @@ import msgspec
 
 from streams.core.batch import Batch
 from streams.core.engine import Engine
+from streams.core.inputs import Decode
 from streams.core.model import Kind, Micros, Rejection, RoundOutcome, Transition
 from streams.core.names import Code, Result
 from streams.offline.abandonments import Abandonments
@@ -104,6 +105,7 @@ def run_backtest(
     abandonments: Abandonments | None = None,
     against: Against | None = None,
     jobs: int = 1,
+    decode: Decode = decode,
 ) -> Report:
     """Run every captured partition by itself, in merged order, and report what it did.
 
@@ -128,15 +130,15 @@ def run_backtest(
         if found.abandonments is not None:
             takers.append(found.abandonments.add)
         if against is None:
-            found.report.pending = _run_partition(captures, number, engine, takers, now=now, last=last)
+            found.report.pending = _run_partition(captures, number, engine, takers, decode, now=now, last=last)
             return found
         new, old = Deeds(), Deeds()
         report = found.old_report = _empty_report(list(against.report.triggers))
         found.comparison = against.comparison.empty()
-        found.report.pending = _run_partition(captures, number, engine, [*takers, new.add], now=now, last=last)
+        found.report.pending = _run_partition(captures, number, engine, [*takers, new.add], decode, now=now, last=last)
         done = found.report.records
         old_takers: list[Taker] = [report.add, old.add, lambda _: tell(done + report.records)]
-        report.pending = _run_partition(captures, number, against.engine, old_takers, now=now, last=last)
+        report.pending = _run_partition(captures, number, against.engine, old_takers, decode, now=now, last=last)
         found.comparison.add(old, new)
         return found
 
@@ -163,10 +165,17 @@ def _empty_report(trigger_ids: list[str]) -> Report:
 
 
 def _run_partition(
-    captures: Captures, number: int, engine: Engine, takers: Sequence[Taker], *, now: Micros, last: int | None
+    captures: Captures,
+    number: int,
+    engine: Engine,
+    takers: Sequence[Taker],
+    decode: Decode,
+    *,
+    now: Micros,
+    last: int | None,
 ) -> int:
     """Run one partition, and what is due by `last` (milliseconds); return how many rounds are still pending."""
-    pipeline = new_pipeline(engine, number)
+    pipeline = new_pipeline(engine, number, decode)
     for batch in run_partition(captures, pipeline, now=now, last=last):
         for take in takers:
             take(batch)

@@ -15,6 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from streams.core.inputs import Decode
 from streams.core.model import Micros
 from streams.core.triggers import Ruleset
 from streams.offline.abandonments import Abandonments
@@ -29,6 +30,7 @@ from streams.offline.words import say
 from streams.rules.triggers import load_triggers
 from streams.settings.engine import make_engine
 from streams.settings.settings import Settings
+from streams.wire.decode import decode
 
 BROKEN_SHOWN = 10
 """Broken lines of a capture that are named; the rest are only counted."""
@@ -67,7 +69,13 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def backtest(
-    *, events: Sequence[Path], triggers: Path, settings: Settings, now: Micros | None = None, wanted: Wanted
+    *,
+    events: Sequence[Path],
+    triggers: Path,
+    settings: Settings,
+    now: Micros | None = None,
+    wanted: Wanted,
+    decode: Decode = decode,
 ) -> None:
     """Run a backtest and print what it did to standard output; progress and warnings go to standard error.
 
@@ -117,6 +125,7 @@ def backtest(
                 abandonments=abandonments,
                 against=against,
                 jobs=_jobs(captures) if wanted.jobs is None else wanted.jobs,
+                decode=decode,
             )
             findings = Findings(
                 report=report,

@@ -12,7 +12,7 @@ import msgspec
 
 from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
-from streams.core.inputs import DeadLetter
+from streams.core.inputs import DeadLetter, Decode, RawRecord
 from streams.core.model import (
     MILLISECOND,
     Command,
@@ -34,6 +34,7 @@ from streams.core.trace import RoundTrace, trace_round
 from streams.offline.captures import Captures
 from streams.offline.run import new_pipeline, run_partition
 from streams.wire.decode import decode, given_event_id
+from streams.wire.decode import decode as decode_as_it_is
 
 ASKED = frozenset({RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.NO_OP, RoundOutcome.NO_MATCH})
 """Outcomes of rounds in which triggers were asked."""
@@ -105,22 +106,33 @@ def tell(
     *,
     now: Micros,
     progress: Callable[[int, int], None] | None = None,
+    decode: Decode = decode,
 ) -> Story:
     """Run the partitions that the ticket has records in, and tell its story; `now` judges `bad_timestamp`."""
     story = Story(ticket_id)
     key = ticket_id.encode()
+    is_mapped = decode is not decode_as_it_is
+
+    def of_ticket(topic: Topic, number: int, record: RawRecord) -> bool:
+        if record.key == key:
+            return True
+        if not is_mapped:
+            return False
+        decoded = decode(topic, number, record, now)
+        return not isinstance(decoded, Rejection) and decoded.ticket_id == ticket_id
+
     last = captures.latest(
         lambda partition, topic, record: not isinstance(decode(topic, partition, record, now), Rejection)
     )
     done = 0
     for number in captures.partitions:
-        if not any(record.key == key for topic in Topic for record in captures.read(number, topic)):
+        if not any(of_ticket(topic, number, record) for topic in Topic for record in captures.read(number, topic)):
             done += captures.count(number)
             continue
         engine = _Watched(rules, settings, ticket_id)
-        pipeline = new_pipeline(engine, number)
+        pipeline = new_pipeline(engine, number, decode)
         for batch in run_partition(captures, pipeline, now=now, last=last):
-            letters = (letter for letter in batch.dead_letters if letter.record.key == key)
+            letters = (letter for letter in batch.dead_letters if of_ticket(letter.topic, number, letter.record))
             story.events.extend(_of_letter(letter, number) for letter in letters)
             for record, outcome in engine.seen:
                 _take(story, rules, record, outcome)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from streams.core.engine import EngineSettings
+from streams.core.inputs import Decode
 from streams.core.model import Kind, Micros, PendingRound, RoundOutcome, Transition
 from streams.core.names import Result, Topic
 from streams.core.trace import ConditionTrace, TriggerTrace
@@ -24,6 +25,7 @@ from streams.rules.triggers import load_triggers
 from streams.settings.engine import make_engine
 from streams.settings.settings import Settings
 from streams.wire import encode, instants
+from streams.wire.decode import decode
 from streams.wire.trace import round_trace
 
 
@@ -36,6 +38,7 @@ def explain(
     event: str | None = None,
     now: Micros | None = None,
     as_json: bool = False,
+    decode: Decode = decode,
 ) -> None:
     """Print every round of a ticket, or those of one lapse (`event`), to standard output.
 
@@ -50,7 +53,7 @@ def explain(
     engine = make_engine(file.ruleset, settings)
     try:
         with Captures(events) as captures:
-            story = tell(captures, engine.rules, engine.settings, ticket, now=clock)
+            story = tell(captures, engine.rules, engine.settings, ticket, now=clock, decode=decode)
             name_broken_lines(captures, strict=False)
     except CaptureError as error:
         raise BacktestError(str(error), 2) from None

@@ -7,6 +7,7 @@ from itertools import islice
 
 from streams.core.batch import Batch
 from streams.core.engine import Engine
+from streams.core.inputs import Decode
 from streams.core.model import MILLISECOND, Micros
 from streams.core.names import Topic
 from streams.core.partition import Partition
@@ -20,8 +21,11 @@ CHUNK = 2_000
 """Records of one topic that are read ahead at a time, and of a batch."""
 
 
-def new_pipeline(engine: Engine, number: int = 0) -> Pipeline:
-    """Return the pipeline of a partition with empty tables; nothing stops it, however many records are bad."""
+def new_pipeline(engine: Engine, number: int = 0, decode: Decode = decode) -> Pipeline:
+    """Return the pipeline of a partition with empty tables; nothing stops it, however many records are bad.
+
+    `decode` differs from the default where records of another shape are mapped.
+    """
     partition = Partition(
         engine,
         number=number,

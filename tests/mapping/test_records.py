@@ -83,8 +83,8 @@ def test_a_record_that_says_so_deletes_its_ticket_at_its_timestamp(mapping):
     ("value", "code", "path"),
     [
         ({"state": "1"}, Code.INVALID, "at"),
-        ({"at": 5}, Code.INVALID, "at"),
-        ({"at": "soon"}, Code.INVALID, "at"),
+        ({"at": 5, "state": "1"}, Code.INVALID, "at"),
+        ({"at": "soon", "state": "1"}, Code.INVALID, "at"),
         ({"at": "2026-03-01T10:00:00Z", "whole": [1]}, Code.INVALID, "whole"),
         ([], Code.INVALID, "at"),
         (b"{", Code.NOT_JSON, "$"),

@@ -52,6 +52,10 @@ NAMES_OF_THE_CONTRACT = {
     "ssl_keyfile",
     "ssl_key_password",
     "ssl_check_hostname",
+    "mapping",
+    "schema_registry_url",
+    "schema_registry_username",
+    "schema_registry_password",
 }
 
 

@@ -98,6 +98,12 @@ class Native:
             self._process.wait()
 
     @property
+    def pid(self) -> int:
+        """The process id; it must have been started."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Whether it runs."""
         return self._process is not None and self._process.poll() is None
@@ -119,11 +125,13 @@ def ask(port: int, path: str, within: float) -> int:
         connection.close()
 
 
-def until(look: Callable[[], Any], within: float, what: Callable[[], str]) -> Any:
-    """Return what `look` gives as soon as it is true; fail with `what` when that takes too long."""
+def until(look: Callable[[], Any], within: float, *processes: Native) -> Any:
+    """Return what `look` gives as soon as it is true. Fails when that takes too long or one of the processes ends."""
     deadline = time.monotonic() + within
     while not (found := look()):
-        assert time.monotonic() < deadline, f"not within {within:g} s:\n{what()}"
+        for process in processes:
+            assert process.alive, f"{process.name} ended:\n{process.tail()}"
+        assert time.monotonic() < deadline, "\n".join([f"not within {within:g} s", *(one.tail() for one in processes)])
         time.sleep(0.2)
     return found
 

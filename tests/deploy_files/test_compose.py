@@ -240,16 +240,12 @@ def test_the_pipeline_comes_up_and_prometheus_sees_commands(running: Any):
     installation, processes = running
     for name in ("worker-1", "worker-2"):
         port = installation.ports[name]
-        until(lambda port=port: ask(port, "/readyz", 2) == 200, 60, processes[name].tail)
-
-    def what() -> str:
-        return "\n".join(process.tail() for process in processes.values())
-
-    until(lambda: ask(installation.ports["prometheus"], "/-/ready", 2) == 200, 30, processes["prometheus"].tail)
-    until(lambda: installation.values('sum(up{job="lapse"})') == [2.0], 30, what)
-    until(lambda: any(installation.values("sum(lapse_commands_total)")), 60, what)
-    until(lambda: any(installation.values("sum(lapse_commands_applied_total)")), 60, what)
-    until(lambda: installation.values("lapse_assigned_partitions") == [2.0, 2.0], 30, what)
+        until(lambda port=port: ask(port, "/readyz", 2) == 200, 60, processes[name])
+    until(lambda: ask(installation.ports["prometheus"], "/-/ready", 2) == 200, 30, processes["prometheus"])
+    until(lambda: installation.values('sum(up{job="lapse"})') == [2.0], 30, *processes.values())
+    until(lambda: any(installation.values("sum(lapse_commands_total)")), 60, *processes.values())
+    until(lambda: any(installation.values("sum(lapse_commands_applied_total)")), 60, *processes.values())
+    until(lambda: installation.values("lapse_assigned_partitions") == [2.0, 2.0], 30, *processes.values())
     assert installation.values('ALERTS{alertstate="firing",severity="page"}') == []
     print("confined" if can_confine() else "not confined: that needs root")
 

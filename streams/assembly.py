@@ -23,8 +23,9 @@ from streams.rules.triggers import load_triggers
 from streams.settings.engine import make_engine
 from streams.settings.settings import Settings, SettingsError, load_settings
 from streams.settings.values import NOW
-from streams.telemetry.logs import configure_logging
+from streams.telemetry.logs import Format, configure_logging, say
 from streams.telemetry.observer import Metrics
+from streams.telemetry.progress import Progress
 from streams.web.journal import Journal
 from streams.web.server import Server, WebServerError
 from streams.wire.rows import MsgpackRows, session_state
@@ -45,7 +46,7 @@ def run_worker(settings: Settings) -> int:
     try:
         ruleset = load_ruleset(settings)
     except LapseError as error:
-        print(f"lapse: {error}", file=sys.stderr)
+        say(str(error), settings.log_format or "auto")
         return error.exit_code
     return run_until_stopped(lambda: make_worker(settings, ruleset))
 
@@ -100,7 +101,7 @@ def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
         decode=decode_by(settings),
         rows=MsgpackRows(),
         observer=metrics,
-        beside=(web,),
+        beside=(web, lambda _: Progress(metrics.totals)),
     )
 
 
@@ -192,7 +193,8 @@ def faust_app() -> faust.App:
         settings = load_settings({}, os.environ)
         config = runtime_config(settings)
     except (SettingsError, LapseError) as error:
-        sys.exit(_refused(error))
+        say(str(error), _log_format(os.environ))
+        sys.exit(2)
 
     class FaustWorker(faust.Worker):
         """What `faust worker` starts: our event loop, signals, messages and exit codes instead of Faust's."""
@@ -203,6 +205,7 @@ def faust_app() -> faust.App:
     return App(config, Clock(), Worker=FaustWorker)
 
 
-def _refused(error: Exception) -> int:
-    print(f"lapse: {error}", file=sys.stderr)
-    return 2
+def _log_format(environ: Mapping[str, str]) -> Format:
+    """Return the format that the environment asks for, even where other settings are wrong."""
+    wanted = environ.get("LAPSE_LOG_FORMAT")
+    return "text" if wanted == "text" else "json" if wanted == "json" else "auto"

@@ -140,6 +140,28 @@ def test_all_wrong_settings_are_named_at_once(tmp_path):
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"LAPSE_WEB_PORT": "http"},
+        {"LAPSE_TRIGGERS": "nowhere.yaml"},
+        {"LAPSE_TRIGGERS": "nowhere.yaml", "LAPSE_JOIN_WIAT": "3s"},
+        {},
+    ],
+)
+def test_a_worker_that_does_not_start_says_so_in_the_format_of_its_log(call, tmp_path):
+    """Standard error is no terminal here, which means JSON."""
+    for given in (call, {**call, "LAPSE_LOG_FORMAT": "json"}):
+        done = lapse("run", cwd=tmp_path, **given)
+        lines = [json.loads(line) for line in done.stderr.splitlines()]
+        assert done.returncode == 2
+        assert lines[-1]["level"] == "error"
+        assert len(lines) == 1 + ("LAPSE_JOIN_WIAT" in call)
+    (tmp_path / "lapse.yaml").write_text("log_format: text\n")
+    done = lapse("run", cwd=tmp_path, **call)
+    assert all(line.startswith(b"lapse: ") for line in done.stderr.splitlines())
+
+
 def test_a_misspelt_variable_is_warned_about(tmp_path):
     write_capture(tmp_path / "c.jsonl", tickets=1)
     done = lapse("backtest", "--events", tmp_path / "c.jsonl", "--triggers", TRIGGERS, LAPSE_JOIN_WIAT="3s")

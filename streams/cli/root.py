@@ -35,11 +35,17 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        code = 2 if isinstance(error, SettingsError) else getattr(error, "exit_code", None)
-        if not isinstance(code, int):
+        code = exit_code(error)
+        if code is None:
             raise
         typer.echo(f"lapse: {error}{_setting_at_fault(error)}", err=True)
         sys.exit(code)
+
+
+def exit_code(error: Exception) -> int | None:
+    """Return the code that an error of the user's ends with; None for any other error."""
+    code = 2 if isinstance(error, SettingsError) else getattr(error, "exit_code", None)
+    return code if isinstance(code, int) else None
 
 
 def _setting_at_fault(error: Exception) -> str:

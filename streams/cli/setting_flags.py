@@ -29,10 +29,17 @@ DECISION = tuple(name for name, field in Settings.model_fields.items() if Use.DE
 MAPPING = ("mapping", "schema_registry_url", "schema_registry_username", "schema_registry_password")
 
 
-def takes_settings(*names: str, **defaults: str) -> Callable[[Verb], Verb]:
+def _echo(warning: str, _: Settings) -> None:
+    typer.echo(f"lapse: {warning}", err=True)
+
+
+def takes_settings(
+    *names: str, warn: Callable[[str, Settings], None] = _echo, **defaults: str
+) -> Callable[[Verb], Verb]:
     """Give a verb a flag for each of these settings, and `--config`; it is called with `settings=Settings`.
 
-    `defaults` are flags too, of settings whose default is another one for this verb.
+    `defaults` are flags too, of settings whose default is another one for this verb. `warn` shows a warning about the
+    settings before the verb is called.
     """
 
     def decorate(verb: Verb) -> Verb:
@@ -45,7 +52,7 @@ def takes_settings(*names: str, **defaults: str) -> Callable[[Verb], Verb]:
             chosen = {name: given.pop(name) for name in [*names, *files, *defaults]}
             settings = load_settings(chosen, os.environ, config, defaults)
             for warning in settings.warnings:
-                typer.echo(f"lapse: {warning}", err=True)
+                warn(warning, settings)
             verb(settings=settings, **given)
 
         # Typer reads a verb's flags from its signature, so that is where they have to stand.

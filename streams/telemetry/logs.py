@@ -8,6 +8,8 @@ and `extra={"limit": "some key"}` limits an event to once a minute.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import logging.config
 import os
@@ -15,6 +17,7 @@ import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal, TextIO, TypeAlias
 
 import msgspec
@@ -67,19 +70,20 @@ def logging_config(level: str = "info", format: Format = "auto", stream: TextIO 
     setting `logging_config`, it sets up this again.
     """
     stream = stream if stream is not None else sys.stderr
-    terminal = stream.isatty()
+    text = _is_text(format, stream)
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
             "lapse": {
                 "()": _formatter,
-                "text": format == "text" or (format == "auto" and terminal),
-                "colors": terminal and "NO_COLOR" not in os.environ,
+                "text": text,
+                "colors": stream.isatty() and "NO_COLOR" not in os.environ,
             }
         },
         "filters": {
             "chatter": {"()": WithoutServiceChatter},
+            "expected": {"()": WithoutExpected},
             "bodies": {"()": WithoutBodies},
             "repeats": {"()": RateLimit},
         },
@@ -88,12 +92,31 @@ def logging_config(level: str = "info", format: Format = "auto", stream: TextIO 
                 "class": "logging.StreamHandler",
                 "stream": stream,
                 "formatter": "lapse",
-                "filters": ["chatter", "bodies", "repeats"],
+                "filters": ["chatter", "expected", "bodies", "repeats"],
             }
         },
         "root": {"level": level.upper(), "handlers": ["lapse"]},
         "loggers": {library: {"level": _library_level(level)} for library in LIBRARIES},
     }
+
+
+def say(message: str, format: Format = "auto", *, level: str = "error", stream: TextIO | None = None) -> None:
+    """Write one message of the process itself, such as why it ends: as text after `lapse:`, or as a log line.
+
+    It does not go through logging, so that it also serves before logging is set up, and from a signal handler.
+    """
+    stream = stream if stream is not None else sys.stderr
+    if _is_text(format, stream):
+        line = f"lapse: {message}"
+    else:
+        at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        line = json.dumps({"ts": at, "level": level, "event": message, "logger": "lapse"})
+    stream.write(line + "\n")
+    stream.flush()
+
+
+def _is_text(format: Format, stream: TextIO) -> bool:
+    return format == "text" or (format == "auto" and stream.isatty())
 
 
 def _library_level(level: str) -> str:
@@ -146,6 +169,42 @@ class WithoutServiceChatter(logging.Filter):
         """Return whether the record is to be written."""
         chatter = record.levelno < logging.WARNING and isinstance(record.msg, str) and record.msg.startswith("[^")
         return not chatter or logging.root.level <= logging.DEBUG
+
+
+class WithoutExpected(logging.Filter):
+    """Keeps out what the libraries report as trouble although it belongs to every stop, rebalance or first start.
+
+    What such an event means for a worker, the worker says itself. At debug all of it is shown.
+    `tests/contracts/test_log_texts.py` makes the libraries say each of these.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is to be written."""
+        return not _is_expected(record) or logging.root.level <= logging.DEBUG
+
+
+_EXPECTED = {
+    "aiokafka": (
+        # A member learns of a rebalance by its heartbeat; the supervisor logs the new assignment.
+        "Heartbeat failed for group %s because it is rebalancing",
+        "Heartbeat failed for group %s: generation id is not  current.",
+    ),
+    # Faust's sensors are switched off, and it misses what they would have returned.
+    "faust": ("Missing sensor state for rebalance",),
+}
+"""Beginnings of messages, before their values are put in, by library."""
+
+
+def _is_expected(record: logging.LogRecord) -> bool:
+    text, library = record.msg, record.name.partition(".")[0]
+    if not isinstance(text, str):
+        return False
+    if text.startswith("[^"):  # a service of mode: behind its place in the tree, and in the name of any module
+        text, library = text.partition("]: ")[2], "faust"
+    if text.startswith("Crashed reason="):
+        # A service that is cancelled at a stop or a rebalance reports that as a crash.
+        return isinstance(record.args, tuple) and any(isinstance(arg, asyncio.CancelledError) for arg in record.args)
+    return text.startswith(_EXPECTED.get(library, ()))
 
 
 class WithoutBodies(logging.Filter):

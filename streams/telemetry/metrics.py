@@ -78,14 +78,10 @@ class Instruments:
         for key in [key for key in self._gauge_children if key[0] in PER_PARTITION and key[1][-1] == text]:
             del self._gauge_children[key]
 
-    def total(self, counter: str) -> float:
-        """Return a counter's value, summed over its labels."""
-        return sum(
-            sample.value
-            for family in self._counters[counter].collect()
-            for sample in family.samples
-            if sample.name == counter
-        )
+    def total(self, name: str) -> float:
+        """Return the value of a counter or gauge, summed over its labels."""
+        metric = self._counters.get(name) or self._gauges[name]
+        return sum(sample.value for family in metric.collect() for sample in family.samples if sample.name == name)
 
     def by_label(self, counter: str) -> dict[str, float]:
         """Return the values of a counter with one label, by that label's value."""

@@ -18,6 +18,7 @@ from streams.core.model import SECOND, Evaluation, Fact, Transition
 from streams.core.names import Topic
 from streams.telemetry.labels import DEFAULT_CHANNELS, TABLES, LabelDomains
 from streams.telemetry.metrics import Instruments, build_labels
+from streams.telemetry.progress import Totals
 from streams.telemetry.table import METRICS
 
 COUNTERS_OF_FACTS = {
@@ -238,6 +239,16 @@ class Metrics:
             pending_rounds=sum(self._pending.values()),
             ticket_rows=sum(tickets for tickets, _ in self._rows.values()),
             session_rows=sum(sessions for _, sessions in self._rows.values()),
+        )
+
+    def totals(self) -> Totals:
+        """Return what the line of progress in the log says."""
+        total = self._instruments.total
+        return Totals(
+            records=int(total("lapse_records_total")),
+            dead_letters=int(total("lapse_dead_letters_total")),
+            commands=int(total("lapse_commands_total")),
+            lag=int(total("lapse_lag_records")),
         )
 
     def triggers_fired(self) -> dict[str, int]:

@@ -16,7 +16,7 @@ import structlog
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from streams.core.model import TicketUpdate
-from streams.telemetry.logs import LIBRARIES, RateLimit, configure_logging, logging_config
+from streams.telemetry.logs import LIBRARIES, RateLimit, configure_logging, logging_config, say
 
 CANARY = "canary-4711"
 
@@ -253,6 +253,26 @@ def test_faust_given_the_configuration_keeps_our_handler(stream):
     structlog.get_logger("streams.test").info("partition ready")
     logging.getLogger("mode.worker").warning("late")
     assert [event["event"] for event in events(stream)] == ["partition ready", "late"]
+
+
+@pytest.mark.parametrize(("format", "terminal"), [("json", True), ("json", False), ("auto", False)])
+def test_what_a_process_says_itself_is_a_line_of_json_among_lines_of_json(format, terminal):
+    stream = Terminal() if terminal else io.StringIO()
+    say("The topics will not do:\n  - a\n  - b", format, stream=stream)
+    (event,) = events(stream)
+    assert list(event) == ["ts", "level", "event", "logger"]
+    assert (event["level"], event["event"]) == ("error", "The topics will not do:\n  - a\n  - b")
+    configure_logging(format="json", stream=stream)
+    structlog.get_logger("streams.test").info("partition ready")
+    first, second = events(stream)
+    assert len(first["ts"]) == len(second["ts"])
+
+
+@pytest.mark.parametrize(("format", "terminal"), [("text", False), ("text", True), ("auto", True)])
+def test_what_a_process_says_itself_is_plain_text_among_text(format, terminal):
+    stream = Terminal() if terminal else io.StringIO()
+    say("no broker", format, stream=stream)
+    assert stream.getvalue() == "lapse: no broker\n"
 
 
 def test_setting_up_twice_does_not_write_twice(stream):

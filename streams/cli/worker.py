@@ -70,6 +70,8 @@ def _in_the_log_format(verb: Verb) -> Verb:
     def run(**flags: Any) -> None:
         try:
             verb(**flags)
+        except typer.Exit:
+            raise
         except Exception as error:
             from streams.telemetry.logs import say
 

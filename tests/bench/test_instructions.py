@@ -10,7 +10,7 @@ from tests.bench import instructions
 from tests.bench.instructions import RENEW, compare
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(360)
 def test_the_core_executes_no_more_instructions_a_record_than_its_baseline():
     if instructions.valgrind() is None:
         if os.environ.get("CI"):

@@ -18,19 +18,17 @@ import importlib
 import socket
 import sys
 import tempfile
-import threading
-import time
 import urllib.request
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.drain import report, workload
-from tests.bench.drain.contestants import Ground, Run, _watch, lapse_worker
-from tests.kafka_kit import Broker, topics
-from tests.system.worker import Worker
+from tests.bench import drain
+from tests.bench.contestants import LAPSE, Lapse, Task
+from tests.bench.drain import Run
+from tests.bench.ground import Ground, backlog, write_triggers
+from tests.bench.process import Process
+from tests.kafka_kit import Broker
 
 WITH, WITHOUT = "with", "without"
 AIM = 0.95
@@ -44,16 +42,14 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=400_000)
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--tickets", type=int, default=100_000)
-    parser.add_argument("--triggers", type=int, default=50)
     parser.add_argument("--pairs", type=int, default=5)
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch, Broker() as broker:
-        triggers = Path(scratch, "triggers.yaml")
-        triggers.write_text(workload.rules(chosen.triggers))
-        ground = asyncio.run(_fill(broker, chosen, triggers))
-        print(report.machine(), flush=True)
-        print(f"{chosen.records:,} records, {chosen.partitions} partitions, {chosen.triggers} triggers", flush=True)
-        pairs = [_pair(ground, turn) for turn in range(chosen.pairs)]
+    with tempfile.TemporaryDirectory() as name, Broker() as broker:
+        scratch = Path(name)
+        filling = backlog(broker, chosen.partitions, chosen.records, chosen.tickets, write_triggers(scratch))
+        ground = asyncio.run(filling)
+        print(f"{chosen.records:,} records, {chosen.partitions} partitions", flush=True)
+        pairs = [_pair(ground, scratch, turn) for turn in range(chosen.pairs)]
     print(summary(pairs))
 
 
@@ -70,67 +66,47 @@ def summary(pairs: list[dict[str, Run]]) -> str:
     return "\n".join(lines)
 
 
-def _pair(ground: Ground, turn: int) -> dict[str, Run]:
+class _Bare(Lapse):
+    """The worker without an observer and without a web server."""
+
+    def command(self, task: Task) -> tuple[list[str], dict[str, str]]:
+        return [sys.executable, "-m", "tests.bench.metrics_cost", "run"], self.environment(task)
+
+
+def _pair(ground: Ground, scratch: Path, turn: int) -> dict[str, Run]:
     order = (WITH, WITHOUT) if turn % 2 == 0 else (WITHOUT, WITH)
-    pair = {name: asyncio.run(_drain(ground, name)) for name in order}
+    pair = {
+        name: asyncio.run(
+            drain.run(LAPSE, ground, scratch, during=_ask)
+            if name == WITH
+            else drain.run(_Bare("lapse", "Lapse without metrics"), ground, scratch, during=_see_nothing_served)
+        )
+        for name in order
+    }
     ratio = pair[WITH].rate / pair[WITHOUT].rate
     print(f"pair {turn + 1}: {', '.join(f'{n} {pair[n].rate:,.0f}/s' for n in order)}; {ratio:.1%}", flush=True)
     return pair
 
 
-async def _drain(ground: Ground, name: str) -> Run:
-    with tempfile.TemporaryDirectory() as logs:
-        worker = await asyncio.to_thread(lapse_worker, ground, f"lapse-{uuid.uuid4().hex[:6]}", Path(logs))
-        if name == WITHOUT:
-            worker._command = [sys.executable, "-m", "tests.bench.metrics_cost", "run"]
-        try:
-            worker.start()
-            if name == WITH:
-                with _asked(worker):
-                    return await _watch(ground, worker)
-            run = await _watch(ground, worker)
-            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", worker.web_port)):
-                raise RuntimeError("The worker that was to do without them serves metrics and page all the same.")
-            return run
-        finally:
-            worker.kill()
+async def _ask(task: Task, _: Process) -> None:
+    """Scrape the worker and look at its page until cancelled; an answer that does not come is an error."""
+
+    def get(path: str) -> None:
+        with urllib.request.urlopen(f"http://127.0.0.1:{task.port}{path}", timeout=5) as answer:
+            if not answer.read():
+                raise RuntimeError(f"The worker answered {path} with nothing.")
+
+    async def again(path: str, every: float) -> None:
+        while True:
+            await asyncio.to_thread(get, path)
+            await asyncio.sleep(every)
+
+    await asyncio.gather(*(again(path, every) for path, every in ASKED_EVERY.items()))
 
 
-@contextlib.contextmanager
-def _asked(worker: Worker) -> Iterator[None]:
-    """Scrape the worker and look at its page, in a thread, and see that it has answered."""
-    stop, answers = threading.Event(), dict.fromkeys(ASKED_EVERY, 0)
-
-    def ask() -> None:
-        due = dict(ASKED_EVERY)
-        began = time.monotonic()
-        while not stop.wait(min(due.values()) - (time.monotonic() - began)):
-            path = min(due, key=lambda one: due[one])
-            due[path] += ASKED_EVERY[path]
-            with (
-                contextlib.suppress(OSError),
-                urllib.request.urlopen(f"http://127.0.0.1:{worker.web_port}{path}", timeout=5) as answer,
-            ):
-                answers[path] += bool(answer.read())
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-    if not all(answers.values()):
-        raise RuntimeError(f"The worker did not answer: {answers}")
-
-
-async def _fill(broker: Broker, chosen: argparse.Namespace, triggers: Path) -> Ground:
-    prefix = f"cost-{uuid.uuid4().hex[:6]}-"
-    inputs = [prefix + workload.TICKETS, prefix + workload.SESSIONS]
-    await topics.create(broker.bootstrap, inputs, chosen.partitions, {"max.message.bytes": str(2 << 20)})
-    made = workload.records(chosen.records, chosen.tickets)
-    written = await workload.fill(broker.bootstrap, prefix, chosen.partitions, made)
-    return Ground(broker, prefix, chosen.partitions, written, triggers)
+async def _see_nothing_served(task: Task, _: Process) -> None:
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", task.port)):
+        raise RuntimeError("The worker that was to do without them serves metrics and page all the same.")
 
 
 def run_without() -> None:

@@ -25,7 +25,6 @@ _PROSE = (
     "The customer writes that the parcel has not come although the carrier says that it was handed over yesterday, "
     "asks for a call, and wants to know whether the order can be changed while it is on its way to the new address."
 )
-_WINDOW = 200_000
 
 
 class Made(NamedTuple):
@@ -52,7 +51,7 @@ def records(count: int, tickets: int, *, seed: int = 1, ends_at: int | None = No
         # A session speaks for a ticket that was written a little before.
         ticket = (place // 20 * 12 - 1 - (slot - 12)) % tickets
         state, reason = "active", None
-        if slot == 12 and ticket not in inactive:
+        if slot == 12 and ticket not in inactive and place >= 20:
             state, reason = "inactive", "User inactive or offline"
             inactive.add(ticket)
         elif ticket in inactive:

@@ -202,7 +202,8 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
 def main() -> None:
     """Measure what is asked for, write results and page; 1 when a part failed."""
     chosen = _arguments()
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    for chatty in ("aiokafka", "streams"):  # topics that come and go
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
     where = results.Results(chosen.out)
     if chosen.page:
         page.write(where)

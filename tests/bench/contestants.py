@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from streams.core.names import Output
 from tests.bench.ground import Ground
 from tests.bench.process import ROOT, Process
 from tests.kafka_kit import Broker, topics
@@ -119,7 +120,8 @@ class Lapse(Contestant):
         """Delete the changelogs and the outputs, which the next run makes anew."""
         await super().forget(task)
         async with topics.admin(task.broker.bootstrap) as client:
-            await client.delete_topics([f"{task.prefix}session-transitions", f"{task.prefix}dead-letters"])
+            outputs = {f"{task.prefix}{name}" for name in Output}
+            await client.delete_topics([each for each in await client.list_topics() if each in outputs])
 
     def commands_topic(self, prefix: str, name: str) -> str:
         """Return the topic by its default name: the same for every run, so it is deleted in between."""

@@ -121,7 +121,7 @@ def run_without() -> None:
         return RuntimeWorker(
             app.runtime_config(settings),
             app.make_engine(ruleset, settings),
-            decode=app.decode,
+            decode=app.decode_by(settings),
             rows=app.MsgpackRows(),
             observer=Silent(),
         )

@@ -20,13 +20,14 @@ import psutil
 import uvloop
 from aiokafka.client import AIOKafkaClient
 
-from streams.kafka.config import COMMANDS, TRANSITIONS, KafkaConfig
-from streams.kafka.producer import PartitionProducer, Write
+from streams.core.names import Output, Table, Topic
+from streams.kafka.config import KafkaConfig
+from streams.kafka.producer import PartitionProducer
+from streams.wire.writes import Write
 from tests.bench.latency import percentile
 from tests.kafka_kit import Broker, topics
 
 _ROW, _COMMAND = b"r" * 300, b"c" * 700
-_INPUTS = ("ticket-updates", "session-states")
 _WARM_UP = 0.2
 
 SIZES: Mapping[str, tuple[int, int]] = {"empty": (0, 0), "small": (20, 1), "large": (5_000, 250)}
@@ -62,7 +63,7 @@ def measure(broker: Broker, partitions: int, size: str, seconds: float) -> Cost:
 
 async def _measure(broker: Broker, partitions: int, size: str, seconds: float) -> Cost:
     config = KafkaConfig(brokers=(broker.bootstrap,), topic_prefix=f"txn-{uuid.uuid4().hex[:6]}-")
-    names = [*(config.topic(name) for name in _INPUTS), *config.written]
+    names = [*(config.topic(name) for name in Topic), *config.written]
     await topics.create(broker.bootstrap, names, partitions, {"max.message.bytes": str(2 << 20)})
     producers = [PartitionProducer(config, number) for number in range(partitions)]
     commits: list[float] = []
@@ -107,15 +108,15 @@ async def _commit_on(
 ) -> None:
     rows, commands = SIZES[size]
     writes = {
-        config.changelog("tickets"): [Write(b"%d" % number, _ROW) for number in range(rows)],
-        config.topic(COMMANDS): [Write(b"%d" % number, _COMMAND) for number in range(commands)],
-        config.topic(TRANSITIONS): [Write(b"%d" % number, _ROW) for number in range(2 * commands)],
+        config.changelog(Table.TICKETS): [Write(b"%d" % number, _ROW) for number in range(rows)],
+        config.topic(Output.COMMANDS): [Write(b"%d" % number, _COMMAND) for number in range(commands)],
+        config.topic(Output.TRANSITIONS): [Write(b"%d" % number, _ROW) for number in range(2 * commands)],
     }
     writes = {topic: several for topic, several in writes.items() if several}
     offset = 0
     while (began := time.perf_counter()) < until:
         offset += 1
-        offsets = {config.topic(name): offset for name in _INPUTS}
+        offsets = {config.topic(name): offset for name in Topic}
         await producer.commit(writes, offsets, offset, int(time.time() * 1e6))
         commits.append(time.perf_counter() - began)
 

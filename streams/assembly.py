@@ -21,13 +21,13 @@ from streams.kafka.config import KafkaConfig
 from streams.mapping.load import decode_by
 from streams.rules.triggers import load_triggers
 from streams.settings.engine import make_engine
-from streams.settings.settings import Settings, SettingsError, load_settings
+from streams.settings.settings import Settings, load_settings
 from streams.settings.values import NOW
 from streams.telemetry.logs import Format, configure_logging, say
 from streams.telemetry.observer import Metrics
 from streams.telemetry.progress import Progress
 from streams.web.journal import Journal
-from streams.web.server import Server, WebServerError
+from streams.web.server import Server
 from streams.wire.rows import MsgpackRows, session_state
 from streams.worker.lookup import Lookup
 from streams.worker.service import Worker, run_until_stopped
@@ -79,21 +79,18 @@ def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
 
     def web(supervisor: Supervisor) -> Server:
         token = settings.web_token
-        try:
-            return _LoggedServer(
-                host=settings.web_host,
-                port=settings.web_port,
-                token=None if token is None else token.get_secret_value(),
-                metrics=metrics,
-                source=WorkerStatus(supervisor),
-                ruleset=ruleset,
-                app_id=settings.app_id,
-                journal=journal,
-                tables=Lookup(supervisor, session_state),
-                join_wait=settings.join_wait,
-            )
-        except WebServerError as error:
-            raise Refused(str(error)) from None
+        return _LoggedServer(
+            host=settings.web_host,
+            port=settings.web_port,
+            token=None if token is None else token.get_secret_value(),
+            metrics=metrics,
+            source=WorkerStatus(supervisor),
+            ruleset=ruleset,
+            app_id=settings.app_id,
+            journal=journal,
+            tables=Lookup(supervisor, session_state),
+            join_wait=settings.join_wait,
+        )
 
     return Worker(
         runtime_config(settings),
@@ -120,13 +117,10 @@ class _Kept(Metrics):
 
 
 class _LoggedServer(Server):
-    """The web server, with its errors as the runtime's and its address in the log."""
+    """The web server, with its address in the log."""
 
     async def start(self) -> None:
-        try:
-            await super().start()
-        except WebServerError as error:
-            raise Refused(str(error)) from None
+        await super().start()
         logger.info("page, metrics and probes on %s", self.url)
 
 
@@ -192,7 +186,7 @@ def faust_app() -> faust.App:
     try:
         settings = load_settings({}, os.environ)
         config = runtime_config(settings)
-    except (SettingsError, LapseError) as error:
+    except LapseError as error:
         say(str(error), _log_format(os.environ))
         sys.exit(2)
 

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "offline": OUTER,
     "testing": OUTER,
     "kafka": INNER | {"wire"},
-    "host": CLIENTS | {"worker"},
+    "host": CLIENTS,
     "worker": CLIENTS | {"host"},
     "operate": CLIENTS,
     "web": OUTER - {"testing"},
@@ -133,6 +133,55 @@ def test_outsiders_stay_where_they_belong():
         if name in ONLY_IN and own not in ONLY_IN[name]
     ]
     assert wrong == []
+
+
+def private_names(source: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, expression) of every name with one leading underscore that is not asked of `self` or `cls`."""
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr.startswith("_")
+            and not node.attr.startswith("__")
+            and not (isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"})
+        ):
+            yield node.lineno, ast.unparse(node)
+
+
+# Public in spite of their underscore, or private to the module that asks for them.
+OUR_OWN = ("._replace", "os._exit", "other._", "settings._warnings")
+
+
+def test_private_names_of_aiokafka_are_touched_in_one_folder_only():
+    """Code of `kafka/inside` asks for them, and a contract test for each of its files notices when they change."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for path in MODULES
+        if "kafka/inside" not in path.as_posix()
+        for line, name in private_names(path.read_text())
+        if not any(own in name for own in OUR_OWN)
+    ]
+    assert wrong == []
+
+
+def test_every_reach_into_aiokafka_has_a_contract_test_of_its_name():
+    reaches = {path.stem for path in (ROOT / "streams/kafka/inside").glob("*.py")} - {"__init__"}
+    tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests/contracts").glob("test_*.py")}
+    assert reaches
+    assert reaches - tests == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        ("consumer._client.close()", ["consumer._client"]),
+        ("self._client._conns", ["self._client._conns"]),
+        ("self._own", []),
+        ("cls._own", []),
+        ("kafka.__class__", []),
+    ],
+)
+def test_every_private_name_is_seen(source, seen):
+    assert [name for _, name in private_names(source)] == seen
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from streams.settings.settings import SettingsError
+from streams.core.errors import LapseError, Refused, Unreachable
 
 app = typer.Typer(
     name="lapse",
@@ -22,10 +22,8 @@ app = typer.Typer(
 )
 
 
-class UsageError(Exception):
+class UsageError(Refused):
     """The command can't be run as it was given."""
-
-    exit_code = 2
 
 
 def main() -> None:
@@ -34,21 +32,8 @@ def main() -> None:
     logging.lastResort = logging.NullHandler()
     try:
         app()
-    except Exception as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        typer.echo(f"lapse: {error}{_setting_at_fault(error)}", err=True)
-        sys.exit(code)
-
-
-def exit_code(error: Exception) -> int | None:
-    """Return the code that an error of the user's ends with; None for any other error."""
-    code = 2 if isinstance(error, SettingsError) else getattr(error, "exit_code", None)
-    return code if isinstance(code, int) else None
-
-
-def _setting_at_fault(error: Exception) -> str:
-    """Name the setting when no broker could be reached: whoever made the error does not know where it came from."""
-    unreachable = type(error.__cause__).__name__ == "KafkaConnectionError"
-    return " The setting is `brokers` (--brokers, LAPSE_BROKERS)." if unreachable else ""
+    except LapseError as error:
+        # Whoever made the error does not know where the addresses came from.
+        hint = " The setting is `brokers` (--brokers, LAPSE_BROKERS)." if isinstance(error, Unreachable) else ""
+        typer.echo(f"lapse: {error}{hint}", err=True)
+        sys.exit(error.exit_code)

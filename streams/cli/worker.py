@@ -14,9 +14,10 @@ import typer
 from msgspec import structs
 from pydantic import SecretStr
 
-from streams.cli.root import app, exit_code
+from streams.cli.root import app
 from streams.cli.setting_flags import SECURITY, Verb, takes_settings
 from streams.cli.shared import PATIENCE
+from streams.core.errors import LapseError
 from streams.settings.settings import DEFAULT_CONFIG, Settings, load_settings
 from streams.settings.sources import from_environment, from_file, from_flags
 
@@ -70,16 +71,11 @@ def _in_the_log_format(verb: Verb) -> Verb:
     def run(**flags: Any) -> None:
         try:
             verb(**flags)
-        except typer.Exit:
-            raise
-        except Exception as error:
+        except LapseError as error:
             from streams.telemetry.logs import say
 
-            code = exit_code(error)
-            if code is None:
-                raise
             say(str(error), _wanted_log_format(flags))
-            raise typer.Exit(code) from None
+            raise typer.Exit(error.exit_code) from None
 
     return run
 
@@ -90,7 +86,7 @@ def _wanted_log_format(flags: Mapping[str, object]) -> Literal["text", "json", "
     layers = (
         from_flags({"log_format": flags.get("log_format")}),
         from_environment(os.environ, {"log_format"}),
-        from_file(file, set(Settings.model_fields), []) if isinstance(file, Path) else {},
+        from_file(file, set(Settings.model_fields), frozenset(), []) if isinstance(file, Path) else {},
     )
     wanted = next((layer["log_format"].value for layer in layers if "log_format" in layer), "auto")
     return "text" if wanted == "text" else "json" if wanted == "json" else "auto"

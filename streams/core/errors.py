@@ -5,13 +5,11 @@ Every error that a user is shown is a `LapseError`: its text says what a person 
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class LapseError(Exception):
     """The process has to stop; the text is all that its user is shown."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
 
 class Refused(LapseError):

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from streams.core.errors import LapseError
 from streams.core.model import Micros, Rejection, SessionUpdate, TicketUpdate
 from streams.core.names import Result, Topic
 
@@ -55,7 +56,7 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     rejection: Rejection
 
 
-class DeadLetterLimitExceeded(Exception):
+class DeadLetterLimitExceeded(LapseError):
     """More than the allowed share of a topic-partition's recent records is bad: probably the wrong topic."""
 
     def __init__(self, partition: int, last: DeadLetter, *, bad: int, judged: int, limit: float) -> None:

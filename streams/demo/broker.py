@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from streams.core.errors import LapseError
 from streams.demo.processes import child_arguments
 
 TOPIC_CONFIG = {"retention.ms": "-1"}
@@ -27,7 +28,7 @@ _STOP_SECONDS = 5.0
 _ADDRESS = re.compile(r"^\s*kafka\s+(\S+:\d+)\s*$", re.MULTILINE)
 
 
-class BrokerFailed(Exception):
+class BrokerFailed(LapseError):
     """The embedded broker is not installed or does not start; the text says what to do."""
 
 

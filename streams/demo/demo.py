@@ -22,7 +22,7 @@ from rich.console import Console
 from streams.core.errors import LapseError
 from streams.core.model import SECOND
 from streams.core.names import Output, Topic
-from streams.demo.broker import TOPIC_CONFIG, BrokerFailed, EmbeddedBroker
+from streams.demo.broker import TOPIC_CONFIG, EmbeddedBroker
 from streams.demo.desk import Desk
 from streams.demo.feed import feed
 from streams.demo.screen import Screen, screen_for, summary
@@ -69,10 +69,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The same for the demo's own clients, as aiokafka's keyword arguments."""
 
 
-class DemoFailed(Exception):
-    """The demo can't go on; the text is all that its user is shown."""
-
-    exit_code = 1
+class DemoFailed(LapseError):
+    """The demo can't go on."""
 
 
 def run_demo(options: Options, console: Console) -> None:
@@ -81,7 +79,7 @@ def run_demo(options: Options, console: Console) -> None:
         raise DemoFailed("\n  ".join(["these triggers can't be used:", *map(str, errors)]))
     try:
         asyncio.run(_run(options, console))
-    except (BrokerFailed, WorkerFailed, LapseError) as error:
+    except LapseError as error:
         raise DemoFailed(str(error)) from error
     except KafkaError as error:
         raise DemoFailed(f"the broker refused: {error}") from error

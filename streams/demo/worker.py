@@ -14,13 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from streams.core.errors import LapseError
 from streams.demo.processes import child_arguments
 
 _STOP_SECONDS = 30.0
 _LOG_TAIL = 15
 
 
-class WorkerFailed(Exception):
+class WorkerFailed(LapseError):
     """The worker ended by itself, or with an error; the text has the end of its log."""
 
 

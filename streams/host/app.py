@@ -16,8 +16,8 @@ from streams.core.model import SECOND, Micros
 from streams.host.agents import declare_agents
 from streams.host.clock import Clock
 from streams.host.consumer import Consumer, Transport
+from streams.host.inbox import Inbox
 from streams.kafka.config import KafkaConfig
-from streams.worker.inbox import Inbox
 
 
 class _OurBootStrategy(BootStrategy):

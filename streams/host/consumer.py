@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -25,12 +25,16 @@ from mode import Service
 
 from streams.core.errors import Failed
 from streams.core.model import MILLISECOND, SECOND, Micros
+from streams.host.inbox import Fetch, Inbox
 from streams.kafka.brokers import client_arguments, patiently
 from streams.kafka.config import KafkaConfig
+from streams.kafka.inside.fetch_answers import Answer, watch_fetches
+from streams.kafka.inside.fetch_pace import hold_next_answer
+from streams.kafka.inside.fetch_positions import fetch_position
 from streams.kafka.inside.fetched_records import unwrap_fetched_records
 from streams.kafka.inside.membership import generation_of, is_member, note_heartbeats
+from streams.kafka.inside.metadata import leader_of
 from streams.kafka.inside.undecodable import name_undecodable_batches
-from streams.worker.inbox import Fetch, Inbox
 
 if TYPE_CHECKING:
     from streams.host.app import App
@@ -91,7 +95,7 @@ class Consumer(faust_consumer.Consumer):
         self._kafka = await patiently("Can't start the consumer", self.app.runtime, start)
         unwrap_fetched_records(self._kafka)
         name_undecodable_batches(self._kafka)
-        self._note_answers(self._kafka)
+        watch_fetches(self._kafka, self.app.clock, self._note_answer)
         note_heartbeats(self._kafka, self._note_heartbeat)
 
     def _note_heartbeat(self) -> None:
@@ -191,9 +195,12 @@ class Consumer(faust_consumer.Consumer):
         Each partition with records is a transaction to come. A pause on our side would be paid twice: aiokafka asks
         ahead, and what it would have during the pause is the little that came first.
         """
-        config, fetcher = self.app.runtime, self.kafka._fetcher
-        fetcher._fetch_min_bytes = _ENOUGH_BYTES if partitions else 1
-        fetcher._fetch_max_wait_ms = (config.pause(partitions) if partitions else config.fetch_max_wait) // MILLISECOND
+        config = self.app.runtime
+        hold_next_answer(
+            self.kafka,
+            least_bytes=_ENOUGH_BYTES if partitions else 1,
+            most_ms=(config.pause(partitions) if partitions else config.fetch_max_wait) // MILLISECOND,
+        )
 
     def pause(self, inbox: Inbox) -> None:
         """Fetch no more for this inbox until `resume`; an answer that is under way is thrown away by aiokafka."""
@@ -230,8 +237,8 @@ class Consumer(faust_consumer.Consumer):
 
     # --- what a fetch answer says ------------------------------------------------------------------------------------
 
-    def _note_answers(self, kafka: AIOKafkaConsumer) -> None:
-        """Note the clock for every fetch answer, empty ones too; aiokafka's own time stamp is the clock that jumps.
+    def _note_answer(self, answer: Answer) -> None:
+        """Note the clock for every fetch answer, empty ones too.
 
         What an answer shows held when it was asked for, at the earliest: it may have lain in the socket while this
         process was frozen. So an end counts from the asking. Records count from the asking too, as long as the same
@@ -239,58 +246,42 @@ class Consumer(faust_consumer.Consumer):
         one asked for later is the later one. Of two brokers that says nothing; there records count from the answer, and
         the other topic's end must have been asked for after that.
         """
-        fetcher = kafka._fetcher
-        process: Callable[[Any, Any, Any], Awaitable[bool]] = fetcher._proc_fetch_request
+        if not answer.has_data:
+            self._hold_next_answer(0)
+        answered_at = self.app.clock()
+        if answer.answered:
+            self.last_answer = time.monotonic()
+        for tp in answer.answered:
+            alone = leader_of(self.kafka, self._other_topic(tp)) != answer.node_id
+            self._answers[tp] = (answer.asked_at, answered_at if alone else answer.asked_at)
+            inbox = self.app.inboxes.get(tp)
+            if inbox is not None and tp in answer.empty and self.at_end(tp):
+                inbox.note_end(answer.asked_at)
+        self.app.on_empty_answer(answer.empty)
 
-        async def process_and_note(assignment: Any, node_id: Any, request: Any) -> bool:
-            asked = [TopicPartition(topic, ask[0]) for topic, asks in request.topics for ask in asks]
-            for tp in asked:
-                assignment.state_value(tp).timestamp = None
-            asked_at = self.app.clock()
-            has_data = await process(assignment, node_id, request)
-            if not has_data:
-                self._hold_next_answer(0)
-            answered_at = self.app.clock()
-            answered = [tp for tp in asked if assignment.state_value(tp).timestamp is not None]
-            if answered:
-                self.last_answer = time.monotonic()
-            for tp in answered:
-                alone = self._leader_of_other_topic(tp) != node_id
-                self._answers[tp] = (asked_at, answered_at if alone else asked_at)
-                inbox = self.app.inboxes.get(tp)
-                if inbox is not None and tp not in fetcher._records and self.at_end(tp):
-                    inbox.note_end(asked_at)
-            self.app.on_empty_answer([tp for tp in answered if tp not in fetcher._records])
-            return has_data
-
-        fetcher._proc_fetch_request = process_and_note
-
-    def _leader_of_other_topic(self, tp: TopicPartition) -> int | None:
+    def _other_topic(self, tp: TopicPartition) -> TopicPartition:
         other = next(name for name in self.app.runtime.inputs if name != tp.topic)
-        return cast("int | None", self.kafka._client.cluster.leader_for_partition(TopicPartition(other, tp.partition)))
+        return TopicPartition(other, tp.partition)
 
     def at_end(self, tp: TopicPartition) -> bool:
         """Return whether all that the latest fetch answer showed as stable has been taken out of it."""
-        state = self._state(tp)
-        return state is not None and state.lso is not None and state.has_valid_position and state.position >= state.lso
+        at = fetch_position(self.kafka, tp)
+        return (
+            at is not None
+            and at.stable_end is not None
+            and at.next_offset is not None
+            and at.next_offset >= at.stable_end
+        )
 
     def stable_end(self, tp: TopicPartition) -> int | None:
         """Return the last stable offset of the latest fetch answer."""
-        state = self._state(tp)
-        return None if state is None else cast("int | None", state.lso)
+        at = fetch_position(self.kafka, tp)
+        return None if at is None else at.stable_end
 
     def held_back(self, tp: TopicPartition) -> int | None:
         """Return how many offsets of the latest fetch answer lie behind its last stable one."""
-        state = self._state(tp)
-        if state is None or state.lso is None or state.highwater is None:
-            return None
-        return max(0, cast("int", state.highwater - state.lso))
-
-    def _state(self, tp: TopicPartition) -> Any:
-        subscription = self.kafka._subscription.subscription
-        if subscription is None or subscription.assignment is None:
-            return None
-        return subscription.assignment.state_value(tp)
+        at = fetch_position(self.kafka, tp)
+        return None if at is None or at.stable_end is None or at.end is None else max(0, at.end - at.stable_end)
 
     # --- assignment --------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from streams.core.errors import Refused, Unreachable
 from streams.core.model import SECOND
 from streams.kafka.config import KafkaConfig
+from streams.kafka.inside.metadata import wait_for_topic
 from streams.kafka.inside.undecodable import name_undecodable_batches
 
 logger = logging.getLogger(__name__)
@@ -151,5 +152,5 @@ async def partitions_of(config: KafkaConfig, consumer: AIOKafkaConsumer, name: s
     topics = await patiently("Can't ask for the topics", config, consumer.topics)
     if name not in topics:
         raise Refused(f"There is no topic {name} at {', '.join(config.brokers)}.")
-    await consumer._client._wait_on_metadata(name)
+    await wait_for_topic(consumer, name)
     return sorted(consumer.partitions_for_topic(name) or ())

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from streams.core.errors import LapseError
 from streams.core.names import Topic
 from streams.wire.capture import CapturedRecord, CaptureLineError, Entry, entry, record_at
 
@@ -31,7 +32,7 @@ Progress = Callable[[int, int], None]
 """Called now and then with (bytes done, bytes in all)."""
 
 
-class CaptureError(Exception):
+class CaptureError(LapseError):
     """A capture cannot be read; the text names the file and says why."""
 
 

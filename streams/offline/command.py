@@ -15,6 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from streams.core.errors import LapseError
 from streams.core.inputs import Decode
 from streams.core.model import Micros
 from streams.core.triggers import Ruleset
@@ -39,7 +40,7 @@ WORTH_PROCESSES = 100_000
 """Records from which starting processes takes less time than it saves."""
 
 
-class BacktestError(Exception):
+class BacktestError(LapseError):
     """A backtest that cannot run; the text says why, the exit code whose fault it is."""
 
     def __init__(self, message: str, exit_code: int) -> None:

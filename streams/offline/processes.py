@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
+from streams.core.errors import LapseError
+
 T = TypeVar("T")
 
 _LOOK_SECONDS = 0.2
 
 
-class ProcessDied(Exception):
+class ProcessDied(LapseError):
     """A process ended without a result: out of memory, or killed."""
-
-    exit_code = 1
 
 
 def can_fork() -> bool:

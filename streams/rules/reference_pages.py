@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from streams.core.errors import Refused
 from streams.core.names import REASON_FIELD, STATE_FIELD
 from streams.core.triggers import Operator
 from streams.documents.problems import did_you_mean
@@ -29,10 +30,8 @@ from streams.rules.reference import (
 )
 
 
-class UnknownName(ValueError):
+class UnknownName(Refused):
     """Nothing in the table has this name."""
-
-    exit_code = 2
 
 
 class ConditionEntry(msgspec.Struct, frozen=True):

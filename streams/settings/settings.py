@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationE
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from streams.core.errors import Refused
 from streams.core.model import SECOND, Micros
 from streams.documents.problems import did_you_mean
 from streams.settings import values
@@ -334,7 +335,7 @@ PATHS = frozenset(
 """Settings whose value names a file; in `lapse.yaml`, relative to that file."""
 
 
-class SettingsError(Exception):
+class SettingsError(Refused):
     """Settings that can't be used; `problems` has all that is wrong with them, and where."""
 
     def __init__(self, problems: Sequence[SettingsProblem]) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import web
 
 from streams.core.cycle import Rules
+from streams.core.errors import Refused
 from streams.core.model import SECOND, Micros
 from streams.core.triggers import Ruleset
 from streams.documents.durations import parse
@@ -49,7 +50,7 @@ NOT_KEPT = (
 )
 
 
-class WebServerError(Exception):
+class WebServerError(Refused):
     """The server can't start; the text is for the person who set it up."""
 
 

@@ -17,11 +17,11 @@ from streams.core.model import MILLISECOND, SECOND, Micros
 from streams.core.names import Output, Table, Topic
 from streams.core.partition import Partition
 from streams.core.pipeline import Pipeline
+from streams.host.inbox import Inbox
 from streams.kafka.config import KafkaConfig
 from streams.kafka.producer import PartitionProducer
 from streams.wire.writes import Write, writes
 from streams.worker.census import Census
-from streams.worker.inbox import Inbox
 from streams.worker.observer import Observer
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 
 from streams.core.engine import Engine
 from streams.core.errors import Failed, LapseError
-from streams.core.inputs import DeadLetterLimitExceeded, Decode
+from streams.core.inputs import Decode
 from streams.core.tables import RowCodec
 from streams.host.app import App
 from streams.host.clock import Clock
@@ -182,7 +182,7 @@ async def _exit_code(worker: Worker) -> int:
         if isinstance(error, LapseError):
             _say(str(error))
             return error.exit_code
-        if isinstance(error, DeadLetterLimitExceeded | KafkaError | OSError | TimeoutError):
+        if isinstance(error, KafkaError | OSError | TimeoutError):
             _say(str(error) or type(error).__name__)
             return 1
         logger.exception("the worker ends on an error of its own")

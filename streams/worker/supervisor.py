@@ -21,12 +21,12 @@ from streams.core.names import Topic
 from streams.core.partition import Partition
 from streams.core.tables import RowCodec
 from streams.host.app import App
+from streams.host.inbox import Inbox
 from streams.kafka.brokers import is_passing, patiently
 from streams.kafka.config import KafkaConfig
 from streams.kafka.inside.membership import committed_offsets
 from streams.kafka.producer import PartitionProducer, act_from_of, stream_time_of
 from streams.wire.writes import Write
-from streams.worker.inbox import Inbox
 from streams.worker.observer import Observer
 from streams.worker.processor import PartitionProcessor
 from streams.worker.restore import END_KEY, restore

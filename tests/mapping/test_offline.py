@@ -15,7 +15,10 @@ EVENTS = ROOT / "deploy" / "samples" / "mappings" / "debezium.jsonl"
 TRIGGERS = """
 triggers:
   - id: tag
-    conditions: {all: [{field: priority, value: high}, {field: messaging_session_state, operator: value, value: inactive}]}
+    conditions:
+      all:
+        - {field: priority, value: high}
+        - {field: messaging_session_state, operator: value, value: inactive}
     actions: [{field: add_tags, value: left}]
 """
 

@@ -19,6 +19,7 @@ from streams.core.names import Topic
 from streams.core.partitioning import partition_of
 from streams.host.app import App
 from streams.host.clock import Clock
+from streams.host.inbox import Inbox
 from streams.kafka.brokers import admin_client, patiently
 from streams.kafka.config import KafkaConfig
 from streams.kafka.topics import create_topics
@@ -26,7 +27,6 @@ from streams.rules.triggers import parse_triggers
 from streams.testing.traffic import Record
 from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows
-from streams.worker.inbox import Inbox
 from streams.worker.observer import Silent
 from streams.worker.service import Worker
 from streams.worker.status import WorkerStatus

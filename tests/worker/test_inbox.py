@@ -8,8 +8,8 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from streams.host.clock import Clock
+from streams.host.inbox import Fetch, Inbox
 from streams.kafka.config import KafkaConfig
-from streams.worker.inbox import Fetch, Inbox
 
 
 def fetch(*offsets: int, generation: int = 3, arrived: int = 100, to_the_end: bool = False) -> Fetch:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from streams.core.errors import LapseError
 from streams.documents.problems import Findings
 from streams.documents.reading import decode
 
@@ -20,10 +21,8 @@ MAX_BYTES = 100_000_000
 """Far above any account's triggers; what is larger is another file."""
 
 
-class ExportError(Exception):
+class ExportError(LapseError):
     """A file that is no answer of Zendesk's API; the text names file, line, column and what to do."""
-
-    exit_code = 1
 
 
 @dataclass

@@ -1,0 +1,16 @@
+"""What a consumer's client knows of the cluster: aiokafka's consumer does not show leaders, nor wait for a topic."""
+
+from __future__ import annotations
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+
+def leader_of(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
+    """Return the id of the broker that leads a topic-partition, as far as is known."""
+    leader: int | None = consumer._client.cluster.leader_for_partition(tp)
+    return leader
+
+
+async def wait_for_topic(consumer: AIOKafkaConsumer, topic: str) -> None:
+    """Wait until this consumer knows the partitions of a topic that exists."""
+    await consumer._client._wait_on_metadata(topic)

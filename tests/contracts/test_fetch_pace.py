@@ -1,0 +1,50 @@
+"""How long the broker holds its next answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from streams.core.model import SECOND
+from streams.core.names import Topic
+from tests.worker.kit import (
+    config_for,
+    eventually,
+    hosting,
+    open_inbox,
+    producing,
+    topics,
+)
+
+
+async def test_the_broker_holds_an_answer_after_a_fetch_of_several_partitions_and_not_after_an_empty_one(
+    kafka: Any, topic_prefix: str
+) -> None:
+    """Each partition with records is a transaction to come; the answer that is held brings more for each."""
+    config = await topics(config_for(kafka, topic_prefix, fetch_pause=SECOND // 10), 4)
+    tickets = config.topic(Topic.TICKETS.value)
+    async with hosting(config) as app, producing(config) as producer:
+        await eventually(lambda: app.consumer.generation > 0)
+        inboxes = [open_inbox(app, tickets, number) for number in range(4)]
+        await eventually(lambda: all(inbox.at_end_since for inbox in inboxes))
+
+        async def arrival(partitions: range) -> float:
+            before = sum(inbox.queued for inbox in inboxes)
+            for number in partitions:
+                await producer.send(tickets, key=b"k", value=b"v", partition=number)
+            await producer.flush()
+            began = time.monotonic()
+            await eventually(lambda: sum(inbox.queued for inbox in inboxes) == before + len(partitions))
+            return time.monotonic() - began
+
+        fetcher = app.consumer.kafka._fetcher
+        assert fetcher._fetch_min_bytes == 1
+        await arrival(range(4))
+        held = fetcher._fetch_max_wait_ms
+        assert held >= 200
+        assert await arrival(range(1)) > 0.1
+        # Two empty answers later nothing is held any more.
+        await eventually(lambda: fetcher._fetch_min_bytes == 1)
+        await asyncio.sleep(0.6)
+        assert await arrival(range(1)) < 0.2

@@ -41,7 +41,7 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 
-from streams.core.errors import CommitFailed, Failed
+from streams.core.errors import CommitFailed, Failed, Unreachable
 from streams.core.model import MILLISECOND, SECOND, Micros
 from streams.kafka.answers import Verdict, name_of, verdict
 from streams.kafka.batches import Batches, Epoch, size_alone
@@ -64,6 +64,9 @@ logger = logging.getLogger(__name__)
 _CLOSE_SECONDS = 0.5
 _REQUESTS_IN_A_TRANSACTION = 3
 """A request that is not answered in this part of the transaction's time is sent again."""
+
+_TRANSACTIONS_IN_A_START = 4
+"""The last transaction of a predecessor may take its full time before it ends."""
 
 _ALL_REPLICAS = -1
 _ENDED = {"CompleteCommit": True, "CompleteAbort": False}
@@ -135,12 +138,12 @@ class PartitionProducer:
     async def start(self) -> None:
         """Fence whoever wrote for this partition before, and wait until their last transaction has ended everywhere.
 
-        Tries for `broker_patience`. Raises `Failed` when that is over or the broker refuses, `Fenced` when somebody
-        else starts at the same time. After an error, `discard`, or start again.
+        Tries for `broker_patience`, but no longer than some transactions may take. Raises `Unreachable` when that is
+        over, `Failed` when the broker refuses, `Fenced` when somebody else starts at the same time. After an error,
+        `discard`, or start again: only this object still knows how the transaction before ended.
         """
-        patience = Patience(
-            f"Can't start the producer of partition {self.partition}", self._config.broker_patience / SECOND, Failed
-        )
+        most = min(self._config.broker_patience, _TRANSACTIONS_IN_A_START * self._config.transaction_timeout)
+        patience = Patience(f"Can't start the producer of partition {self.partition}", most / SECOND, Unreachable)
         await self.discard()
         self._client = client = await self._connected(patience)
         client.set_topics(self._config.written)

@@ -26,6 +26,7 @@ from streams.kafka.brokers import is_passing, patiently
 from streams.kafka.config import KafkaConfig
 from streams.kafka.inside.membership import committed_offsets
 from streams.kafka.producer import PartitionProducer, act_from_of, stream_time_of
+from streams.kafka.topics import check_topics
 from streams.wire.writes import Write
 from streams.worker.observer import Observer
 from streams.worker.processor import PartitionProcessor
@@ -38,6 +39,7 @@ _FIRST_BACKOFF = 0.2
 _LAST_BACKOFF = 5.0
 _OPENING_SECONDS = 15
 """How long brokers may be silent before an attempt to open a partition makes room for others and is begun again."""
+_MISSING_SECONDS = 10.0
 _CANCEL_SECONDS = 0.5
 _REPORT_SECONDS = 1.0
 
@@ -83,6 +85,7 @@ class Supervisor:
         self._closing = False
         self._rebalancing = False
         self._attempts: dict[int, int] = {}
+        self._missing_since: float | None = None
         self._last_opening = time.monotonic()
         self._trouble = "no broker has answered yet"
         self._reporter: asyncio.Task[None] | None = None
@@ -105,12 +108,12 @@ class Supervisor:
     def last_answer(self) -> float | None:
         """`time.monotonic` when a broker last answered a fetch or took a transaction.
 
-        Without partitions there is neither; then a heartbeat counts. With partitions it does not: the group's
+        Without an open partition there is neither; then a heartbeat counts. With one it does not: the group's
         coordinator may be well while the leaders of the partitions are away.
         """
         consumer = self._app.consumer
         answers = [consumer.last_answer, *(processor.last_progress for processor in self.processors.values())]
-        if not self._assigned:
+        if not self.processors:
             answers.append(consumer.last_heartbeat)
         return max((at for at in answers if at is not None), default=None)
 
@@ -227,6 +230,8 @@ class Supervisor:
                     if not await self._app.consumer.is_member(generation):
                         continue
                 try:
+                    if attempts:
+                        await self._miss_topics()
                     processor = await self._opened(producer, generation)
                 except (ReopenPartition, Unreachable, KafkaError, OSError, TimeoutError) as error:
                     if not _may_pass(error):
@@ -241,6 +246,24 @@ class Supervisor:
         self._last_opening = time.monotonic()
         self.processors[number] = processor
         self._go_on(processor, generation)
+
+    async def _miss_topics(self) -> None:
+        """Raise `Failed` when topics are gone, and not only until a broker that has just started knows them."""
+        needed = {*self._config.inputs, *self._config.written}
+        missing = sorted(needed & {*(await check_topics(self._briefly)).missing})
+        now = time.monotonic()
+        if not missing:
+            self._missing_since = None
+        elif self._missing_since is None:
+            self._missing_since = now
+        elif now - self._missing_since > _MISSING_SECONDS:
+            raise Failed(f"These topics no longer exist: {', '.join(missing)}.")
+
+    @property
+    def _briefly(self) -> KafkaConfig:
+        """The configuration for one attempt of many."""
+        patience = min(self._config.broker_patience, _OPENING_SECONDS * SECOND)
+        return structs.replace(self._config, broker_patience=patience)
 
     async def _opened(self, producer: PartitionProducer, generation: int) -> PartitionProcessor:
         """Open a partition; the order matters.
@@ -262,8 +285,7 @@ class Supervisor:
 
     async def _restored(self, producer: PartitionProducer, generation: int) -> tuple[PartitionProcessor, int]:
         """Read back where a partition was; return its processor and the number of rows."""
-        config, number = self._config, producer.partition
-        config = structs.replace(config, broker_patience=min(config.broker_patience, _OPENING_SECONDS * SECOND))
+        config, number = self._briefly, producer.partition
         offsets, stream_time, act_from, is_new = await self._start_offsets(config, number)
         engine = self._engine
         if config.act_from_now:
@@ -361,6 +383,8 @@ class Supervisor:
     async def _reopen(self, processor: PartitionProcessor) -> None:
         """Close a partition and open it again, unless a rebalance has begun that decides what becomes of it."""
         number = processor.number
+        for inbox in processor.inboxes.values():
+            self._app.consumer.pause(inbox)
         await self._close(processor, clean=False)
         self._observer.revoked({number})
         if self._closing or self._rebalancing or number not in self._assigned or number in self._opening:

@@ -31,7 +31,7 @@ def damaged(codec: int) -> bytes:
 
 
 @pytest.mark.parametrize("codec", [1, 2, 3, 4])
-def test_aiokafka_lets_errors_of_codecs_through_and_forgets_the_records_before(codec: int) -> None:
+async def test_aiokafka_lets_errors_of_codecs_through_and_forgets_the_records_before(codec: int) -> None:
     """Why `name_undecodable_batches` exists, and why nobody may go on after such an error."""
     taken, error = take_from(damaged(codec), named=False)
     assert taken == []

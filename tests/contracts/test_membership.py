@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -45,4 +46,8 @@ async def test_committed_offsets_come_with_their_metadata(kafka: Any, topic_pref
     tps = [TopicPartition(tickets, number) for number in range(2)]
     async with hosting(config) as app:
         await eventually(lambda: app.consumer.generation > 0)
-        assert await committed_offsets(app.consumer.kafka, tps) == {tps[1]: (7, offset_metadata(123))}
+        async with asyncio.timeout(20):
+            # A commit returns before its offsets are there.
+            while not (found := await committed_offsets(app.consumer.kafka, tps)):
+                await asyncio.sleep(0.02)
+        assert found == {tps[1]: (7, offset_metadata(123))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -57,6 +58,24 @@ async def init(ask: Ask, name: str) -> Epoch:
             return Epoch(answer.producer_id, answer.producer_epoch)
 
 
+async def until_done(ask: Ask, request: Any, code_of: Callable[[Any], int]) -> Any:
+    """Ask again while the broker says *not yet*."""
+    while True:
+        answer = await ask(request)
+        if verdict(code_of(answer)) not in {Verdict.AGAIN, Verdict.MOVED}:
+            assert code_of(answer) == 0
+            return answer
+        await asyncio.sleep(0.01)
+
+
+def produced_code(answer: Any) -> int:
+    return int(answer.topics[0][1][0][1])
+
+
+def committed_code(answer: Any) -> int:
+    return int(answer.errors[0][1][0][1])
+
+
 async def state(ask: Ask, name: str) -> str:
     ((_, _, found, *_),) = (await ask(DescribeTransactions(name))).transactions
     return str(found)
@@ -93,22 +112,15 @@ async def test_a_transaction_without_announcements_ends_with_the_next_epoch(kafk
     async with coordinator(config) as (ask, name):
         epoch = await init(ask, name)
         (batch,) = Batches(epoch, "none", 10_000).of(commands, [Write(b"k", b"v")], 1_772_359_200_000)
-        produced = await ask(ImplicitProduce(name, 15_000, 0, {commands: batch}))
+        produced = await until_done(ask, ImplicitProduce(name, 15_000, 0, {commands: batch}), produced_code)
         assert [(topic, partitions[0][:2]) for topic, partitions, *_ in produced.topics] == [(commands, (0, 0))]
         offsets = [(tickets, [(0, 5, "note")])]
-        while True:
-            committed = await ask(ImplicitOffsetCommit(name, config.group, *epoch, offsets))
-            ((_, ((_, code, *_),), *_),) = committed.errors
-            if verdict(code) is Verdict.DONE:
-                break
-            assert verdict(code) in {Verdict.AGAIN, Verdict.MOVED}
+        await until_done(ask, ImplicitOffsetCommit(name, config.group, *epoch, offsets), committed_code)
         assert await state(ask, name) == "Ongoing"
         ended = await ask(EndTxnForNextEpoch(name, *epoch, True))
         assert (ended.error_code, ended.producer_id, ended.producer_epoch) == (0, epoch.producer_id, epoch.number + 1)
-        while True:
-            again = await ask(EndTxnForNextEpoch(name, *epoch, True))
-            if again.error_code != 51:  # CONCURRENT_TRANSACTIONS, until the markers are written
-                break
+        # Not yet, until the markers are written.
+        again = await until_done(ask, EndTxnForNextEpoch(name, *epoch, True), lambda answer: answer.error_code)
         assert (again.error_code, again.producer_epoch) == (0, epoch.number + 1)
         assert await state(ask, name) == "CompleteCommit"
     assert [record.value for record in await read_all(config, commands)] == [b"v"]

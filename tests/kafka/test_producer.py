@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, RequestTimedOutError
+from aiokafka.protocol.transaction import EndTxnRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.core.errors import Failed, Fenced
 from streams.core.model import Topic
 from streams.core.names import Output
+from streams.kafka.answers import Verdict, verdict
 from streams.kafka.producer import PartitionProducer, offset_metadata, stream_time_of
 from streams.wire.writes import Write
 from tests.worker.kit import committed_offsets, config_for, producing, read_all, topics
@@ -186,6 +188,67 @@ def noting_requests(producer: Any) -> list[str]:
 
     producer._client.send = send_and_note
     return sent
+
+
+REQUESTS = {
+    False: (
+        *("AddPartitionsToTxnRequest", "AddOffsetsToTxnRequest", "ProduceRequest", "TxnOffsetCommitRequest"),
+        "EndTxnRequest",
+    ),
+    True: ("ImplicitProduce", "ImplicitOffsetCommit", "EndTxnForNextEpoch"),
+}
+
+
+async def test_an_epoch_of_which_a_request_was_not_answered_is_used_no_more(
+    either_kafka: Any, topic_prefix: str
+) -> None:
+    """Whatever of it arrives late is then refused, and what was committed stays committed, once."""
+    config = await topics(config_for(either_kafka, topic_prefix))
+    commands, tickets = config.topic(Output.COMMANDS), config.topic(Topic.TICKETS.value)
+    producer = await started(config)
+    kinds = REQUESTS[producer.implicit]
+    for number, kind in enumerate(kinds):
+        epoch = producer._epoch
+        lose_an_answer(producer, kind)
+        await producer.commit({commands: [Write(b"k", kind.encode())]}, {tickets: 2 * number + 1}, 0, NOW)
+        await producer.commit({commands: [Write(b"k", b"next")]}, {tickets: 2 * number + 2}, 0, NOW)
+        assert producer._epoch > epoch
+        late = await producer._client.send(1, EndTxnRequest(config.transactional_id(0), *epoch, False))
+        assert verdict(late.error_code) is Verdict.OVER
+    await producer.close()
+    expected = [value for kind in kinds for value in (kind.encode(), b"next")]
+    assert [record.value for record in await read_all(config, commands)] == expected
+    assert (await committed_offsets(config))[TopicPartition(tickets, 0)].offset == 2 * len(kinds)
+
+
+async def test_the_next_epoch_is_not_taken_from_a_successor(classic_kafka: Any, topic_prefix: str) -> None:
+    config = await topics(config_for(classic_kafka, topic_prefix))
+    commands = config.topic(Output.COMMANDS)
+    first = await started(config)
+    lose_an_answer(first, "EndTxnRequest")
+    await first.commit({commands: [Write(b"k", b"1")]}, {}, 0, NOW)
+    second = await started(config)
+    with pytest.raises(Fenced):
+        await first.commit({commands: [Write(b"k", b"late")]}, {}, 0, NOW)
+    await second.commit({commands: [Write(b"k", b"2")]}, {}, 0, NOW)
+    assert [record.value for record in await read_all(config, commands)] == [b"1", b"2"]
+    await first.discard()
+    await second.close()
+
+
+def lose_an_answer(producer: Any, kind: str) -> None:
+    """Let the next request of this kind be done, and its answer be lost."""
+    client = producer._client
+    send = client.send
+
+    async def send_and_lose(node: int, request: Any, **more: Any) -> Any:
+        answer = await send(node, request, **more)
+        if type(request).__name__ == kind:
+            client.send = send
+            raise RequestTimedOutError
+        return answer
+
+    client.send = send_and_lose
 
 
 async def test_aborted_records_are_hidden_from_those_who_ask_for_committed_ones(kafka: Any, topic_prefix: str) -> None:

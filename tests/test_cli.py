@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from streams.testing.traffic import Profile, generate
 from streams.wire import capture
 from streams.wire.capture import CapturedRecord
 from tests.kafka_kit.broker import Broker
+from tests.worker.kit import config_for, producing, topics
 
 RECIPES = Path(__file__).parent.parent / "deploy" / "triggers" / "recipes.yaml"
 COMMANDS = typer.main.get_command(app).commands
@@ -306,3 +309,24 @@ def test_topics_are_made_checked_fed_and_captured(kafka: Broker, topic_prefix: s
     captured = lapse("capture", "-o", tmp_path / "out", **where)
     assert captured.returncode == 0
     assert sorted((tmp_path / "out").read_bytes().splitlines()) == sorted((tmp_path / "in").read_bytes().splitlines())
+
+
+def test_the_version_is_told():
+    done = lapse("--version")
+    assert (done.returncode, done.stdout.decode()) == (0, f"lapse {version('lapse')}\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.system
+def test_a_capture_on_a_full_disk_ends_in_one_line_that_names_the_file(kafka, topic_prefix):
+    async def prepare() -> None:
+        config = await topics(config_for(kafka, topic_prefix))
+        async with producing(config) as producer:
+            await producer.send_and_wait(config.topic("ticket-updates"), b"{}", b"7", partition=0)
+
+    asyncio.run(prepare())
+    done = lapse("capture", "-o", "/dev/full", "--brokers", kafka.bootstrap, "--topic-prefix", topic_prefix)
+    assert (done.returncode, done.stderr.decode()) == (
+        1,
+        "lapse: /dev/full: No space left on device. The file is incomplete: it ends in the middle of the capture.\n",
+    )

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,11 @@ import typer
 from streams.cli.root import UsageError, app
 from streams.cli.setting_flags import BROKER, takes_settings
 from streams.cli.shared import PATIENCE, counting, opened
+from streams.core.errors import Failed
 from streams.settings.settings import Settings
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+"""What writing a file meets; errors of connections have become others by then."""
 
 
 @app.command()
@@ -30,8 +35,16 @@ def capture(
     from streams.assembly import runtime_config
     from streams.operate.capture import capture as run_capture
 
-    with opened(output, "wb") as file, counting("captured") as progress:
-        count = asyncio.run(run_capture(runtime_config(settings, patience=PATIENCE), file.write, progress))
+    try:
+        with opened(output, "wb") as file, counting("captured") as progress:
+            count = asyncio.run(run_capture(runtime_config(settings, patience=PATIENCE), file.write, progress))
+            file.flush()
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        raise Failed(
+            f"{output}: {error.strerror}. The file is incomplete: it ends in the middle of the capture."
+        ) from None
     typer.echo(f"{count} records captured", err=True)
 
 

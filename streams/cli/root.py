@@ -7,19 +7,35 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
-from streams.core.errors import LapseError, Refused, Unreachable
+from streams.core.errors import LapseError, Refused
 
 app = typer.Typer(
     name="lapse",
-    help="Sees customers leave a messaging conversation and asks for what should happen to their tickets.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lapse {version('lapse')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Sees customers leave a messaging conversation and asks for what should happen to their tickets."""
 
 
 class UsageError(Refused):
@@ -33,7 +49,5 @@ def main() -> None:
     try:
         app()
     except LapseError as error:
-        # Whoever made the error does not know where the addresses came from.
-        hint = " The setting is `brokers` (--brokers, LAPSE_BROKERS)." if isinstance(error, Unreachable) else ""
-        typer.echo(f"lapse: {error}{hint}", err=True)
+        typer.echo(f"lapse: {error}", err=True)
         sys.exit(error.exit_code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 import socket
 import tempfile
@@ -22,12 +23,14 @@ from rich.console import Console
 from streams.core.errors import LapseError
 from streams.core.model import SECOND
 from streams.core.names import Output, Topic
+from streams.core.triggers import Ruleset
 from streams.demo.broker import TOPIC_CONFIG, EmbeddedBroker
 from streams.demo.desk import Desk
 from streams.demo.feed import feed
 from streams.demo.screen import Screen, screen_for, summary
 from streams.demo.story import Happening, Story
 from streams.demo.worker import Worker, WorkerFailed, until_ready
+from streams.documents.durations import render
 from streams.kafka.brokers import admin_client, client_arguments
 from streams.kafka.config import KafkaConfig
 from streams.kafka.topics import wanted_topics
@@ -75,8 +78,11 @@ class DemoFailed(LapseError):
 
 def run_demo(options: Options, console: Console) -> None:
     """Run until the time is over or Ctrl-C, and print a summary. Raises DemoFailed."""
-    if errors := load_triggers(options.triggers).errors:
-        raise DemoFailed("\n  ".join(["these triggers can't be used:", *map(str, errors)]))
+    file = load_triggers(options.triggers)
+    if file.errors or file.ruleset is None:
+        raise DemoFailed("\n  ".join(["these triggers can't be used:", *map(str, file.errors)]))
+    if late := too_late(file.ruleset, options.seconds):
+        console.print(late, markup=False)
     try:
         asyncio.run(_run(options, console))
     except LapseError as error:
@@ -97,6 +103,22 @@ async def _run(options: Options, console: Console) -> None:
         demo = _Demo(options, config, admin, screen, stop)
         await demo.run(folder)
     console.print(summary(demo.story, demo.ended))
+
+
+def too_late(ruleset: Ruleset, seconds: float | None) -> str | None:
+    """Name the triggers that wait longer than there is traffic; None when there are none, or no end is set."""
+    if seconds is None:
+        return None
+    shown = HISTORY + seconds
+    waiting = [trigger for trigger in ruleset.triggers if trigger.active and trigger.wait > shown * SECOND]
+    if not waiting:
+        return None
+    names = ", ".join(f"{trigger.id} (wait {render(trigger.wait)})" for trigger in waiting)
+    longest = max(trigger.wait for trigger in waiting) / SECOND
+    return (
+        f"This demo has {shown:.0f} s of traffic, {HISTORY:.0f} s of it before the start. These triggers wait longer "
+        f"and will not fire: {names}. Give --seconds {math.ceil(longest - HISTORY)} or more, or leave --seconds out."
+    )
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

@@ -26,7 +26,7 @@ from mode import Service
 from streams.core.errors import Failed
 from streams.core.model import MILLISECOND, SECOND, Micros
 from streams.host.inbox import Fetch, Inbox
-from streams.kafka.brokers import client_arguments, patiently
+from streams.kafka.brokers import client_arguments, explained, patiently
 from streams.kafka.config import KafkaConfig
 from streams.kafka.inside.fetch_answers import Answer, watch_fetches
 from streams.kafka.inside.fetch_pace import hold_next_answer
@@ -162,7 +162,8 @@ class Consumer(faust_consumer.Consumer):
             raise await self._explain_gap(error) from error
         except KafkaError as error:
             if not error.retriable:
-                raise Failed(f"Can't read the inputs: {error}") from error
+                reason = explained("Can't read the inputs", self.app.runtime, error)
+                raise Failed(f"Can't read the inputs: {error}") if reason is error else reason from error
             logger.warning("Can't read the inputs: %s; trying again", error, extra={"limit": "fetch"})
             await asyncio.sleep(_RETRY_SECONDS)
             return {}

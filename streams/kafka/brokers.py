@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,12 +12,20 @@ from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    InvalidSessionTimeoutError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 
 from streams.core.errors import Refused, Unreachable
 from streams.core.model import SECOND
 from streams.kafka.config import KafkaConfig
+from streams.kafka.diagnosis import diagnose
 from streams.kafka.inside.metadata import wait_for_topic
 from streams.kafka.inside.undecodable import name_undecodable_batches
 
@@ -26,6 +35,8 @@ T = TypeVar("T")
 
 _FIRST_BACKOFF = 0.1
 _LAST_BACKOFF = 2.0
+_LOOK_AGAIN_SECONDS = 30.0
+"""While brokers are away, why is looked at this often."""
 
 
 def client_arguments(config: KafkaConfig) -> dict[str, Any]:
@@ -48,25 +59,30 @@ def is_passing(error: BaseException) -> bool:
 async def patiently(what: str, config: KafkaConfig, attempt: Callable[[], Awaitable[T]]) -> T:
     """Return what `attempt` returns, trying again while its errors may pass, at most for `config.broker_patience`.
 
-    Raises `Unreachable` with `what` and the last error when time is over; an error that will not pass goes on at once.
+    Raises `Unreachable` with `what` and the reason when the time is over, `Refused` at once when no broker can be used
+    with these settings or a right is missing; another error that will not pass goes on at once.
     """
     deadline = time.monotonic() + config.broker_patience / SECOND
     backoff = _FIRST_BACKOFF
+    looked_at = -math.inf
+    reason = ""
     while True:
         try:
             async with asyncio.timeout(max(1.0, deadline - time.monotonic())):
                 return await attempt()
         except (KafkaError, OSError, TimeoutError) as error:
             if not is_passing(error):
-                raise
-            if time.monotonic() + backoff > deadline:
-                raise Unreachable(
-                    f"{what}: {await _explain(error, config)} Tried for {config.broker_patience // SECOND} s."
-                ) from error
+                raise explained(what, config, error) from error
+            is_last = time.monotonic() + backoff > deadline
+            if is_last or time.monotonic() - looked_at > _LOOK_AGAIN_SECONDS:
+                looked_at = time.monotonic()
+                reason = await _reason(what, error, config)
+            if is_last:
+                raise Unreachable(f"{what}: {reason} Tried for {config.broker_patience // SECOND} s.") from error
             logger.warning(
-                "%s: %s; trying again for %.0f s at most",
+                "%s: %s Trying again for %.0f s at most.",
                 what,
-                _shortly(error, config),
+                reason,
                 deadline - time.monotonic(),
                 extra={"limit": what},
             )
@@ -74,29 +90,43 @@ async def patiently(what: str, config: KafkaConfig, attempt: Callable[[], Awaita
         backoff = min(backoff * 2, _LAST_BACKOFF)
 
 
-def _shortly(error: BaseException, config: KafkaConfig) -> str:
-    """Say what went wrong in a few words; aiokafka logs why each broker could not be reached."""
-    if isinstance(error, KafkaConnectionError):
-        return f"no broker of {', '.join(config.brokers)} answers"
-    return str(error) or "no answer in time"
-
-
-async def _explain(error: BaseException, config: KafkaConfig) -> str:
-    """Say why no broker could be reached: aiokafka only logs it."""
+async def _reason(what: str, error: BaseException, config: KafkaConfig) -> str:
+    """Say why no broker could be used: aiokafka only logs it. Raises `Refused` when waiting will not mend it."""
     if not isinstance(error, KafkaConnectionError):
-        return f"{error}."
-    reasons = []
-    for broker in config.brokers:
-        host, _, port = broker.rpartition(":")
-        arguments = client_arguments(config)
-        del arguments["bootstrap_servers"]
-        try:
-            connection = await create_conn(host, int(port), **(arguments | {"request_timeout_ms": 5000}))
-        except (KafkaError, OSError, TimeoutError, ValueError) as reason:
-            reasons.append(f"{broker}: {reason or type(reason).__name__}")
-        else:
-            connection.close()
-    return "no broker could be reached (" + "; ".join(reasons or [str(error)]) + ")."
+        return f"{error or 'no answer in time'}."
+    found = await diagnose(config.brokers, config.security)
+    if not found:
+        return f"no broker of {', '.join(config.brokers)} answered, but they do now."
+    reasons = " ".join(f"{broker}: {finding.text}" for broker, finding in found.items())
+    if len(found) == len(config.brokers) and not any(finding.passing for finding in found.values()):
+        raise Refused(f"{what}: {reasons}") from error
+    return reasons
+
+
+def explained(what: str, config: KafkaConfig, error: BaseException) -> BaseException:
+    """Return `Refused` for an error that a missing right or a setting explains, any other as it is."""
+    lacking = _LACKING.get(type(error))
+    if lacking is not None:
+        user = config.security.get("sasl_plain_username")
+        who = "this client" if user is None else f"user {user}"
+        return Refused(
+            f"{what}: {who} has no right to {lacking.format(group=config.group)} ({error}). The rights that are needed "
+            "are listed in docs/operations.md."
+        )
+    if isinstance(error, InvalidSessionTimeoutError):
+        return Refused(
+            f"{what}: the brokers do not accept session_timeout={config.session_timeout / SECOND:g}s. It must lie "
+            "between their group.min.session.timeout.ms and group.max.session.timeout.ms."
+        )
+    return error
+
+
+_LACKING = {
+    TopicAuthorizationFailedError: "a topic",
+    GroupAuthorizationFailedError: "the group {group}",
+    ClusterAuthorizationFailedError: "this operation on the cluster",
+    TransactionalIdAuthorizationFailed: "the transactional ids {group}-*",
+}
 
 
 @asynccontextmanager
@@ -151,6 +181,8 @@ async def partitions_of(config: KafkaConfig, consumer: AIOKafkaConsumer, name: s
     # Asked for by name alone, a topic that is missing would be waited for, or made by a broker that makes topics.
     topics = await patiently("Can't ask for the topics", config, consumer.topics)
     if name not in topics:
-        raise Refused(f"There is no topic {name} at {', '.join(config.brokers)}.")
+        raise Refused(
+            f"The topic {name} at {', '.join(config.brokers)} does not exist or may not be described by this user."
+        )
     await wait_for_topic(consumer, name)
     return sorted(consumer.partitions_for_topic(name) or ())

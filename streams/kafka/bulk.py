@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from streams.core.errors import Failed, Unreachable
 from streams.core.model import SECOND
-from streams.kafka.brokers import is_passing
+from streams.kafka.brokers import explained, is_passing
 from streams.kafka.config import KafkaConfig
 
 WriteEnd = Callable[[str], Awaitable[None]]
@@ -148,7 +148,8 @@ class _ToEnds:
                 answer = await ask()
             except (KafkaError, OSError, TimeoutError) as error:
                 if not is_passing(error):
-                    raise Failed(f"Can't read the log: {error}") from error
+                    reason = explained("Can't read the log", self._config, error)
+                    raise Failed(f"Can't read the log: {error}") if reason is error else reason from error
                 now = time.monotonic()
                 if self._trouble_since is None:
                     self._trouble_since = now

@@ -153,7 +153,7 @@ async def _check(config: KafkaConfig, admin: AIOKafkaAdminClient) -> Report:
     found = await _find(config, admin)
     wanted = wanted_topics(config)
     missing = tuple(topic.name for topic in wanted if topic.required and topic.name not in found)
-    problems = [f"{name} does not exist." for name in missing]
+    problems = [f"{name} does not exist or may not be described by this user." for name in missing]
     if len({topic.partitions for topic in found.values()}) > 1:
         problems.append(_partition_problem(found))
     for topic in wanted:
@@ -228,7 +228,7 @@ async def _configs(config: KafkaConfig, admin: AIOKafkaAdminClient, names: Seque
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     try:
         answers = await patiently("Can't ask for the topics", config, lambda: admin.describe_configs(resources))
-    except KafkaError:
+    except (KafkaError, Refused):
         # Reading configurations takes a right of its own; without it the rest is still worth checking.
         return {}
     return {

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from streams.core.errors import Failed, Refused
+from streams.core.errors import Refused, ReopenPartition
 from streams.core.inputs import RawRecord
 from streams.mapping.envelopes import PREFIX_BYTES, Encoding, NotUnwrapped
 
@@ -31,7 +31,7 @@ Read = Callable[[bytes], Any]
 """The bytes behind the prefix to plain values."""
 
 
-class SchemaNotAvailable(Failed):
+class SchemaNotAvailable(ReopenPartition):
     """The registry is away, or does not know a schema that a record names."""
 
 

@@ -17,6 +17,8 @@ import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
+from streams.demo.demo import too_late
+from streams.rules.triggers import parse_triggers
 from tests.kafka_kit.broker import Broker
 
 ROOT = Path(__file__).parents[2]
@@ -195,3 +197,22 @@ async def test_on_a_broker_of_ones_own_it_keeps_apart_and_cleans_up(home, kafka:
     assert (done.returncode, done.stderr) == (0, "")
     assert_a_good_run(done.stdout)
     assert {name for name in after - before if not name.startswith("__")} == set()
+
+
+def test_triggers_that_wait_longer_than_the_demo_has_traffic_are_named():
+    ruleset = parse_triggers(
+        """
+triggers:
+  - {id: soon, title: Soon, wait: 30s, conditions: &left {all: [{field: messaging_session_state, operator: changed}]},
+     actions: &solve [{field: status, value: solved}]}
+  - {id: later, title: Later, wait: 10m, conditions: *left, actions: *solve}
+  - {id: never, title: Never, wait: 1d, active: false, conditions: *left, actions: *solve}
+"""
+    ).ruleset
+    assert ruleset is not None
+    assert too_late(ruleset, None) is None
+    assert too_late(ruleset, 510) is None
+    assert too_late(ruleset, 30) == (
+        "This demo has 120 s of traffic, 90 s of it before the start. These triggers wait longer and will not fire: "
+        "later (wait 10m). Give --seconds 510 or more, or leave --seconds out."
+    )

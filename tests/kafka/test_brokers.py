@@ -24,12 +24,15 @@ def nowhere() -> str:
 async def test_a_broker_that_is_not_there_is_told_of_once_and_not_at_every_try(nowhere: str):
     stream = io.StringIO()
     configure_logging(format="text", stream=stream)
-    with pytest.raises(Failed, match=f"Can't connect: no broker could be reached .*{nowhere}.* Tried for 2 s"):
+    with pytest.raises(Failed, match=f"Can't connect: {nowhere}: nothing listens on that port.* Tried for 2 s"):
         async with admin_client(KafkaConfig(brokers=(nowhere,), broker_patience=2 * SECOND)):
             pass
     lines = stream.getvalue().splitlines()
     (ours,) = [line for line in lines if "streams.kafka.brokers" in line]
-    assert f"Can't connect: no broker of {nowhere} answers; trying again for 2 s at most" in ours
+    assert (
+        f"Can't connect: {nowhere}: nothing listens on that port. The setting is `brokers`. Trying again for 2 s"
+        in ours
+    )
     (theirs,) = [line for line in lines if "[aiokafka" in line]
     assert nowhere in theirs, "aiokafka says which, and why"
     assert "AddressFamily" not in stream.getvalue()

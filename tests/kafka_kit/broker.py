@@ -71,7 +71,9 @@ class Broker:
     port, same data. `close()` (or leaving the `with`) ends the process and removes the data. `settings` are broker
     properties that go over `DEFAULTS`. `features` are finalized when the storage is formatted, for instance
     `{"transaction.version": 1}` for transactions as they were before KIP-890. `proxied` is a number of further
-    listeners, each of which sends clients to a port of its own for a proxy to listen on (`proxy.py`).
+    listeners, each of which sends clients to a port of its own for a proxy to listen on (`proxy.py`). `secured` are
+    further listeners, from name to protocol (`SSL`, `SASL_PLAINTEXT`, ...); `settings` configure them, and `ports` has
+    their ports. `scram` are passwords by user, for SCRAM-SHA-256.
 
     The child dies with the process that started it, even by kill -9 (Linux); therefore start it from the main thread.
     """
@@ -84,6 +86,8 @@ class Broker:
         keep: Path | None = None,
         features: Mapping[str, int] | None = None,
         proxied: int = 0,
+        secured: Mapping[str, str] | None = None,
+        scram: Mapping[str, str] | None = None,
     ) -> None:
         self._settings = {**DEFAULTS, **(settings or {})}
         self._features = dict(features or {})
@@ -96,6 +100,10 @@ class Broker:
         self.port, self._controller_port = 0, 0
         self.proxied = [ProxiedPorts(0, 0)] * proxied
         """The listeners that are behind a proxy."""
+        self._secured = dict(secured or {})
+        self._scram = dict(scram or {})
+        self.ports: dict[str, int] = {}
+        """Of the secured listeners, by name."""
 
     @property
     def bootstrap(self) -> str:
@@ -196,6 +204,7 @@ class Broker:
     def _choose_ports(self) -> None:
         self.port, self._controller_port = free_port(), free_port()
         self.proxied = [ProxiedPorts(free_port(), free_port()) for _ in self.proxied]
+        self.ports = {name: free_port() for name in self._secured}
 
     def _format(self) -> None:
         data = self._dir / "data"
@@ -207,6 +216,10 @@ class Broker:
         for name, ports in zip(names, self.proxied, strict=True):
             listens.append(f"{name}://127.0.0.1:{ports.listens}")
             advertised.append(f"{name}://127.0.0.1:{ports.advertised}")
+        for name, protocol in self._secured.items():
+            protocols.append(f"{name}:{protocol}")
+            listens.append(f"{name}://127.0.0.1:{self.ports[name]}")
+            advertised.append(f"{name}://localhost:{self.ports[name]}")
         lines = {
             **self._settings,
             "listener.security.protocol.map": ",".join(protocols),
@@ -222,6 +235,10 @@ class Broker:
                 "kafka.tools.StorageTool",
                 *("format", f"--cluster-id={_new_cluster_id()}", "--config", str(self._properties)),
                 *(f"--feature={name}={level}" for name, level in self._features.items()),
+                *(
+                    f"--add-scram=SCRAM-SHA-256=[name={user},password={password}]"
+                    for user, password in self._scram.items()
+                ),
             ],
             capture_output=True,
             text=True,

@@ -92,11 +92,12 @@ async def patiently(what: str, config: KafkaConfig, attempt: Callable[[], Awaita
 
 async def _reason(what: str, error: BaseException, config: KafkaConfig) -> str:
     """Say why no broker could be used: aiokafka only logs it. Raises `Refused` when waiting will not mend it."""
-    if not isinstance(error, KafkaConnectionError):
-        return f"{error or 'no answer in time'}."
+    said = str(error).removesuffix(".") or "no answer in time"
+    if not isinstance(error, KafkaConnectionError | OSError | TimeoutError):
+        return f"{said}."
     found = await diagnose(config.brokers, config.security)
     if not found:
-        return f"no broker of {', '.join(config.brokers)} answered, but they do now."
+        return f"{said}, but {' and '.join(config.brokers)} can be reached now."
     reasons = " ".join(f"{broker}: {finding.text}" for broker, finding in found.items())
     if len(found) == len(config.brokers) and not any(finding.passing for finding in found.values()):
         raise Refused(f"{what}: {reasons}") from error

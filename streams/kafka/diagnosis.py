@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
+    CorrelationIdError,
     IllegalSaslStateError,
     KafkaError,
     SaslAuthenticationFailed,
@@ -173,7 +174,7 @@ async def _other_transport(host: str, port: int, arguments: Mapping[str, Any], e
     elif await _speaks_tls(host, port):
         wanted = "SASL_SSL" if login else "SSL"
         return Finding(f"that port uses TLS. Set `security_protocol` to {wanted} (it is {protocol}).", passing=False)
-    if isinstance(error, TimeoutError | ValueError | struct.error | IndexError):
+    if isinstance(error, TimeoutError | CorrelationIdError | ValueError | struct.error | IndexError):
         return Finding(f"what answers on that port does not speak Kafka's protocol. {_BROKERS}", passing=True)
     return Finding(f"the connection is made, and then ends: {_text(error)}.", passing=True)
 

@@ -162,7 +162,7 @@ class Settings(BaseSettings):
             "Inputs may be compressed with any codec, whatever this is. Consumers of the outputs need the codec's "
             "library. Processor time and sizes of each codec: `deploy/decisions/0013-compression.md`."
         ),
-    ] = Field(default="none", description="Codec of what Lapse writes: `none`, `gzip`, `snappy`, `lz4` or `zstd`.")
+    ] = Field(default="zstd", description="Codec of what Lapse writes: `none`, `gzip`, `snappy`, `lz4` or `zstd`.")
     session_timeout: Annotated[
         Duration,
         BeforeValidator(values.session_timeout),
@@ -184,7 +184,7 @@ class Settings(BaseSettings):
             "A worker that comes back under the same name within `session_timeout` gets its partitions back without a "
             "rebalance of the others. The price: nobody takes over its partitions before `session_timeout` is over, "
             "after a clean stop too. Each worker needs a name of its own that survives restarts, such as the pod name "
-            "of a StatefulSet; of two workers with one name, the older is stopped."
+            "of a StatefulSet; two workers with one name would take the partitions from each other, again and again."
         ),
     ] = Field(default=None, description="Name of this worker in the group for static membership.")
     broker_patience: Annotated[

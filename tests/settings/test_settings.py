@@ -101,7 +101,7 @@ def test_defaults_are_those_of_the_contract():
     assert (settings.commands_topic, settings.transitions_topic) == ("action-commands", "session-transitions")
     assert settings.dead_letters_topic == "dead-letters"
     assert (settings.session_timeout, settings.broker_patience) == (15 * SECOND, 1800 * SECOND)
-    assert settings.instance_id is None
+    assert (settings.instance_id, settings.compression) == (None, "zstd")
     assert settings.warnings == ()
 
 

@@ -1,9 +1,10 @@
-"""A worker as a process of its own: `python -m tests.worker.worker_process BROKER PREFIX [field=micros ...]`."""
+"""A worker as a process of its own: `python -m tests.worker.worker_process BROKER PREFIX [field=value ...]`."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 from streams.kafka.config import KafkaConfig
 from streams.wire.decode import decode
@@ -16,8 +17,11 @@ from tests.worker.kit import engine
 def main() -> int:
     broker, prefix, *changes = sys.argv[1:]
     logging.basicConfig(level="ERROR")
-    numbers = {name: int(value) for name, _, value in (change.partition("=") for change in changes)}
-    config = KafkaConfig(brokers=(broker,), topic_prefix=prefix, **numbers)
+    given: dict[str, Any] = {}
+    for change in changes:
+        name, _, value = change.partition("=")
+        given[name] = int(value) if value.isdecimal() else value
+    config = KafkaConfig(brokers=(broker,), topic_prefix=prefix, **given)
     return run_until_stopped(lambda: Worker(config, engine(), decode=decode, rows=MsgpackRows(), observer=Silent()))
 
 

@@ -48,7 +48,8 @@ def run_worker(settings: Settings) -> int:
     except LapseError as error:
         say(str(error), settings.log_format or "auto")
         return error.exit_code
-    return run_until_stopped(lambda: make_worker(settings, ruleset))
+    format = settings.log_format or "auto"
+    return run_until_stopped(lambda: make_worker(settings, ruleset), lambda message: say(message, format))
 
 
 def load_ruleset(settings: Settings) -> Ruleset:

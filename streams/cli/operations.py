@@ -15,6 +15,7 @@ import typer
 from streams.cli.root import UsageError, app
 from streams.cli.setting_flags import BROKER, takes_settings
 from streams.cli.shared import PATIENCE, counting
+from streams.core.escaping import json_text, one_line
 from streams.core.names import Code, Table, Topic
 from streams.settings.settings import Settings
 from streams.wire import instants
@@ -54,10 +55,8 @@ def list_dead_letters(
         if is_chosen is None or is_chosen(letter):
             by_code[letter.code or "unknown"] += 1
             by_state[state.value] += 1
-            if as_json:
-                typer.echo(json.dumps(_as_json(letter, state, values), ensure_ascii=False))
-            else:
-                typer.echo(_line(letter, state, values))
+            shown = _json(_as_json(letter, state, values)) if as_json else _line(letter, state, values)
+            typer.echo(shown)
 
     asyncio.run(read_dead_letters(config, show))
     if not as_json:
@@ -97,7 +96,7 @@ def replay_dead_letters(
     done = asyncio.run(replay(config, chosen=chosen, places=places, dry_run=dry_run))
     typer.echo(f"{sum(done.sent.values())} {'would be ' if dry_run else ''}sent back{_by(done.sent)}")
     for why, count in done.kept.items():
-        typer.echo(f"{count} not sent back: a letter that {why}")
+        typer.echo(f"{count} not sent back: a letter that {one_line(why)}")
     if done.sent_before:
         typer.echo(f"{done.sent_before} not sent back: sent back before")
     if done.died_again:
@@ -122,7 +121,9 @@ def state(
     with counting("read") as progress:
         found = asyncio.run(read_state(config, ticket, progress))
     if not found:
-        typer.echo(f"lapse: no row of ticket {ticket} in {' or '.join(map(config.changelog, TABLES))}", err=True)
+        typer.echo(
+            f"lapse: no row of ticket {one_line(ticket)} in {' or '.join(map(config.changelog, TABLES))}", err=True
+        )
         raise typer.Exit(1)
     for rows in found:
         told = {
@@ -131,11 +132,11 @@ def state(
             "ticket": None if rows.ticket is None else ticket_state(rows.ticket),
             "session": None if rows.session is None else session_state(rows.session),
         }
-        typer.echo(json.dumps(told, ensure_ascii=False) if as_json else "\n".join(_outline(told)))
+        typer.echo(_json(told) if as_json else "\n".join(map(one_line, _outline(told))))
         if rows.partition != rows.expected_partition:
             typer.echo(
-                f"lapse: murmur2 puts key {ticket} into partition {rows.expected_partition}: a producer uses another "
-                "partitioner, and the two sides of a ticket may miss each other",
+                f"lapse: murmur2 puts key {one_line(ticket)} into partition {rows.expected_partition}: a producer uses "
+                "another partitioner, and the two sides of a ticket may miss each other",
                 err=True,
             )
 
@@ -164,7 +165,7 @@ def _place(text: str) -> Place:
 
 
 def _by(counts: Counter[str]) -> str:
-    return f" ({', '.join(f'{name} {count}' for name, count in counts.most_common())})" if counts else ""
+    return f" ({', '.join(f'{one_line(name)} {count}' for name, count in counts.most_common())})" if counts else ""
 
 
 def _line(letter: Letter, state: State, values: bool) -> str:
@@ -172,10 +173,14 @@ def _line(letter: Letter, state: State, values: bool) -> str:
     where = f"{letter.source_topic}/{letter.source_partition}/{letter.source_offset}"
     again = "" if letter.earlier is None else f" (was {letter.earlier})"
     what = f"{letter.code}  {letter.path}: {letter.message}"
-    text = f"{letter.place}  {state.value}{again}  {instants.text(letter.at)}  {where}  {key}  {what}"
+    shown = one_line(f"{letter.place}  {state.value}{again}  {instants.text(letter.at)}  {where}  {key}  {what}")
     if values:
-        text += "\n  " + ("null" if letter.value is None else letter.value.decode(errors="backslashreplace"))
-    return text
+        shown += "\n  " + ("null" if letter.value is None else one_line(letter.value.decode(errors="backslashreplace")))
+    return shown
+
+
+def _json(value: Any) -> str:
+    return json_text(json.dumps(value, ensure_ascii=False))
 
 
 def _as_json(letter: Letter, state: State, values: bool) -> dict[str, Any]:
@@ -195,7 +200,9 @@ def _as_json(letter: Letter, state: State, values: bool) -> dict[str, Any]:
             "timestamp": letter.source_timestamp,
         },
         "key": None if letter.key is None else letter.key.decode(errors="backslashreplace"),
-        "headers": {name: value.decode(errors="backslashreplace") for name, value in letter.headers},
+        "headers": {
+            name: None if value is None else value.decode(errors="backslashreplace") for name, value in letter.headers
+        },
     }
     if values:
         told["value"] = None if letter.value is None else letter.value.decode(errors="backslashreplace")

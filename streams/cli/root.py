@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from streams.core.errors import LapseError, Refused
+from streams.core.escaping import lines
 
 app = typer.Typer(
     name="lapse",
@@ -49,5 +50,5 @@ def main() -> None:
     try:
         app()
     except LapseError as error:
-        typer.echo(f"lapse: {error}", err=True)
+        typer.echo(lines(f"lapse: {error}"), err=True)
         sys.exit(error.exit_code)

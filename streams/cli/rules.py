@@ -12,6 +12,7 @@ import typer
 
 from streams.cli.root import UsageError, app
 from streams.cli.shared import opened
+from streams.core.escaping import json_text, one_line
 from streams.rules.annotations import Form
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def fields(
     from streams.rules import reference_pages
 
     if as_json:
-        typer.echo(json.dumps(reference_pages.fields_json(name), ensure_ascii=False))
+        typer.echo(json_text(json.dumps(reference_pages.fields_json(name), ensure_ascii=False)))
         return
     conditions, actions = reference_pages.field_entries(name)
     from streams.cli.reference_tables import print_fields
@@ -76,7 +77,7 @@ def operators(
     from streams.rules import reference_pages
 
     if as_json:
-        typer.echo(json.dumps(reference_pages.operators_json(name), ensure_ascii=False))
+        typer.echo(json_text(json.dumps(reference_pages.operators_json(name), ensure_ascii=False)))
         return
     entries = reference_pages.operator_entries(name)
     from streams.cli.reference_tables import print_operators
@@ -88,10 +89,11 @@ Definitions = Annotated[
     Path | None, typer.Option(help="The answer of GET /api/v2/triggers/definitions.json.", show_default=False)
 ]
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write; - is standard output.")]
+Force = Annotated[bool, typer.Option("--force", help="Write over a file that exists.")]
 
 
 @app.command("import")
-def import_(
+def import_(  # noqa: PLR0917 - typer makes arguments and options of them
     files: Annotated[
         list[Path],
         typer.Argument(metavar="ZENDESK.json...", help="Answers of GET /api/v2/triggers.json.", show_default=False),
@@ -104,10 +106,12 @@ def import_(
         bool, typer.Option("--sessions-only", help="Keep triggers inactive that ask nothing about the session.")
     ] = False,
     output: Output = Path("-"),
+    force: Force = False,
 ) -> None:
     """Turn Zendesk's triggers into a trigger file; what can't be carried is named, and kept inactive."""
     from streams.rules.zendesk.command import convert_import
 
+    _require_new(output, force=force)
     _write(convert_import(files, definitions, categories, sessions_only=sessions_only), output)
 
 
@@ -116,16 +120,24 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Trigger file.", show_default=False)],
     definitions: Definitions = None,
     output: Output = Path("-"),
+    force: Force = False,
 ) -> None:
     """Turn a trigger file into JSON that Zendesk's API takes; what Zendesk can't do is named, and inactive."""
     from streams.rules.zendesk.command import convert_export
 
+    _require_new(output, force=force)
     _write(convert_export(file, definitions), output)
+
+
+def _require_new(output: Path, *, force: bool) -> None:
+    """Refuse to write over a file, before anything is read."""
+    if not force and output != Path("-") and output.is_file():
+        raise UsageError(f"{output}: the file exists; name another one with -o, or write over it with --force.")
 
 
 def _write(converted: Converted, output: Path) -> None:
     for message in converted.messages:
-        typer.echo(message, err=True)
+        typer.echo(one_line(message), err=True)
     with opened(output, "wb") as file:
         file.write(converted.text.encode())
     typer.echo(converted.summary, err=True)

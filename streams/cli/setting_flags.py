@@ -17,7 +17,7 @@ from streams.core.model import Micros
 from streams.documents.durations import render
 from streams.settings.settings import SECRET_FILES, SECRETS, Settings, Use, load_settings
 from streams.settings.values import duration, positive_duration
-from streams.wire.instants import micros
+from streams.wire import instants
 
 Verb = Callable[..., None]
 
@@ -96,13 +96,16 @@ def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
 
 def instant(text: str) -> Micros:
     """Read an RFC 3339 time given on the command line."""
+    read = instants.read(text)
+    if read is not None:
+        return read
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a time such as 2026-03-01T10:00:00Z") from None
     if when.tzinfo is None:
         raise typer.BadParameter(f"{text!r} lacks its offset, such as Z or +01:00")
-    return micros(when)
+    return instants.micros(when)
 
 
 def zone(name: str) -> tzinfo:

@@ -182,6 +182,13 @@ class Captures:
         for at in lines.order():
             yield self._record(lines, at)
 
+    def sample(self, most: int) -> Iterator[tuple[Topic, int, CapturedRecord]]:
+        """Yield up to `most` records of every topic-partition, spread evenly over it, in the order they were read."""
+        for (topic, partition), lines in self._lines.items():
+            count = len(lines.offsets)
+            for at in range(0, count, max(1, -(-count // most))):
+                yield topic, partition, self._record(lines, at)
+
     def latest(self, usable: Callable[[int, Topic, CapturedRecord], bool]) -> int | None:
         """Return the highest timestamp (ms) among records that are `usable`; None when there is none."""
         highest: int | None = None

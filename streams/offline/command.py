@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from streams.core.errors import LapseError
+from streams.core.escaping import one_line
 from streams.core.inputs import Decode
 from streams.core.model import Micros
 from streams.core.triggers import Ruleset
@@ -23,11 +24,12 @@ from streams.offline.abandonments import Abandonments
 from streams.offline.backtest import Against, run_backtest
 from streams.offline.captures import CaptureError, Captures
 from streams.offline.captures import Progress as OnProgress
+from streams.offline.clocks import timestamp_warnings
 from streams.offline.outputs import Outputs
 from streams.offline.processes import ProcessDied, processors
 from streams.offline.told import Findings, as_object, as_text
 from streams.offline.waits import suggest_wait
-from streams.offline.words import say
+from streams.offline.words import say, say_json
 from streams.rules.triggers import load_triggers
 from streams.settings.engine import make_engine
 from streams.settings.settings import Settings
@@ -111,6 +113,7 @@ def backtest(
             bar = stack.enter_context(_progress())
             captures = stack.enter_context(Captures(events, bar("reading")))
             name_broken_lines(captures, strict=wanted.strict)
+            warn_of_timestamps(captures, clock)
             outputs = Outputs(
                 settings.app_id,
                 _opened(stack, "--commands", wanted.commands),
@@ -163,7 +166,7 @@ def _jobs(captures: Captures) -> int:
 def _usable(triggers: Path) -> Ruleset:
     file = load_triggers(triggers)
     for problem in file.errors:
-        print(problem, file=sys.stderr)
+        print(one_line(str(problem)), file=sys.stderr)
     if file.ruleset is None:
         raise BacktestError(f"{triggers}: not usable, see above; `lapse check {triggers}` says the same", 1)
     return file.ruleset
@@ -176,8 +179,7 @@ def _require_plots() -> None:
 
 def _print(findings: Findings, wanted: Wanted) -> None:
     if wanted.as_json:
-        sys.stdout.buffer.write(msgspec.json.encode(as_object(findings, with_advice=wanted.suggest_wait)) + b"\n")
-        sys.stdout.flush()
+        say_json(as_object(findings, with_advice=wanted.suggest_wait))
     else:
         say(as_text(findings, with_advice=wanted.suggest_wait))
 
@@ -185,12 +187,20 @@ def _print(findings: Findings, wanted: Wanted) -> None:
 def name_broken_lines(captures: Captures, *, strict: bool) -> None:
     """Name the lines of captures that hold no record; with `strict` they are an error, a `BacktestError`."""
     for broken in captures.broken[:BROKEN_SHOWN]:
-        print(broken, file=sys.stderr)
+        print(one_line(str(broken)), file=sys.stderr)
     count = len(captures.broken)
     if count > BROKEN_SHOWN:
         print(f"… and {count - BROKEN_SHOWN} more lines that hold no record", file=sys.stderr)
+    if count and not captures.records:
+        raise BacktestError("not one line of the captures could be read", 1)
     if count and strict:
         raise BacktestError(f"{count} broken lines; without --strict they are left out", 1)
+
+
+def warn_of_timestamps(captures: Captures, now: Micros) -> None:
+    """Say on standard error which topics have record timestamps that can't be right."""
+    for warning in timestamp_warnings(captures, now):
+        print(one_line(warning), file=sys.stderr)
 
 
 def _opened(stack: ExitStack, flag: str, path: Path | None) -> IO[bytes] | None:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from streams.core.engine import EngineSettings
+from streams.core.escaping import one_line
 from streams.core.inputs import Decode
 from streams.core.model import Kind, Micros, PendingRound, RoundOutcome, Transition
 from streams.core.names import Result, Topic
@@ -18,9 +19,9 @@ from streams.core.trace import ConditionTrace, TriggerTrace
 from streams.core.triggers import Ruleset
 from streams.documents.durations import render
 from streams.offline.captures import CaptureError, Captures
-from streams.offline.command import BacktestError, name_broken_lines
+from streams.offline.command import BacktestError, name_broken_lines, warn_of_timestamps
 from streams.offline.explain import Event, Round, Story, tell
-from streams.offline.words import act, asked, counted, how_it_ended, not_asked, say, shown
+from streams.offline.words import act, asked, counted, how_it_ended, not_asked, say, say_json, shown
 from streams.rules.triggers import load_triggers
 from streams.settings.engine import make_engine
 from streams.settings.settings import Settings
@@ -46,7 +47,7 @@ def explain(
     """
     file = load_triggers(triggers)
     for problem in file.errors:
-        print(problem, file=sys.stderr)
+        print(one_line(str(problem)), file=sys.stderr)
     if file.ruleset is None:
         raise BacktestError(f"{triggers}: not usable, see above; `lapse check {triggers}` says the same", 1)
     clock = time.time_ns() // 1000 if now is None else now
@@ -55,6 +56,7 @@ def explain(
         with Captures(events) as captures:
             story = tell(captures, engine.rules, engine.settings, ticket, now=clock, decode=decode)
             name_broken_lines(captures, strict=False)
+            warn_of_timestamps(captures, clock)
     except CaptureError as error:
         raise BacktestError(str(error), 2) from None
     if not story.events:
@@ -64,8 +66,7 @@ def explain(
         hint = f"its lapses are {', '.join(lapses[-10:])}" if lapses else "it has no lapse"
         raise BacktestError(f"ticket {ticket} has {len(story.events)} events, none of them is {event}; {hint}", 1)
     if as_json:
-        sys.stdout.buffer.write(msgspec.json.encode(as_object(story, file.ruleset, engine.settings, event)) + b"\n")
-        sys.stdout.flush()
+        say_json(as_object(story, file.ruleset, engine.settings, event))
     else:
         say(as_text(story, file.ruleset, engine.settings, event))
 

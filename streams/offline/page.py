@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, tzinfo
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from streams.offline import plots
 from streams.offline.abandonments import Abandonments
 from streams.offline.told import Findings, delay_in_all, side_by_side, verdict
 from streams.telemetry.definitions import DEFINITIONS
+from streams.wire import instants
 
 
 def html_page(
@@ -91,8 +92,7 @@ def _span(abandonments: Abandonments, zone: tzinfo) -> str:
     if abandonments.first is None or abandonments.last is None:
         return "no session in it"
     first, last = (
-        datetime.fromtimestamp(at / SECOND, zone).strftime("%Y-%m-%d %H:%M")
-        for at in (abandonments.first, abandonments.last)
+        instants.in_zone(at, zone).strftime("%Y-%m-%d %H:%M") for at in (abandonments.first, abandonments.last)
     )
     return f"{first} to {last} {'UTC' if zone is UTC else zone}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import Any
 
 import matplotlib as mpl
@@ -18,6 +18,7 @@ from streams.core.model import SECOND, Micros
 from streams.documents.durations import render
 from streams.offline.abandonments import Abandonments
 from streams.offline.waits import ENOUGH, Suggestion
+from streams.wire.instants import in_zone
 
 # Matplotlib writes these into the SVG; `_svg` puts the page's variables in their place.
 _INK, _MUTED, _LINE, _MAIN, _SECOND, _PAPER = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
@@ -69,7 +70,7 @@ def by_weekday_and_hour(instants: Iterable[Micros], zone: tzinfo) -> list[list[i
     """Count instants by weekday (Monday first) and hour of a time zone: seven rows of 24."""
     counts = [[0] * 24 for _ in _DAYS]
     for instant in instants:
-        when = datetime.fromtimestamp(instant / SECOND, zone)
+        when = in_zone(instant, zone)
         counts[when.weekday()][when.hour] += 1
     return counts
 
@@ -189,7 +190,7 @@ def waits(suggestion: Suggestion) -> str:
 
 
 def _day_number(instant: Micros, zone: tzinfo) -> float:
-    return float(date2num(datetime.fromtimestamp(instant / SECOND, zone)))  # type: ignore[no-untyped-call]
+    return float(date2num(in_zone(instant, zone)))  # type: ignore[no-untyped-call]
 
 
 def _svg(draw: Callable[[Axes], None], width: float, height: float) -> str:

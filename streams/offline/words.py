@@ -8,7 +8,10 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from streams.core.conditions import is_none
+from streams.core.escaping import json_text, one_line
 from streams.core.model import FieldValue, Micros, RoundOutcome, Value
 from streams.core.trace import ConditionTrace
 from streams.core.triggers import OPERATOR_ALIASES, WITHOUT_VALUE, Ruleset
@@ -108,7 +111,13 @@ def not_asked(wait: Micros, ruleset: Ruleset) -> Iterator[tuple[str, str]]:
 def say(lines: Iterable[str]) -> None:
     """Print lines; on a terminal none is wider than it, and what is continued stands further in than it began."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print("\n".join(lines if width is None else folded(lines, width)))
+    safe = map(one_line, lines)
+    print("\n".join(safe if width is None else folded(safe, width)))
+
+
+def say_json(value: object) -> None:
+    """Print one JSON object on a line."""
+    print(json_text(msgspec.json.encode(value).decode()))
 
 
 def folded(lines: Iterable[str], width: int) -> Iterator[str]:

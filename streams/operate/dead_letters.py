@@ -72,7 +72,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the record's value was too large to be carried."""
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, bytes | None], ...]
     """The record's own."""
 
     @property
@@ -97,7 +97,7 @@ def letter_of(record: ConsumerRecord) -> Letter:
     own = []
     for name, value in record.headers or ():
         if name.startswith(_OURS):
-            said[name] = value.decode(errors="replace")  # the last of a name is the one of this very letter
+            said[name] = (value or b"").decode(errors="replace")  # the last of a name is the one of this very letter
         else:
             own.append((name, value))
     return Letter(

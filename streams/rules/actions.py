@@ -10,8 +10,8 @@ from streams.core.actions import is_passed_on
 from streams.core.triggers import TAG_ACTIONS, Action
 from streams.documents.problems import did_you_mean, listed
 from streams.documents.shape import Shape
-from streams.documents.yaml_nodes import Node, ScalarNode, kind, plain
-from streams.rules.conditions import check_number_spelling, written_id
+from streams.documents.yaml_nodes import ListNode, MapNode, Node, ScalarNode, kind, plain
+from streams.rules.conditions import check_number_spelling, check_separators, written_id
 from streams.rules.reference import (
     ACTION_FIELD_ALIASES,
     ACTION_HINTS,
@@ -52,6 +52,12 @@ class ActionReader:
                     message = f"this has no effect: `{action.field}` on line {node.line} writes over it"
                     self._findings.add(earlier, "repeated_action", message)
             places.setdefault(action.field, []).append(node)
+        if "routing_channel" in places and "end_messaging_session" in places:
+            message = (
+                "`routing_channel` ends the messaging session in Zendesk, and must not stand beside "
+                "`end_messaging_session`"
+            )
+            self._findings.add(places["end_messaging_session"][0], "ends_session_twice", message)
         return tuple(actions)
 
     def read(self, node: Node) -> Action | None:
@@ -78,10 +84,21 @@ class ActionReader:
                 self._findings.add(field_node, "missing_value", message)
             return None
         if about.does is Does.PASSES:
+            self._check_passed_on(value_node)
             return Action(name, plain(value_node))
         if about.does is Does.TAGS:
             return self._tags(name, value_node)
         return self._set(name, about, value_node)
+
+    def _check_passed_on(self, node: Node) -> None:
+        """Warn of mappings in a value that is passed on: `[a, b: c]` is a list with a mapping in it."""
+        if isinstance(node, ListNode):
+            for item in node.items:
+                self._check_passed_on(item)
+        elif isinstance(node, MapNode):
+            key = next(iter(node.entries), "")
+            message = f"the value holds a mapping (`{key[:40]}: …`); if a text with a colon is meant, put it in quotes"
+            self._findings.add(node, "mapping_in_value", message)
 
     def _field(self, node: Node) -> tuple[str, ActionField] | None:
         name = self._shape.text(node, "`field`")
@@ -109,6 +126,7 @@ class ActionReader:
             return None
         texts = [item.text for item in items if item.value is not None]
         words = [word for text in texts for word in normal.words(text)]
+        check_separators(self._shape, items)
         if not words and name != "set_tags":
             self._findings.add(node, "empty_value", f"`{name}` needs at least one tag")
             return None

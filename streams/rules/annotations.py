@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from streams.core.escaping import lines
 from streams.documents.problems import CODES, Problem
 
 SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -98,7 +99,7 @@ def _command(problem: Problem, root: Path) -> str:
     file = _relative(problem.file, root) or problem.file
     properties = {"file": file, "line": problem.line, "col": problem.column, "title": problem.code}
     written = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items())
-    return f"::{problem.severity} {written}::{_data(problem.text())}"
+    return f"::{problem.severity} {written}::{_data(lines(problem.text()))}"
 
 
 def _data(text: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from streams.core.escaping import json_text, one_line
 from streams.documents.problems import Problem
 from streams.documents.yaml_nodes import cyclic_collector_paused
 from streams.rules.annotations import Form, github, sarif
@@ -58,14 +58,14 @@ class CheckReport:
         gaps = [line for file in self.coverage or () for line in file.lines()]
         more = len(self.problems) - MAX_SHOWN
         cut = [f"and {_count(more, 'problem')} more; --format json names them all"] if more > 0 else []
-        return "\n".join([*map(_lines, self.problems[:MAX_SHOWN]), *cut, *gaps, self.summary()])
+        return "\n".join([*map(_lines, self.problems[:MAX_SHOWN]), *cut, *map(one_line, gaps), self.summary()])
 
     def written(self, form: Form) -> str:
         """Return the report in the form asked for, without a last end of line."""
         if form is Form.JSON:
-            return json.dumps(self.json(), ensure_ascii=False)
+            return json_text(json.dumps(self.json(), ensure_ascii=False))
         if form is Form.SARIF:
-            return json.dumps(sarif(self.problems), ensure_ascii=False, indent=2)
+            return json_text(json.dumps(sarif(self.problems), ensure_ascii=False, indent=2))
         if form is Form.GITHUB:
             return github(self.problems) + self.summary()
         return self.text()
@@ -137,15 +137,7 @@ def check_files(
 
 def _lines(problem: Problem) -> str:
     first = f"{problem} (warning)" if problem.severity == "warning" else str(problem)
-    return "\n".join((_one_line(first), *(f"    {_one_line(detail)}" for detail in problem.details)))
-
-
-def _one_line(text: str) -> str:
-    """Return a line with what a file's texts may hold and a terminal would obey (ends of line, colours) spelt out."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+    return "\n".join((one_line(first), *(f"    {one_line(detail)}" for detail in problem.details)))
 
 
 def _count(number: int, noun: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from streams.core import normal
 from streams.core.conditions import number
-from streams.core.names import REASON_FIELD, STATE_FIELD
+from streams.core.names import CHANNEL_FIELD, REASON_FIELD, STATE_FIELD
 from streams.core.normal import CUSTOM_FIELD_PREFIX
 from streams.core.triggers import Condition, Operator
 from streams.documents.problems import did_you_mean, listed, nearest
@@ -19,6 +19,7 @@ from streams.rules.reference import (
     CONDITION_FIELD_ALIASES,
     CONDITION_FIELDS,
     CUSTOM_FIELD_NAME,
+    ENDED_REASON_FIELD,
     FIELD_HINTS,
     OPERATOR_HINTS,
     OPERATOR_NAMES,
@@ -26,6 +27,7 @@ from streams.rules.reference import (
     SESSION_PREFIX,
     STRICT_KINDS,
     SYMBOLIC_IDS,
+    TICKET_MEMBERS,
     UPDATE_ONLY_FIELDS,
     VALUE_HINTS,
     ConditionField,
@@ -34,6 +36,9 @@ from streams.rules.reference import (
     condition_field,
     looks_like_custom_field,
 )
+
+UNLISTED_HINTS = frozenset({"channel", "reason", "state"})
+"""Names of members that session events have and tickets do not: people write them, and mean the session's."""
 
 _WHOLE = re.compile(r"(-?[0-9]+)\.0+")
 
@@ -103,7 +108,7 @@ class ConditionReader:
             self._findings.add(node, "unknown_field", message)
             return None
         similar = similar_field(name)
-        if similar is not None:
+        if similar is not None and name not in UNLISTED_HINTS:
             self._findings.add(
                 node, "similar_field", f"`{name}` is taken for a member of tickets; if `{similar}` is meant, write that"
             )
@@ -113,6 +118,14 @@ class ConditionReader:
                 "update_field",
                 f"`{name}` speaks of the update, the clock or the account in Zendesk; here it has a value only if "
                 "ticket updates carry a member of that name",
+            )
+        elif name not in TICKET_MEMBERS and (similar is None or name in UNLISTED_HINTS):
+            advice = f"; if the session's is meant, write `{similar}`" if similar is not None else _nearest_member(name)
+            self._findings.add(
+                node,
+                "unlisted_member",
+                f"`{name[:60]}` is no member of Zendesk's tickets, so this has a value only if ticket updates carry a "
+                f"member of that name{advice}{_known_values(similar)}",
             )
         return name, condition_field(name)
 
@@ -183,6 +196,7 @@ class ConditionReader:
         if not words:
             self._findings.add(node, "empty_value", f"`{operator}` needs at least one word")
             return None
+        check_separators(self._shape, items)
         return Condition(field, operator, words)
 
     def _ranked(self, field: str, about: ConditionField, operator: Operator, node: Node) -> Condition | None:
@@ -217,7 +231,7 @@ class ConditionReader:
             return None, False
         if about.values and normal.text(value) not in about.values:
             suggestion = did_you_mean_value(about, str(value), about.values, 3)
-            if about.closed or field == STATE_FIELD or (field == REASON_FIELD and suggestion):
+            if about.closed or field == STATE_FIELD or (field in {REASON_FIELD, CHANNEL_FIELD} and suggestion):
                 message = f"`{value}` is not a known value of `{field}` ({listed(about.values)}){suggestion}"
                 self._findings.add(node, "unknown_value", message)
         elif about.kind is Kind.ID:
@@ -240,6 +254,20 @@ def written_id(node: ScalarNode) -> str | None:
 
 def _word(about: ConditionField, item: ScalarNode) -> str:
     return (written_id(item) or "") if about.kind is Kind.ID else item.text
+
+
+def check_separators(shape: Shape, items: Iterable[ScalarNode]) -> None:
+    """Warn of words that hold a comma or a semicolon, which separate nothing here."""
+    for item in items:
+        for word in normal.words(item.text):
+            if "," in word or ";" in word:
+                parts = " ".join(re.split(r"[,;]+", item.text)).split()
+                message = (
+                    f"`{word[:60]}` is one word with its comma or semicolon, which no tag of Zendesk's can hold; words "
+                    f"are separated by spaces: `{' '.join(parts)[:120]}`"
+                )
+                shape.findings.add(item, "separator_in_word", message)
+                break
 
 
 def check_number_spelling(shape: Shape, node: ScalarNode) -> None:
@@ -270,6 +298,11 @@ def _misspelt(name: str) -> str | None:
     """Return what is wrong with the name of a field that is not in the table; None when it can be a ticket's member."""
     if looks_like_custom_field(name):
         return f"`{name[:60]}` is not a custom field; write `custom_fields_<id>`, as in `custom_fields_360001`"
+    if _spelt(name).rstrip("s") == ENDED_REASON_FIELD:
+        return (
+            f"there is no field `{name[:60]}`: records tell why a session became inactive, not why it ended; ask for "
+            f"the state `ended` with `{STATE_FIELD}`"
+        )
     if name.startswith(SESSION_PREFIX):
         session = [field for field in CONDITION_FIELDS if field.startswith(SESSION_PREFIX)]
         advice = did_you_mean(_spelt(name), session, 4) or f"; there are {listed(session)}"
@@ -299,6 +332,18 @@ def similar_field(name: str) -> str | None:
         return hint
     found = nearest(spelt, _KNOWN_NAMES)
     return found if found is not None and _alike(spelt, found) else None
+
+
+def _nearest_member(name: str) -> str:
+    """Return the known field that shares most of its name with a member that is not known."""
+    words = frozenset(_spelt(name).split("_"))
+    shared = max(_KNOWN_NAMES, key=lambda known: (len(words & frozenset(known.split("_"))), -len(known)))
+    return f"; if `{shared}` is meant, write that" if words & frozenset(shared.split("_")) - {"id", "at"} else ""
+
+
+def _known_values(field: str | None) -> str:
+    values = () if field is None else CONDITION_FIELDS[field].values
+    return f"; its known values are {listed(values)}" if values else ""
 
 
 def _alike(name: str, known: str) -> bool:

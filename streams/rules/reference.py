@@ -224,6 +224,13 @@ class ConditionField:
 TICKET_TYPES = ("question", "incident", "problem", "task")
 SESSION_STATES = ("active", "inactive", "ended")
 TAGS_FIELD = "current_tags"
+KNOWN_CHANNELS = (
+    "web", "web_widget", "ios", "android", "native_messaging", "whatsapp", "messenger", "instagram",
+)  # fmt: skip
+"""Channels that messaging sessions have; an open set, in which a value outside is no mistake by itself."""
+
+ENDED_REASON_FIELD = "messaging_session_ended_reason"
+"""Zendesk's third condition on sessions, which records have nothing for."""
 
 CONDITION_FIELDS: dict[str, ConditionField] = {
     known.name: known
@@ -242,7 +249,7 @@ CONDITION_FIELDS: dict[str, ConditionField] = {
             "user_inactive_or_offline",
             ("user_inactive_or_offline",),
         ),
-        ConditionField(CHANNEL_FIELD, Kind.NAME, "channel of the messaging session", "web"),
+        ConditionField(CHANNEL_FIELD, Kind.NAME, "channel of the messaging session", "web", KNOWN_CHANNELS),
         ConditionField(
             "status",
             Kind.NAME,
@@ -335,6 +342,41 @@ UPDATE_ONLY_FIELDS = frozenset(
 )
 """Zendesk conditions on the update, the clock or the account: a ticket's record has no such member."""
 
+TICKET_MEMBERS = frozenset(
+    {
+        "allow_attachments",
+        "allow_channelback",
+        "assignee_updated_at",
+        "collaborator_ids",
+        "email_cc_ids",
+        "encoded_id",
+        "follower_ids",
+        "followup_ids",
+        "form_id",
+        "forum_topic_id",
+        "from_messaging_channel",
+        "generated_timestamp",
+        "has_incidents",
+        "id",
+        "locale",
+        "locale_id",
+        "macro_id",
+        "macro_ids",
+        "priority_score",
+        "raw_subject",
+        "requester_updated_at",
+        "result_type",
+        "sharing_agreement_ids",
+        "skills",
+        "solved_at",
+        "ticket_id",
+        "url",
+        "via",
+        "via_followup_source_id",
+    }
+)
+"""Members that Zendesk's tickets, webhooks and exports have beside those of `CONDITION_FIELDS`."""
+
 SYMBOLIC_IDS = frozenset(
     {
         "all_agents",
@@ -354,6 +396,7 @@ FIELD_HINTS = {
     "assigned_group": "group_id",
     "assignee": "assignee_id",
     "brand": "brand_id",
+    "channel": CHANNEL_FIELD,
     "group": "group_id",
     "inactive_reason": REASON_FIELD,
     "messaging_channel": CHANNEL_FIELD,
@@ -361,14 +404,17 @@ FIELD_HINTS = {
     "messaging_reason": REASON_FIELD,
     "messaging_session": STATE_FIELD,
     "messaging_state": STATE_FIELD,
+    "message_channel": CHANNEL_FIELD,
     "org_id": "organization_id",
     "organisation": "organization_id",
     "organization": "organization_id",
     "requester": "requester_id",
+    "reason": REASON_FIELD,
     "session_channel": CHANNEL_FIELD,
     "session_inactive_reason": REASON_FIELD,
     "session_reason": REASON_FIELD,
     "session_state": STATE_FIELD,
+    "state": STATE_FIELD,
     "status_category": "status",
 }
 """What people write for a field, going by Zendesk's interface, and what it is called."""

@@ -15,6 +15,7 @@ import logging.config
 import os
 import sys
 import time
+import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ import msgspec
 import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from streams.core import escaping
 
 Format: TypeAlias = Literal["text", "json", "auto"]
 
@@ -107,7 +110,7 @@ def say(message: str, format: Format = "auto", *, level: str = "error", stream: 
     """
     stream = stream if stream is not None else sys.stderr
     if _is_text(format, stream):
-        line = f"lapse: {message}"
+        line = escaping.lines(f"lapse: {message}")
     else:
         at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
         line = json.dumps({"ts": at, "level": level, "event": message, "logger": "lapse"})
@@ -128,9 +131,8 @@ def _formatter(text: bool, colors: bool) -> ProcessorFormatter:
     # Plain tracebacks: structlog's and rich's defaults print local variables, and those hold records.
     render: list[Processor] = (
         [
-            structlog.dev.ConsoleRenderer(
-                colors=colors, timestamp_key="ts", exception_formatter=structlog.dev.plain_traceback
-            )
+            _escaped,
+            structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="ts", exception_formatter=_plain_traceback),
         ]
         if text
         else [structlog.processors.format_exc_info, _in_reading_order, structlog.processors.JSONRenderer()]
@@ -151,6 +153,22 @@ def _extras(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     extras = (_all_extras if ours else _own_extras)(logger, method, {"_record": event["_record"]})
     del extras["_record"]
     return {**event, **_without_bodies(extras)}
+
+
+def _escaped(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Escape what a terminal would obey; JSON does so by itself."""
+    shown: EventDict = {}
+    for key, value in event.items():
+        escape = escaping.lines if key in {"exception", "stack"} else escaping.one_line
+        shown[key] = escape(value) if isinstance(value, str) else value
+    return shown
+
+
+def _plain_traceback(stream: TextIO, exc_info: Any) -> None:
+    """Write a traceback whose messages stay on one line each: they may hold what a record says."""
+    for part in traceback.TracebackException(*exc_info).format():
+        own = part.startswith((" ", "\n", "Traceback"))
+        stream.write(escaping.lines(part) if own else f"{escaping.one_line(part.rstrip())}\n")
 
 
 def _in_reading_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -9,6 +9,7 @@ stands in its `ce_id` header keeps that header in an optional member `headers`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -54,7 +55,7 @@ class _Line(msgspec.Struct):
     timestamp: int
     key: str | None
     value: msgspec.Raw
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str | None] | None = None
 
 
 _decode_line = msgspec.json.Decoder(_Line).decode
@@ -84,9 +85,18 @@ def parse(line: bytes) -> CaptureLine:
         raise CaptureLineError(f"`topic` is {found.topic!r}, expected {names} (default names, without prefix)")
     if found.partition < 0 or found.offset < 0:
         raise CaptureLineError("`partition` and `offset` must not be negative")
-    headers = tuple((name, text.encode()) for name, text in found.headers.items())
+    if found.partition > MAX_PARTITION:
+        raise CaptureLineError(f"`partition` is {found.partition}, and Kafka's go up to {MAX_PARTITION}")
+    for name, number in (("offset", found.offset), ("timestamp", found.timestamp)):
+        if not -MAX_LONG <= number <= MAX_LONG:
+            unsigned = "; it is a negative number that was written as an unsigned one" if 0 < number < 2**64 else ""
+            raise CaptureLineError(f"`{name}` is {number}, which does not fit into 64 bits{unsigned}")
+    headers = tuple((name, _bytes(text)) for name, text in (found.headers or {}).items() if text is not None)
     return CaptureLine(topic, found.partition, CapturedRecord(found.offset, found.timestamp, key, value, headers))
 
+
+MAX_PARTITION, MAX_LONG = 2**31 - 1, 2**63 - 1
+"""What Kafka's protocol has room for."""
 
 _BETWEEN = b'","value":'
 KEY_GAP = len(_BETWEEN)
@@ -102,7 +112,13 @@ def entry(line: bytes) -> Entry:
             line.decode()  # values are not looked into here, but a line is text
         found = _decode_line(line)
         topic, key = _TOPICS[found.topic], found.key
-        if key and found.partition >= 0 and found.offset >= 0 and not found.headers:
+        if (
+            key
+            and not found.headers
+            and 0 <= found.partition <= MAX_PARTITION
+            and 0 <= found.offset <= MAX_LONG
+            and -MAX_LONG <= found.timestamp <= MAX_LONG
+        ):
             # Compared with the bytes that were read, so that a cut can't give anything else.
             value = bytes(found.value)
             value_at, encoded = len(line) - 1 - len(value), key.encode()
@@ -138,7 +154,7 @@ def line(topic: Topic, partition: int, record: RawRecord) -> bytes:
     value = record.value
     raw = None if value is None else _json_object(value)
     captured["value"] = None if value is None else _text(value)
-    headers = {name: _text(data) for name, data in record.headers or () if name == "ce_id"}
+    headers = {name: _text(data) for name, data in record.headers or () if name == "ce_id" and data is not None}
     if headers:
         captured["headers"] = headers
     if raw is not None:
@@ -146,15 +162,17 @@ def line(topic: Topic, partition: int, record: RawRecord) -> bytes:
     try:
         return msgspec.json.encode(captured) + b"\n"
     except UnicodeEncodeError:
-        if raw is not None:
-            captured["value"] = json.loads(raw)
-        return json.dumps(captured).encode() + b"\n"
+        if raw is None:
+            return json.dumps(captured).encode() + b"\n"
+        captured["value"] = 0
+        head, _, tail = json.dumps(captured).encode().rpartition(b'"value": 0')
+        return head + b'"value": ' + raw + tail + b"\n"
 
 
 def _value_bytes(raw: bytes) -> bytes | None:
     first = raw[:1]
     if first == b'"':
-        return _decode_text(raw).encode()
+        return _bytes(_decode_text(raw))
     if first == b"n":
         return None
     if first == b"{":
@@ -173,12 +191,21 @@ def _parse_leniently(text: bytes) -> tuple[_Line, bytes | None, bytes | None]:
         at = mended.index(raw)
         data: bytes | None = text[at : at + len(raw)]
     elif value is None or isinstance(value, str):
-        data = None if value is None else value.encode(errors="surrogateescape")
+        data = None if value is None else _bytes(value)
     else:
         raise TypeError
     plain = msgspec.convert({**found, "key": None, "value": msgspec.Raw(b"null")}, _Line)
     key = found["key"]
-    return plain, None if key is None else str(key).encode(errors="surrogateescape"), data
+    return plain, None if key is None else _bytes(str(key)), data
+
+
+_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Halves of surrogate pairs that stand for no byte."""
+
+
+def _bytes(text: str) -> bytes:
+    """Return the bytes that a text of a capture stands for."""
+    return _NO_BYTE.sub("\ufffd", text).encode(errors="surrogateescape")
 
 
 def _text(data: bytes) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 
 from streams.core.model import MILLISECOND, SECOND, Micros
@@ -14,6 +14,7 @@ EARLIEST: Micros = -62_135_596_800 * SECOND
 LATEST: Micros = 253_402_300_800 * SECOND - 1
 """9999-12-31T23:59:59.999999Z: what lies after cannot be written either."""
 
+_DAY: Micros = 86_400 * SECOND
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 PATTERN = (
@@ -80,6 +81,12 @@ def text(instant: Micros) -> str:
     millis = instant // MILLISECOND % 1000
     whole = _whole_seconds(instant // SECOND)
     return f"{whole}.{millis:03}Z" if millis else f"{whole}Z"
+
+
+def in_zone(instant: Micros, zone: tzinfo) -> datetime:
+    """Return an instant as people of a time zone write it; at the ends of the calendar, the nearest that has a name."""
+    within = min(max(instant, EARLIEST + _DAY), LATEST - _DAY)
+    return (EPOCH + timedelta(microseconds=within)).astimezone(zone)
 
 
 @lru_cache(maxsize=4096)  # events come in order: the same seconds again and again

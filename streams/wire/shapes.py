@@ -198,15 +198,22 @@ class CaptureRecord(msgspec.Struct, kw_only=True):
     """One line of a capture: a record of one of the two inputs."""
 
     topic: Annotated[Literal["ticket-updates", "session-states"], Meta(description="Default name, without prefix.")]
-    partition: Annotated[int, Meta(ge=0, description="Partition that it was read from.")]
-    offset: Annotated[int, Meta(ge=0, description="Offset in that partition.")]
-    timestamp: Annotated[int, Meta(description="The record's timestamp, milliseconds since the epoch.")]
+    partition: Annotated[int, Meta(ge=0, le=2**31 - 1, description="Partition that it was read from.")]
+    offset: Annotated[int, Meta(ge=0, le=2**63 - 1, description="Offset in that partition.")]
+    timestamp: Annotated[
+        int,
+        Meta(
+            ge=-(2**63) + 1,
+            le=2**63 - 1,
+            description="The record's timestamp, milliseconds since the epoch; -1 where it has none.",
+        ),
+    ]
     key: Annotated[str | None, Meta(description="The record's key as text; null when it has none.")]
     value: Annotated[
         dict[str, Any] | str | None,
         Meta(description="The JSON object; null for a tombstone; a string with the bytes of anything else."),
     ]
-    headers: Annotated[dict[str, str], Meta(description="`ce_id`, where the record had one.")] = {}
+    headers: Annotated[dict[str, str | None] | None, Meta(description="`ce_id`, where the record had one.")] = None
 
 
 SizeText: TypeAlias = Annotated[str, Meta(pattern=r"^\d+$", description="Bytes of a value too large to carry.")]

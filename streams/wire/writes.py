@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from streams.core.batch import Batch
@@ -20,7 +20,7 @@ class Write(NamedTuple):
 
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]] = []  # noqa: RUF012 never changed; aiokafka takes nothing but a list
+    headers: Sequence[tuple[str, bytes | None]] = []
 
 
 def writes(

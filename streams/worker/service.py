@@ -38,6 +38,9 @@ _CANCEL_SECONDS = 0.5
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+Say = Callable[[str], None]
+"""Shows a message of the process itself, such as why it ends."""
+
 Beside = Callable[[Supervisor], AbstractAsyncContextManager[object]]
 """Something that runs as long as the worker does, such as its web server."""
 
@@ -129,30 +132,35 @@ async def _closing(app: App, supervisor: Supervisor) -> AsyncIterator[None]:
             logger.warning("left without a goodbye: the broker did not answer; the group will notice by itself")
 
 
-def run_until_stopped(worker: Callable[[], Worker]) -> int:
+def _to_standard_error(message: str) -> None:
+    sys.stderr.write(f"lapse: {message}\n")
+    sys.stderr.flush()
+
+
+def run_until_stopped(worker: Callable[[], Worker], say: Say = _to_standard_error) -> int:
     """Run a worker in an event loop of its own until SIGTERM or SIGINT; return the exit code.
 
-    0 after a stop, 1 when something failed, 2 when settings or topics were refused. What went wrong is said on standard
-    error in one message. A stop that hangs, whatever hangs, is ended after some seconds; a second signal ends it at
+    0 after a stop, 1 when something failed, 2 when settings or topics were refused. What went wrong goes to `say`, in
+    one message. A stop that hangs, whatever hangs, is ended after some seconds; a second signal ends it at
     once. Both leave with 0: an open transaction is ended by the partition's next owner.
     """
-    ending = threading.Timer(_STOP_SECONDS, _leave, [f"the stop took longer than {_STOP_SECONDS} s"])
+    ending = threading.Timer(_STOP_SECONDS, _leave, [f"the stop took longer than {_STOP_SECONDS} s", say])
     ending.daemon = True
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(_run(worker, ending))
+        code = runner.run(_run(worker, ending, say))
     ending.cancel()
     for number, handler in before.items():
         signal.signal(number, handler)
     return code
 
 
-async def _run(make: Callable[[], Worker], ending: threading.Timer) -> int:
+async def _run(make: Callable[[], Worker], ending: threading.Timer, say: Say) -> int:
     loop = asyncio.get_running_loop()
     try:
         worker = make()
     except LapseError as error:
-        _say(str(error))
+        say(str(error))
         return error.exit_code
     _spare_the_collector()
 
@@ -163,16 +171,16 @@ async def _run(make: Callable[[], Worker], ending: threading.Timer) -> int:
     def on_signal(number: int, _: object) -> None:
         # Not in the loop: this runs even while a step keeps the loop from everything else, and so does the timer.
         if ending.is_alive():
-            _leave("a second signal")
+            _leave("a second signal", say)
         ending.start()
         loop.call_soon_threadsafe(stop, number)
 
     for number in _SIGNALS:
         signal.signal(number, on_signal)
-    return await _exit_code(worker)
+    return await _exit_code(worker, say)
 
 
-async def _exit_code(worker: Worker) -> int:
+async def _exit_code(worker: Worker, say: Say) -> int:
     try:
         await worker.run()
     except Exception as error:
@@ -180,10 +188,10 @@ async def _exit_code(worker: Worker) -> int:
             logger.warning("while stopping: %s", error or type(error).__name__)
             return 0
         if isinstance(error, LapseError):
-            _say(str(error))
+            say(str(error))
             return error.exit_code
         if isinstance(error, KafkaError | OSError | TimeoutError):
-            _say(str(error) or type(error).__name__)
+            say(str(error) or type(error).__name__)
             return 1
         logger.exception("the worker ends on an error of its own")
         return 1
@@ -201,13 +209,7 @@ def _spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def _say(message: str) -> None:
-    sys.stderr.write(f"lapse: {message}\n")
-    sys.stderr.flush()
-
-
-def _leave(why: str) -> None:
+def _leave(why: str, say: Say) -> None:
     """End the process here and now, from any thread."""
-    sys.stderr.write(f"lapse: left at once: {why}\n")
-    sys.stderr.flush()
+    say(f"left at once: {why}")
     os._exit(0)

@@ -587,8 +587,73 @@ def test_a_member_that_a_known_field_may_be_meant_by_is_taken_with_a_warning(mem
 
 
 @pytest.mark.parametrize("member", ["created_by", "updated_by", "loyalty_level", "score", "country", "channel"])
-def test_a_member_with_a_name_of_its_own_is_taken(member):
+def test_a_member_that_zendesks_tickets_do_not_have_is_taken_with_a_warning(member):
+    found = parse_triggers(SPEC_EXAMPLE.replace("field: status, operator", f"field: {member}, operator"))
+    assert found.ruleset is not None
+    assert [(problem.code, problem.severity) for problem in found.problems] == [("unlisted_member", "warning")]
+
+
+@pytest.mark.parametrize("member", ["via", "url", "skills", "encoded_id"])
+def test_a_member_that_zendesks_tickets_have_is_taken(member):
     assert parse_triggers(SPEC_EXAMPLE.replace("field: status, operator", f"field: {member}, operator")).problems == []
+
+
+@pytest.mark.parametrize(
+    ("member", "meant"),
+    [
+        ("channel", "messaging_session_channel"),
+        ("reason", "messaging_session_inactive_reason"),
+        ("state", "messaging_session_state"),
+    ],
+)
+def test_a_members_warning_names_the_sessions_field_that_is_meant_and_its_known_values(member, meant):
+    found = parse_triggers(SPEC_EXAMPLE.replace("field: status, operator", f"field: {member}, operator"))
+    (problem,) = found.problems
+    assert problem.code == "unlisted_member"
+    assert f"write `{meant}`" in problem.message
+    assert all(f"`{value}`" in problem.message for value in CONDITION_FIELDS[meant].values)
+
+
+def _advised(conditions: str, actions: str) -> list[tuple[str, int]]:
+    lapse = "{field: messaging_session_state, operator: changed_to, value: inactive}"
+    text = (
+        f"triggers:\n  - id: a\n    conditions:\n      all:\n        - {lapse}\n        - {conditions}\n"
+        f"    actions:\n      - {actions}\n"
+    )
+    return [(problem.code, problem.line) for problem in parse_triggers(text).problems]
+
+
+@pytest.mark.parametrize("words", ['"vip, key_account"', '"vip,key_account"', "[vip, 'a,b']", "'vip; late'"])
+def test_a_comma_in_the_words_of_a_condition_or_an_action_is_named(words):
+    solve = "{field: status, value: solved}"
+    assert _advised(f"{{field: tags, operator: not_includes, value: {words}}}", solve) == [("separator_in_word", 6)]
+    condition = "{field: priority, operator: is, value: low}"
+    assert _advised(condition, f"{{field: add_tags, value: {words}}}") == [("separator_in_word", 8)]
+
+
+@pytest.mark.parametrize("value", ["[requester_id, Your chat: there?, Text]", "{Your chat: there?}", "[a, [b: c]]"])
+def test_a_mapping_in_a_value_that_is_passed_on_is_named(value):
+    condition = "{field: priority, operator: is, value: low}"
+    found = _advised(condition, f"{{field: notification_user, value: {value}}}")
+    assert found == [("mapping_in_value", 8)]
+    quoted = '[requester_id, "Your chat: there?", Text]'
+    assert _advised(condition, f"{{field: notification_user, value: {quoted}}}") == []
+
+
+def test_setting_the_routing_channel_beside_ending_the_session_is_named():
+    condition = "{field: priority, operator: is, value: low}"
+    both = "{field: routing_channel, value: email}\n      - {field: end_messaging_session, value: true}"
+    assert _advised(condition, both) == [("ends_session_twice", 9)]
+
+
+def test_zendesks_ended_reason_is_refused_and_not_taken_for_the_inactive_reason():
+    found = parse_triggers(
+        SPEC_EXAMPLE.replace("field: messaging_session_inactive_reason", "field: messaging_session_ended_reason")
+    )
+    (problem,) = found.problems
+    assert (problem.code, problem.severity) == ("unknown_field", "error")
+    assert "not why it ended" in problem.message
+    assert "did you mean" not in problem.message
 
 
 @pytest.mark.parametrize(

@@ -102,3 +102,24 @@ def test_an_index_entry_leads_to_the_record_that_the_whole_line_holds(text: str)
 def test_what_lapse_capture_writes_is_found_without_parsing_it_again() -> None:
     written = line(Topic.TICKETS, 2, CapturedRecord(5, 1000, b"51", b'{"ticket_id":"51"}')).rstrip()
     assert entry(written)[4:] == (written.index(b'{"ticket_id"'), 2)
+
+
+def test_a_header_without_a_value_is_captured_as_none() -> None:
+    record = CapturedRecord(0, 0, b"1", b'{"a":1}', (("ce_id", None), ("ce_id", b"e-1"), ("trace", None)))  # type: ignore[arg-type]
+    assert parse(line(Topic.TICKETS, 0, record)).record.headers == (("ce_id", b"e-1"),)
+    record = CapturedRecord(0, 0, b"1", b'{"a":1}', (("ce_id", None),))  # type: ignore[arg-type]
+    assert parse(line(Topic.TICKETS, 0, record)).record.headers == ()
+
+
+def test_a_header_that_is_not_utf_8_comes_back_as_it_was() -> None:
+    record = CapturedRecord(0, 0, b"1", b'{"a":1}', (("ce_id", b"\xff\xfe"),))
+    assert parse(line(Topic.TICKETS, 0, record)).record.headers == (("ce_id", b"\xff\xfe"),)
+
+
+@pytest.mark.parametrize("key", [b"1", b"\xff", None])
+def test_a_value_with_half_a_surrogate_pair_is_captured_as_the_object_it_is(key: bytes | None) -> None:
+    value = rb'{"subject":"parcel \ud83d","big":1e400,"id":9007199254740993.0}'
+    written = line(Topic.TICKETS, 0, CapturedRecord(0, 0, key, value))
+    assert value in written
+    found = parse(written).record
+    assert (found.key, found.value) == (key, value)

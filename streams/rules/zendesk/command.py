@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from streams.core.escaping import json_text
 from streams.rules.triggers import load_triggers
 from streams.rules.zendesk.exporting import export_triggers
 from streams.rules.zendesk.exports import ExportError, read_definitions, read_export
@@ -83,7 +84,7 @@ def convert_export(path: Path, definitions: Path | None = None) -> Converted:
         messages.extend(f"{path}: {one.label}: {remark}" for remark in one.remarks)
     held = sum(bool(one.reasons) for one in exported)
     summary = f"{_triggers(len(exported))}: {len(exported) - held} as they are, {held} exported inactive"
-    text = json.dumps({"triggers": [one.trigger for one in exported]}, ensure_ascii=False, indent=2) + "\n"
+    text = json_text(json.dumps({"triggers": [one.trigger for one in exported]}, ensure_ascii=False, indent=2)) + "\n"
     return Converted(text, tuple(messages), summary)
 
 

@@ -80,8 +80,11 @@ def _export(trigger: Trigger, entry: dict[str, Any], names: Names) -> Exported:
     if trigger.wait:
         exported.reasons.append(f"`wait: {render(trigger.wait)}`: Zendesk can't wait, it would act at once")
     conditions = {
-        "all": [_condition(one, names, exported) for one in trigger.all],
-        "any": [_condition(one, names, exported) for one in trigger.any],
+        side: [
+            _condition(one, written, names, exported)
+            for one, written in zip(listed, (entry["conditions"].get(side) or ()), strict=True)
+        ]
+        for side, listed in (("all", trigger.all), ("any", trigger.any))
     }
     body["active"] = trigger.active and not exported.reasons
     body["conditions"] = conditions
@@ -98,13 +101,13 @@ def _edited(entry: dict[str, Any], original: dict[str, Any], names: Names) -> bo
     return all({part: one[part] for part in here} != here for one in made)
 
 
-def _condition(condition: Condition, names: Names, exported: Exported) -> dict[str, Any]:
+def _condition(condition: Condition, written: dict[str, Any], names: Names, exported: Exported) -> dict[str, Any]:
     field, operator, value = condition.field, condition.operator, condition.value
     found: dict[str, Any] = {"field": names.zendesk_condition(field), "operator": operator.value}
     if field == CHANNEL_FIELD:
         exported.reasons.append(f"condition `{field}`: Zendesk's triggers can't ask for it")
     if operator in WITHOUT_VALUE:
-        return {**found, "value": None}
+        return {**found, "value": written.get("value")}
     if isinstance(value, list):
         if operator in _WORDS and field == "current_tags":
             return {**found, "value": " ".join(value)}

@@ -16,6 +16,7 @@ from typing import Any
 from streams.core.errors import LapseError
 from streams.documents.problems import Findings
 from streams.documents.reading import decode
+from streams.rules.zendesk.shapes import CUT, Unreadable, entries, flag, is_cut, shown, unwrapped
 
 MAX_BYTES = 100_000_000
 """Far above any account's triggers; what is larger is another file."""
@@ -43,7 +44,9 @@ def read_export(paths: list[Path], categories: Path | None = None) -> Export:
     unread: str | None = None
     for path in paths:
         found = False
-        for page in _pages(path):
+        for number, page in enumerate(_pages(path), start=1):
+            if not isinstance(page, dict | list) and found:
+                raise ExportError(f"{path}:1:1: page {number} is no answer of Zendesk's API: {shown(page)}")
             for trigger in _triggers(page, path):
                 found = True
                 trigger_id = str(trigger.get("id", ""))
@@ -82,7 +85,7 @@ def read_definitions(path: Path) -> dict[str, Any]:
 def _pages(path: Path) -> Iterator[Any]:
     """Yield the JSON documents of a file: one, a list of pages, or several one after the other."""
     text = _text(path)
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
     at = 0
     while at < len(text):
         if text[at].isspace():
@@ -90,17 +93,44 @@ def _pages(path: Path) -> Iterator[Any]:
             continue
         try:
             page, at = decoder.raw_decode(text, at)
+        except _WrittenTwiceError as error:
+            message = f"`{error}` is written twice in one object: which of the two counts?"
+            raise ExportError(f"{path}:1:1: {message}") from None
         except json.JSONDecodeError as error:
             if text.lstrip()[:1] == "<":
                 message = "an HTML page, not JSON: was the request logged in? Fetch it with an API token or OAuth"
                 raise ExportError(f"{path}:1:1: {message}") from None
-            raise ExportError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
+            hint = "; it looks like CSV: fetch the JSON that Zendesk's API answers" if _is_csv(text) else ""
+            raise ExportError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}{hint}") from None
+        except ValueError as error:
+            raise ExportError(f"{path}:1:1: not JSON: {str(error)[:80]}") from None
         except RecursionError:
             raise ExportError(f"{path}:1:1: nested too deeply to be an export") from None
         if isinstance(page, list) and not any(isinstance(entry, dict) and _is_trigger(entry) for entry in page):
             yield from page
         else:
             yield page
+
+
+class _WrittenTwiceError(Exception):
+    """An object has one member twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _WrittenTwiceError(next(name for name in names if names.count(name) > 1))
+    return made
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"`{name}` is no JSON number")
+
+
+def _is_csv(text: str) -> bool:
+    first = text.lstrip().partition("\n")[0]
+    return first.count(",") + first.count(";") >= 2 and not first.startswith(("{", "["))
 
 
 def _text(path: Path) -> str:
@@ -138,7 +168,9 @@ def _triggers(page: Any, path: Path) -> Iterator[dict[str, Any]]:
     if isinstance(page, list):
         found = page
     elif isinstance(page, dict) and "triggers" in page:
-        found = page["triggers"]
+        found = unwrapped(page["triggers"])
+        if isinstance(found, dict) and found and all(key.isascii() and key.isdigit() for key in found):
+            found = entries(found)
     elif isinstance(page, dict) and "trigger" in page:
         found = [page["trigger"]]
     elif not (isinstance(page, dict) and _is_trigger(page)):
@@ -146,6 +178,8 @@ def _triggers(page: Any, path: Path) -> Iterator[dict[str, Any]]:
     if not isinstance(found, list):
         raise ExportError(f"{path}:1:1: `triggers` is no list")
     for number, trigger in enumerate(found, start=1):
+        if is_cut(trigger):
+            raise ExportError(f"{path}:1:1: entry {number} of `triggers` is the text {shown(trigger)}: {CUT}")
         if not isinstance(trigger, dict) or not _is_trigger(trigger):
             raise ExportError(f"{path}:1:1: entry {number} of `triggers` has no `conditions` and `actions`")
         yield trigger
@@ -164,11 +198,22 @@ def _next_page(page: Any) -> str | None:
     if not isinstance(page, dict):
         return None
     meta, links = page.get("meta"), page.get("links")
-    if isinstance(meta, dict) and meta.get("has_more"):
+    if isinstance(meta, dict) and _says_yes(meta.get("has_more")):
         following = links.get("next") if isinstance(links, dict) else None
         return str(following or f"page[after]={meta.get('after_cursor')}")
     following = page.get("next_page")
-    return str(following) if following else None
+    return str(following) if following and str(following).lower() not in _NO_PAGE else None
+
+
+_NO_PAGE = frozenset({"null", "none", "nil", "false", "0"})
+"""How scripts write that there is no next page."""
+
+
+def _says_yes(value: Any) -> bool:
+    try:
+        return value is not None and flag(value)
+    except Unreadable:
+        return True  # rather one remark too many
 
 
 def _what_it_is(path: Path) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from streams.core.names import UPDATE_FIELD
 from streams.core.normal import NO_VALUES
@@ -14,6 +14,7 @@ from streams.rules.reference import (
     CONDITION_FIELD_ALIASES,
     CONDITION_FIELDS,
     CUSTOM_FIELD_NAME,
+    ENDED_REASON_FIELD,
     OPERATOR_NAMES,
     SESSION_PREFIX,
     SYMBOLIC_IDS,
@@ -24,14 +25,23 @@ from streams.rules.reference import (
     condition_field,
 )
 from streams.rules.triggers import parse_triggers
+from streams.rules.zendesk import shapes
 from streams.rules.zendesk.exports import Export
-from streams.rules.zendesk.names import Names, looks_like_sessions
+from streams.rules.zendesk.names import END_ACTION, ROUTING_ACTION, Names, looks_like_sessions
 from streams.rules.zendesk.writing import document
 
 _NEVER = {"field": UPDATE_FIELD, "operator": "is", "value": "create"}
 """Stands where a trigger has no condition that can be carried: it never holds here."""
 _NOTHING = {"field": "add_tags", "value": "not_carried_over"}
 
+T = TypeVar("T")
+
+_SIDES = ("all", "any")
+_CONDITION_MEMBERS = frozenset({"field", "operator", "value", "is_user_value"})
+_ACTION_MEMBERS = frozenset({"field", "value"})
+_TAKE_LISTS = frozenset({"notification_user", "notification_group", "notification_webhook", "notification_sms_user",
+                         "notification_sms_group", "notification_target", "side_conversation_slack"})  # fmt: skip
+"""Passed-on actions whose value is a list in every answer of Zendesk's API."""
 
 _MEMBERS = frozenset(
     "url id title raw_title description active default position category_id created_at updated_at conditions all any "
@@ -89,31 +99,36 @@ def import_triggers(export: Export, names: Names, *, sessions_only: bool = False
 
 
 def _import(trigger: dict[str, Any], number: int, names: Names, ids: set[str]) -> Imported:
-    trigger_id = str(trigger.get("id") or f"imported-{number}")
+    unread: list[str] = []
+    trigger_id = _read(shapes.text, trigger.get("id"), "its `id`", unread, "") or f"imported-{number}"
     while trigger_id in ids:
         trigger_id += "-again"
     ids.add(trigger_id)
-    title = str(trigger.get("title") or trigger.get("raw_title") or trigger_id).strip() or trigger_id
-    imported = Imported({"id": trigger_id, "title": title, "active": trigger.get("active", True) is not False})
-    position = trigger.get("position")
-    if isinstance(position, int | float) and not isinstance(position, bool):
+    given = trigger.get("title") or trigger.get("raw_title")
+    title = _read(shapes.text, given, "its `title`", unread, "").strip() or trigger_id
+    active = _read(shapes.flag, trigger.get("active", True), "its flag `active`", unread, False)
+    imported = Imported({"id": trigger_id, "title": title, "active": active}, unread)
+    position = _read(shapes.number, trigger.get("position"), "its `position`", unread, None)
+    if position is not None:
         imported.entry["position"] = position
-    sides = trigger.get("conditions")
-    if not isinstance(sides, dict):
-        sides = trigger  # on writes Zendesk takes `all` and `any` at the top level too
     imported.entry["conditions"] = {
         side: [
             carried
-            for condition in _objects(sides.get(side))
+            for condition in _objects(listed, f"`{side}`", "condition", unread)
             if (carried := _condition(condition, names, imported)) is not None
         ]
-        for side in ("all", "any")
+        for side, listed in _sides(trigger, unread).items()
     }
     imported.entry["actions"] = [
         carried
-        for action in _objects(trigger.get("actions"))
+        for action in _objects(trigger.get("actions"), "`actions`", "action", unread)
         if (carried := _action(action, names, imported)) is not None
     ]
+    acts = {action["field"] for action in imported.entry["actions"]}
+    if {ROUTING_ACTION, END_ACTION} <= acts:
+        unread.append(
+            f"`{ROUTING_ACTION}` ends the messaging session in Zendesk, and must not stand beside `{END_ACTION}`"
+        )
     kept = {key: trigger[key] for key in ("category_id", "description") if trigger.get(key) not in (None, "")}
     if trigger.get("raw_title") not in (None, title):
         kept["raw_title"] = trigger["raw_title"]
@@ -127,32 +142,104 @@ def _import(trigger: dict[str, Any], number: int, names: Names, ids: set[str]) -
     return imported
 
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    for entry in value if isinstance(value, list) else []:
-        if isinstance(entry, dict):
-            yield entry
+def _read(read: Callable[[Any], T], value: Any, what: str, unread: list[str], otherwise: T) -> T:
+    """Return what `read` makes of a value; where it can't, say so and return `otherwise`."""
+    try:
+        return read(value)
+    except shapes.Unreadable as error:
+        unread.append(f"{what} can't be read: {error}")
+        return otherwise
+
+
+def _sides(trigger: dict[str, Any], unread: list[str]) -> dict[str, Any]:
+    """Return what stands under `all` and `any`; on writes Zendesk takes both at the top level too."""
+    found = shapes.unwrapped(trigger.get("conditions"))
+    top = {side: trigger.get(side) for side in _SIDES if trigger.get(side)}
+    if found in (None, "", []):
+        return {side: top.get(side) for side in _SIDES}
+    if not isinstance(found, dict):
+        unread.append(f"`conditions` can't be read: {shapes.what_it_is(found, 'an object with `all` and `any`')}")
+        return {side: None for side in _SIDES}
+    unread.extend(
+        f"`conditions` has `{key}`, which is neither `all` nor `any`"
+        for key, value in found.items()
+        if key not in _SIDES and value not in (None, "", [], {})
+    )
+    if top:
+        unread.append(f"{' and '.join(f'`{side}`' for side in top)} stand beside `conditions`; which of them counts?")
+    return {side: found.get(side) for side in _SIDES}
+
+
+def _objects(value: Any, where: str, noun: str, unread: list[str]) -> Iterator[dict[str, Any]]:
+    nothing: list[Any] = []
+    for number, entry in enumerate(_read(shapes.entries, value, where, unread, nothing), start=1):
+        found = _read(shapes.object_of, entry, f"{noun} {number} of {where}", unread, None)
+        if found is not None:
+            yield found
 
 
 def _condition(condition: dict[str, Any], names: Names, imported: Imported) -> dict[str, Any] | None:
-    theirs = str(condition.get("field", ""))
+    theirs = _read(shapes.text, condition.get("field"), "the `field` of a condition", imported.reasons, None)
+    operator = _read(shapes.text, condition.get("operator"), f"the operator of `{theirs}`", imported.reasons, None)
+    if theirs is None or operator is None:
+        return None
+    operator = operator or "is"
     ours = CONDITION_FIELD_ALIASES.get(names.condition(theirs), names.condition(theirs))
-    operator = str(condition.get("operator") or "is")
-    why = _why_no_condition(ours, operator, condition.get("value"))
+    value = _value_as_written(condition.get("value"))
+    why = _unknown_member(condition, _CONDITION_MEMBERS) or _why_no_condition(ours, operator, value)
+    takes_value = OPERATOR_NAMES.get(operator) not in WITHOUT_VALUE
+    if why is None and takes_value and "value" not in condition:
+        why = "its `value` is missing"
+    if why is None and not takes_value and value not in (None, ""):
+        why = (
+            f"`{operator}` takes no value, and here is {shapes.shown(value)}; if `{operator}_to` is meant, write that"
+            if operator in {"changed", "not_changed"}
+            else f"`{operator}` takes no value, and here is {shapes.shown(value)}"
+        )
     if why is not None:
         imported.reasons.append(f"condition `{theirs} {operator}`: {why}")
         return None
     carried: dict[str, Any] = {"field": ours, "operator": operator}
-    if OPERATOR_NAMES[operator] not in WITHOUT_VALUE:
-        carried["value"] = _value(ours, condition.get("value"), names)
+    if takes_value:
+        carried["value"] = _value(ours, value, names)
         if names.unlisted(ours, carried["value"]):
             imported.remarks.append(
-                f"condition `{theirs} {operator}`: the definitions list no value `{condition.get('value')}`, so it is "
+                f"condition `{theirs} {operator}`: the definitions list no value `{value}`, so it is "
                 "taken for the name that records carry"
             )
+    elif value == "":
+        carried["value"] = ""  # goes back as it came
     return carried
 
 
+def _value_as_written(value: Any) -> Any:
+    """Return a value with a list that is written as an object with numbered keys as the list."""
+    if isinstance(value, dict) and value and all(key.isascii() and key.isdigit() for key in value):
+        return shapes.entries(value)
+    return value
+
+
+def _unknown_member(entry: dict[str, Any], known: frozenset[str]) -> str | None:
+    for key, value in entry.items():
+        if key not in known and value not in (None, "", False, [], {}):
+            return f"it has a member `{key}`, which Lapse does not know"
+    return None
+
+
+def _unreadable_value(value: Any) -> str | None:
+    """Say why a value of a condition, or of an action that sets, can't be read."""
+    for one in value if isinstance(value, list) else [value]:
+        if shapes.is_cut(one) or isinstance(one, list | dict):
+            return f"its value can't be read: {shapes.what_it_is(one, 'a text or a number')}"
+    return None
+
+
 def _why_no_condition(field: str, operator: str, value: Any) -> str | None:
+    if field == ENDED_REASON_FIELD:
+        return (
+            "records tell why a session became inactive, not why it ended; a trigger can ask for the state `ended`, "
+            "and not for its reason"
+        )
     if field in UPDATE_ONLY_FIELDS:
         return "it speaks of the update, the clock or the account, and a ticket's record has no such member"
     if field.startswith(("requester.", "organization.", "user.")):
@@ -166,6 +253,9 @@ def _why_no_condition(field: str, operator: str, value: Any) -> str | None:
         return "Lapse does not know this field; if your ticket records carry such a member, write the condition by hand"
     if operator not in OPERATOR_NAMES:
         return "Lapse has no such operator"
+    unreadable = _unreadable_value(value)
+    if unreadable is not None:
+        return unreadable
     about = condition_field(field)
     if OPERATOR_NAMES[operator] not in about.operators:
         return f"`{operator}` does not suit this field here"
@@ -182,13 +272,27 @@ def _why_no_condition(field: str, operator: str, value: Any) -> str | None:
 
 
 def _action(action: dict[str, Any], names: Names, imported: Imported) -> dict[str, Any] | None:
-    theirs = str(action.get("field", ""))
+    theirs = _read(shapes.text, action.get("field"), "the `field` of an action", imported.reasons, None)
+    if theirs is None:
+        return None
     ours = ACTION_FIELD_ALIASES.get(names.action(theirs), names.action(theirs))
-    value = action.get("value")
+    value = _value_as_written(action.get("value"))
     about = action_field(ours)
     why = None
     if about is None:
         why = "a command has no such action"
+    elif (unknown := _unknown_member(action, _ACTION_MEMBERS)) is not None:
+        why = unknown
+    elif about.does is Does.PASSES and (shapes.holds_cut(value) or isinstance(value, dict)):
+        why = f"its value can't be read: {shapes.what_it_is(value, 'a text or a list')}"
+        if not shapes.is_cut(value) and not isinstance(value, dict):
+            why = f"its value can't be read: a part of it was {shapes.CUT}"
+    elif ours in _TAKE_LISTS and not isinstance(value, list):
+        why = f"its value can't be read: {shapes.what_it_is(value, 'a list such as [recipient, subject, text]')}"
+    elif about.does is not Does.PASSES and (unreadable := _unreadable_value(value)) is not None:
+        why = unreadable
+    elif about.does is not Does.PASSES and "value" not in action:
+        why = "its `value` is missing"
     elif about.does is Does.SETS and isinstance(value, str) and value in {*SYMBOLIC_IDS, "default_ticket_form"}:
         why = f"`{value}` is known to Zendesk alone; write the id"
     elif about.does is Does.SETS and isinstance(value, str) and "{{" in value:
@@ -217,10 +321,14 @@ def _value(field: str, value: Any, names: Names) -> Any:
 def _categorise(entry: dict[str, Any], category_id: str, export: Export, places: dict[str, int]) -> None:
     """Give the trigger its category; one whose position is not known sorts by where it first stands in the export."""
     known = export.categories.get(category_id, {})
-    position = known.get("position")
+    try:
+        position = shapes.number(known.get("position"))
+    except shapes.Unreadable:
+        position = None
     if position is None:
         position = places.setdefault(category_id, len(places) + 1)
-    name = str(known.get("name") or category_id)
+    given = known.get("name")
+    name = given if isinstance(given, str) and given else category_id
     # Written before the conditions, where a reader looks for it.
     rest: dict[str, Any] = {key: entry.pop(key) for key in ("conditions", "actions", "zendesk") if key in entry}
     entry["category"] = {"position": position, "name": name}
@@ -229,10 +337,15 @@ def _categorise(entry: dict[str, Any], category_id: str, export: Export, places:
 
 def _keep_inactive(imported: Imported, trigger: dict[str, Any]) -> None:
     entry = imported.entry
-    sides = trigger.get("conditions") if isinstance(trigger.get("conditions"), dict) else trigger
+    found = trigger.get("conditions")
+    sides = found if isinstance(found, dict) else trigger
+    if isinstance(found, dict | None) and all(isinstance(sides.get(side), list | None) for side in _SIDES):
+        conditions: Any = {side: sides.get(side) or [] for side in _SIDES}
+    else:
+        conditions = found if found is not None else {side: trigger.get(side) for side in _SIDES}
     original = {
         "active": trigger.get("active", True),
-        "conditions": {side: sides.get(side) or [] for side in ("all", "any")},  # type: ignore[union-attr]
+        "conditions": conditions,
         "actions": trigger.get("actions") or [],
     }
     entry["active"] = False

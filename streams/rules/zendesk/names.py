@@ -12,6 +12,7 @@ from typing import Any
 
 from streams.core import normal
 from streams.core.names import REASON_FIELD, STATE_FIELD
+from streams.rules.reference import ENDED_REASON_FIELD
 
 ROUTING_ACTION, END_ACTION = "routing_channel", "end_messaging_session"
 
@@ -19,6 +20,8 @@ _CONDITION_TITLES = {
     "messaging_session_state": STATE_FIELD,
     "messaging_session_inactive_reason": REASON_FIELD,
     "messaging_session_inactive_reasons": REASON_FIELD,
+    "messaging_session_ended_reason": ENDED_REASON_FIELD,
+    "messaging_session_ended_reasons": ENDED_REASON_FIELD,
     "routing_channel": ROUTING_ACTION,
 }
 _SESSION_TITLES = {

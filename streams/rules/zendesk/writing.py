@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from streams.core.escaping import has_control, one_line
 from streams.documents.yaml_nodes import resolve
 
 WIDTH = 10_000
@@ -23,13 +24,19 @@ class _Dumper(yaml.SafeDumper):
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
 
+    def write_double_quoted(self, text: str, split: bool = True) -> None:
+        # The emitter escapes control characters, and lets changes of direction stand as long as it may write Unicode.
+        allowed, self.allow_unicode = self.allow_unicode, self.allow_unicode and not has_control(text)
+        super().write_double_quoted(text, split)
+        self.allow_unicode = allowed
+
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     """Quote what our own reader, which goes by YAML 1.2, would take for something other than a text."""
-    style = None if isinstance(resolve(text), str) else "'"
+    style = '"' if has_control(text) else None if isinstance(resolve(text), str) else "'"
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
@@ -68,4 +75,4 @@ def _trigger(trigger: dict[str, Any]) -> str:
 
 def _one_line(text: str) -> str:
     """Return text that can stand in a comment: line breaks of any kind would end it."""
-    return " ".join(text.split())
+    return one_line(" ".join(text.split()))

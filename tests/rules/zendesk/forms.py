@@ -51,7 +51,7 @@ FORMS = [
     cond("priority", "greater_than_equal", "high"),
     cond("type", "is", "incident"),
     cond("type", "is_not", ""),
-    cond("status", "changed", "", back=None),
+    cond("status", "changed", ""),
     # ids
     cond("group_id", "is", "360000000010"),
     cond("group_id", "is", ""),
@@ -90,7 +90,7 @@ FORMS = [
     cond("custom_fields_360000000001", "is_not", ""),
     cond("custom_fields_360000000001", "present", None),
     cond("custom_fields_360000000001", "not_present", None),
-    cond("custom_fields_360000000001", "present", "", back=None),
+    cond("custom_fields_360000000001", "present", ""),
     cond("custom_fields_360000000002", "includes", ["red", "blue"]),
     cond("custom_fields_360000000002", "not_includes", ["red"]),
     cond("custom_fields_360000000003", "is", True, back="true"),

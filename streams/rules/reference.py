@@ -420,7 +420,7 @@ FIELD_HINTS = {
 """What people write for a field, going by Zendesk's interface, and what it is called."""
 
 VALUE_HINTS: dict[str, dict[str, str]] = {
-    "status": {"on_hold": "hold", "resolved": "solved", "waiting": "pending"},
+    "status": {"resolved": "solved", "waiting": "pending"},
     "priority": {"medium": "normal", "critical": "urgent"},
     STATE_FIELD: {"closed": "ended", "idle": "inactive", "offline": "inactive"},
     UPDATE_FIELD: {"created": "create", "updated": "change", "update": "change"},

@@ -216,9 +216,13 @@ def _json_object(value: bytes) -> bytes | None:
     """Return the value on one line when it is a JSON object, None when it is anything else."""
     try:
         value.decode()
-        _decode_object(json_text.mend(value))
+        _decode_object(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        try:
+            if not isinstance(json_text.loads(value), dict):
+                return None
+        except (ValueError, RecursionError):
+            return None
     if b"\n" in value or b"\r" in value:
         return msgspec.json.format(value, indent=-1)
     return value.strip()

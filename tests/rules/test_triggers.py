@@ -148,7 +148,7 @@ def test_a_position_that_is_not_given_is_the_place_in_the_file():
     [
         ("{field: status, value: open}", Condition("status", Operator.IS, "open")),
         ("{field: status, operator: null, value: open}", Condition("status", Operator.IS, "open")),
-        ("{field: status, value: On-Hold}", Condition("status", Operator.IS, "on_hold")),
+        ("{field: status, value: On-Hold}", Condition("status", Operator.IS, "hold")),
         ("{field: status, value: [New, Open]}", Condition("status", Operator.IS, ["new", "open"])),
         ("{field: status, value: [open, null]}", Condition("status", Operator.IS, ["open", None])),
         ("{field: priority, operator: is_not, value: ''}", Condition("priority", Operator.IS_NOT, None)),
@@ -566,7 +566,6 @@ def test_seven_thousand_triggers_are_checked_in_seconds():
 @pytest.mark.parametrize(
     ("member", "meant"),
     [
-        ("state", "status"),
         ("statuses", "status"),
         ("messagingSessionState", "messaging_session_state"),
         ("session_reason", "messaging_session_inactive_reason"),

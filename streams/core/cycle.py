@@ -8,19 +8,22 @@ a round then looks only at what is left to ask of the ticket.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from streams.core import normal
-from streams.core.actions import TAGS, WorkingCopy
+from streams.core.actions import TAGS, WorkingCopy, is_passed_on
 from streams.core.conditions import Fields, Predicate, compile_condition
-from streams.core.model import Lapse, Micros
+from streams.core.model import FieldValue, Lapse, Micros, Value
 from streams.core.names import CHANNEL_FIELD, REASON_FIELD, STATE_FIELD, UPDATE_FIELD
-from streams.core.triggers import Condition, Operator, Ruleset, Trigger
+from streams.core.triggers import TAG_ACTIONS, Condition, Operator, Ruleset, Trigger
 
 CONTEXTS_KEPT = 1024
 """Session contexts whose candidate triggers are kept. Reasons and channels are open sets, so there is a bound."""
+
+DECISIONS_KEPT = 4096
+"""Decisions of rounds that are remembered, for each wait."""
 
 UPDATE_TYPE = "change"
 
@@ -107,6 +110,74 @@ class Firing(NamedTuple):
     """Whether the working copy is different for it."""
 
 
+class Decision(msgspec.Struct, frozen=True):
+    """What a round decides about a ticket: which triggers fire, and what they ask for in the end."""
+
+    fired: tuple[str, ...]
+    """Ids of the triggers that fired, in firing order."""
+    triggers: tuple[tuple[str, str], ...]
+    """The same with titles."""
+    actions: tuple[FieldValue, ...]
+    expected: dict[str, Value]
+    """Values of the ticket that the actions rest on, `updated_at` aside."""
+
+
+class _Decisions:
+    """The decisions of one wait, remembered by everything that decides them.
+
+    Rounds of many tickets ask the same questions of the same values. What is remembered is dropped when it is too much;
+    when tickets differ too much for it to help, nothing is remembered any more.
+    """
+
+    def __init__(self, rules: list[_Rule]) -> None:
+        fields: dict[str, None] = {}
+        for rule in rules:
+            for condition in (*rule.trigger.all, *rule.trigger.any):
+                if not _is_of_session(condition.field):
+                    fields[TAGS if condition.field in normal.TAG_FIELDS else condition.field] = None
+            for action in rule.trigger.actions:
+                if action.field in TAG_ACTIONS:
+                    fields[TAGS] = None
+                elif not is_passed_on(action.field):
+                    fields[action.field] = None
+        self._fields = tuple(fields)
+        self._known: dict[tuple[Any, ...], Decision] = {}
+        self._hits = 0
+        self._misses = 0
+        self.useful = True
+
+    def key(self, context: _Context, row: Fields) -> tuple[Any, ...]:
+        """Return all that decides a round: the session's part, and each value that a rule asks for or sets."""
+        return (context, *(value if type(value) is str else _exact(value) for value in map(row.get, self._fields)))
+
+    def find(self, key: tuple[Any, ...]) -> Decision | None:
+        found = self._known.get(key)
+        if found is None:
+            self._misses += 1
+            if self._misses >= DECISIONS_KEPT:
+                self.useful = self._hits > self._misses
+                self._hits = self._misses = 0
+                self._known.clear()
+        else:
+            self._hits += 1
+        return found
+
+    def keep(self, key: tuple[Any, ...], decision: Decision) -> None:
+        if self.useful:
+            self._known[key] = decision
+
+
+def _exact(value: Value) -> Any:
+    """Return a value as part of a key that tells 1, 1.0, true and "1" apart, and 0.0 from -0.0."""
+    if isinstance(value, list):
+        return (list, *map(_exact, value))
+    return value if value is None or type(value) is str else (type(value), repr(value))
+
+
+def _is_of_session(field: str) -> bool:
+    return field in normal.SESSION_FIELDS or field == UPDATE_FIELD
+
+
 class _Compiled(msgspec.Struct, frozen=True):
     """One condition; `of_session` tells what it speaks of."""
 
@@ -179,13 +250,14 @@ class Rules:
         for trigger in in_order:
             if trigger.active:
                 self._by_wait.setdefault(trigger.wait, []).append(_compile(trigger))
+        self._decisions = {wait: _Decisions(rules) for wait, rules in self._by_wait.items()}
         self.waits: tuple[Micros, ...] = tuple(sorted(self._by_wait))
         """Every `wait` that an active trigger uses, ascending; 0 stands for round 0."""
         self._candidates: dict[_Context, Candidates] = {}
 
     def candidates(self, wait: Micros, lapse: Lapse) -> Candidates:
         """Return the triggers of this wait that the session's part of the lapse leaves possible, in order."""
-        key = (wait, lapse.before_state, lapse.before_reason, lapse.before_channel, lapse.reason, lapse.channel)
+        key = _context(wait, lapse)
         found = self._candidates.get(key)
         if found is None:
             before, now = session_context(lapse)
@@ -196,10 +268,32 @@ class Rules:
             self._candidates[key] = found
         return found
 
+    def decide(self, wait: Micros, lapse: Lapse, row: Fields) -> Decision:
+        """Run the cycle of one round on a ticket, or remember what it led to before."""
+        decisions = self._decisions.get(wait)
+        if decisions is None or not decisions.useful:
+            return self._decide(wait, lapse, row)
+        key = decisions.key(_context(wait, lapse), row)
+        found = decisions.find(key)
+        if found is None:
+            found = self._decide(wait, lapse, row)
+            decisions.keep(key, found)
+        return found
+
     def fire(self, wait: Micros, lapse: Lapse, row: Fields) -> tuple[list[Trigger], WorkingCopy]:
         """Run the cycle of one round on a ticket; return the triggers that fired, in order, and what they made."""
         copy = WorkingCopy(row)
         return [firing.trigger for firing in self.firings(wait, lapse, copy)], copy
+
+    def _decide(self, wait: Micros, lapse: Lapse, row: Fields) -> Decision:
+        fired, copy = self.fire(wait, lapse, row)
+        actions = copy.net()
+        return Decision(
+            tuple(trigger.id for trigger in fired),
+            tuple((trigger.id, trigger.title) for trigger in fired),
+            actions,
+            copy.expected(actions),
+        )
 
     def firings(self, wait: Micros, lapse: Lapse, copy: WorkingCopy) -> Iterator[Firing]:
         """Run the cycle of one round on a working copy, and tell of each trigger once it has fired."""
@@ -221,6 +315,10 @@ class Rules:
         return [rule.trigger for rule in self._by_wait.get(wait, [])]
 
 
+def _context(wait: Micros, lapse: Lapse) -> _Context:
+    return (wait, lapse.before_state, lapse.before_reason, lapse.before_channel, lapse.reason, lapse.channel)
+
+
 def _compile(trigger: Trigger) -> _Rule:
     return _Rule(
         trigger,
@@ -230,8 +328,7 @@ def _compile(trigger: Trigger) -> _Rule:
 
 
 def _compile_condition(condition: Condition) -> _Compiled:
-    of_session = condition.field in normal.SESSION_FIELDS or condition.field == UPDATE_FIELD
-    return _Compiled(of_session, compile_condition(condition), _key_of(condition))
+    return _Compiled(_is_of_session(condition.field), compile_condition(condition), _key_of(condition))
 
 
 def _key_of(condition: Condition) -> Key | None:

@@ -126,11 +126,10 @@ class Rounds:
         if row.get("status") == "closed":
             self._end(entry.wait, RoundOutcome.CLOSED)
             return
-        fired, copy = self._rules.fire(entry.wait, self.lapse, row)
-        ids = tuple(trigger.id for trigger in fired)
-        actions = copy.net()
-        if not actions:
-            self._end(entry.wait, RoundOutcome.NO_OP if fired else RoundOutcome.NO_MATCH, ids)
+        decision = self._rules.decide(entry.wait, self.lapse, row)
+        ids = decision.fired
+        if not decision.actions:
+            self._end(entry.wait, RoundOutcome.NO_OP if ids else RoundOutcome.NO_MATCH, ids)
             return
         issued_at = self.lapse.occurred_at if entry.wait == 0 else entry.due
         if not_before is not None:
@@ -140,9 +139,8 @@ class Rounds:
             lapse=self.lapse,
             wait=entry.wait,
             issued_at=issued_at,
-            fired=fired,
-            copy=copy,
-            actions=actions,
+            decision=decision,
+            updated_at=row.get("updated_at"),
             ruleset=self._rules.digest,
         )
         if self._policy.dry_run:

@@ -82,6 +82,30 @@ def test_the_index_changes_nothing_but_the_time(ruleset: Ruleset, row: dict[str,
     assert copy.now == plain_copy.now
 
 
+VARIED = st.dictionaries(
+    st.sampled_from(["group_id", "status", "x", "tags", "updated_at", "unasked"]),
+    st.sampled_from(["a", "b", "360", 360, 360.0, 1, 1.0, True, 0.0, -0.0, None, [], ["a"], ["a", "b"], [1], [True]]),
+)
+
+
+@given(rulesets(), st.lists(VARIED, min_size=2, max_size=12))
+@settings(max_examples=200, deadline=None)
+def test_a_remembered_decision_is_the_one_that_would_be_made_again(ruleset: Ruleset, rows: list[dict[str, Any]]):
+    rules = Rules(ruleset)
+    for row in rows * 2:
+        decided, again = rules.decide(0, LAPSE, row), Rules(ruleset).decide(0, LAPSE, row)
+        assert repr(decided) == repr(again), "also the types of numbers"
+
+
+def test_decisions_that_never_come_again_are_not_remembered_for_long():
+    asks = Trigger(id="t", title="", position=1, all=(Condition("x", Operator.IS_NOT, "a"),), actions=())
+    rules = Rules(Ruleset((asks,)))
+    for number in range(2 * cycle.DECISIONS_KEPT):
+        assert rules.decide(0, LAPSE, {"x": str(number)}).fired == ("t",)
+    assert not rules._decisions[0].useful
+    assert not rules._decisions[0]._known
+
+
 def test_triggers_that_ask_for_tags_are_looked_up_by_them(monkeypatch: pytest.MonkeyPatch):
     """A thousand of them cost no more than the few whose tag the ticket has."""
     asked: list[str] = []

@@ -11,13 +11,14 @@ import msgspec
 from streams.core.errors import LapseError
 from streams.core.model import Micros, Rejection, SessionUpdate, TicketUpdate
 from streams.core.names import Result, Topic
+from streams.core.plain import PlainTicket
 
 DEAD_LETTER_WINDOW = 1000
 DEAD_LETTER_JUDGED_FROM = 100
 """The share of bad records is taken over the last so many records of an input, and not judged before there are so
 many."""
 
-Update: TypeAlias = TicketUpdate | SessionUpdate
+Update: TypeAlias = TicketUpdate | PlainTicket | SessionUpdate
 
 
 class RawRecord(Protocol):
@@ -80,14 +81,15 @@ class Input:
         "_last_bad",
         "_limit",
         "_partition",
+        "applied",
         "arrived",
         "counts",
         "head",
         "index",
-        "next_offset",
         "queued",
         "records",
         "taken",
+        "taken_last",
         "topic",
     )
 
@@ -95,7 +97,8 @@ class Input:
         """Begin with nothing queued; `dead_letter_limit` is a share (0.5), None for no limit."""
         self.topic = topic
         self.counts: dict[str, int] = {}
-        """Records of this slice by result."""
+        """Records of this slice by result, those applied aside."""
+        self.applied = 0
         self.records: Sequence[RawRecord] = ()
         """The fetch that is being worked off, and where: `index`."""
         self.index = 0
@@ -103,7 +106,7 @@ class Input:
         """The clock when that fetch was answered."""
         self.head: Update | None = None
         """The next record, decoded; None when it has not been looked at."""
-        self.next_offset: int | None = None
+        self.taken_last: RawRecord | None = None
         self.queued = 0
         self.taken = 0
         self._partition = partition
@@ -128,13 +131,17 @@ class Input:
 
     def take(self) -> RawRecord:
         """Batch past the next record, which is now taken, and return it."""
-        record = self.records[self.index]
-        self.next_offset = record.offset + 1
+        self.taken_last = record = self.records[self.index]
         self.index += 1
         self.queued -= 1
         self.taken += 1
         self.head = None
         return record
+
+    @property
+    def next_offset(self) -> int | None:
+        """Offset of the first record that is not taken; None before one is."""
+        return None if self.taken_last is None else self.taken_last.offset + 1
 
     def reject(self, rejection: Rejection) -> DeadLetter:
         """Take the next record as a dead letter. Raises `DeadLetterLimitExceeded`."""

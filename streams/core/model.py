@@ -14,7 +14,6 @@ from typing import Any, TypeAlias
 import msgspec
 
 from streams.core.names import Result, Table
-from streams.core.names import Topic as Topic  # noqa: PLC0414
 
 Scalar: TypeAlias = str | int | float | bool
 Value: TypeAlias = Scalar | list[Any] | None

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
-from streams.core.model import Micros, OrderKey, SessionUpdate, TicketUpdate
+from streams.core.model import Micros, OrderKey
 from streams.core.names import Result
 
 SEEN_IDS = 64
 """Event ids kept of the row's latest instant: Zendesk's `updated_at` has whole seconds, equal instants are normal."""
 
 
-def judge(order: OrderKey | None, event: TicketUpdate | SessionUpdate) -> Result:
+class Event(Protocol):
+    """What orders an event."""
+
+    @property
+    def event_id(self) -> str:
+        """Names the event."""
+
+    @property
+    def occurred_at(self) -> Micros:
+        """When it happened."""
+
+    @property
+    def sequence(self) -> int | None:
+        """Grows per ticket and topic, where the producer gives it."""
+
+
+def judge(order: OrderKey | None, event: Event) -> Result:
     """Say what becomes of `event` on a row with this order key: applied, stale or duplicate."""
     if order is None:
         return Result.APPLIED
@@ -28,7 +46,7 @@ def judge(order: OrderKey | None, event: TicketUpdate | SessionUpdate) -> Result
     return Result.APPLIED
 
 
-def advance(order: OrderKey | None, event: TicketUpdate | SessionUpdate) -> OrderKey:
+def advance(order: OrderKey | None, event: Event) -> OrderKey:
     """Return the order key of the row once `event` is applied to it."""
     if order is None or event.occurred_at > order.occurred_at:
         # The row is at a new instant; only the sequence outlives the old one.

@@ -22,9 +22,10 @@ from streams.core.model import (
     SessionRow,
     TicketRow,
 )
-from streams.core.names import Code, Table, Topic
+from streams.core.names import Code, Result, Table, Topic
 from streams.core.partitioning import partition_of
-from streams.core.tables import ROW_LIMIT, RowCodec, Tables
+from streams.core.plain import PlainTicket, replace_row
+from streams.core.tables import ROW_LIMIT, SMALL_RECORD, RowCodec, Tables
 
 KEYS_KEPT = 1 << 16
 """Tickets of which a partition remembers whether their keys are where the default partitioner puts them."""
@@ -161,10 +162,11 @@ class Partition:
         """
         tickets, sessions = self._tickets, self._sessions
         tickets_end, sessions_end = ends.get(Topic.TICKETS), ends.get(Topic.SESSIONS)
-        tables, engine_step = self.tables, self._engine.step
+        tables, large, applied = self.tables, self.tables.large, Result.APPLIED
         partition_count, strays = self._partition_count, self._strays
         timers, decode, number = self._timers, self._decode, self.number
         self._records_left, self._bytes_left = max_records, SLICE_BYTES
+        oldest = batch.oldest_taken
         took_all = False
         ticket, session = self._head(tickets, now, batch), self._head(sessions, now, batch)
         while self._records_left > 0 and self._bytes_left > 0:
@@ -194,25 +196,31 @@ class Partition:
                 self._run_timers(timestamp, batch)
             elif timestamp > self.stream_time:
                 self.stream_time = timestamp
-            if tables.may_pass_limit(ticket_id, update.size) and self._would_pass_limit(update):
+            if (update.size > SMALL_RECORD or ticket_id in large) and self._would_pass_limit(update):
                 message = f"the row of ticket {ticket_id} would pass {ROW_LIMIT} bytes"
                 self._reject(source, Rejection(Code.TOO_LARGE, "$", message), batch)
             else:
-                record = source.take()
-                batch.taken += 1
-                if batch.oldest_taken is None or timestamp < batch.oldest_taken:
-                    batch.oldest_taken = timestamp
+                # What `Input.take` does, without the call.
+                source.taken_last = record = source.records[source.index]
+                source.index += 1
+                source.queued -= 1
+                source.taken += 1
+                source.head = None
+                if oldest is None or timestamp < oldest:
+                    oldest = timestamp
                 if partition_count is not None:
                     stray = strays.get(ticket_id)
                     if stray is None:
                         stray = self._is_stray(ticket_id, record)
                     if stray:
                         batch.misrouted[source.topic] += 1
-                outcome = engine_step(tables, update, self.stream_time)
-                source.counts[outcome.result] = source.counts.get(outcome.result, 0) + 1
-                tables.put(ticket_id, outcome)
-                if not outcome.rows_only:
-                    self._take_outcome(ticket_id, outcome, batch)
+                result = replace_row(tables, update, self.stream_time) if isinstance(update, PlainTicket) else None
+                if result is None:
+                    result = self._step(update, batch)
+                if result is applied:
+                    source.applied += 1
+                else:
+                    source.counts[result] = source.counts.get(result, 0) + 1
                 if source.taken == DEAD_LETTER_JUDGED_FROM:
                     source.judge_bad_share()
             # What `_head` does, without the call where the next record is at hand and good.
@@ -227,8 +235,24 @@ class Partition:
                 ticket = head
             else:
                 session = head
+        batch.oldest_taken = oldest
         self._end_slice(batch)
         return took_all
+
+    def _step(self, update: Update, batch: Batch) -> Result:
+        """Let the engine take one record."""
+        tables, ticket_id = self.tables, update.ticket_id
+        if isinstance(update, PlainTicket):
+            outcome = self._engine.step(tables, update.whole(), self.stream_time)
+            tables.put(ticket_id, outcome)
+            if outcome.ticket is not None:
+                tables.note_fields(ticket_id, outcome.ticket, update.shape.fields)
+        else:
+            outcome = self._engine.step(tables, update, self.stream_time)
+            tables.put(ticket_id, outcome)
+        if not outcome.rows_only:
+            self._take_outcome(ticket_id, outcome, batch)
+        return outcome.result
 
     def advance(self, batch: Batch, instant: Micros) -> None:
         """Let stream time reach `instant` with no record; a backtest ends with this."""
@@ -257,7 +281,6 @@ class Partition:
         key, count = letter.record.key, self._partition_count
         if key is not None and count is not None and partition_of(key, count) != self.number:
             batch.misrouted[source.topic] += 1
-        batch.taken += 1
         batch.dead_letters.append(letter)
         batch.dead_letter_bytes += len(letter.record.value or b"")
 
@@ -272,6 +295,8 @@ class Partition:
 
     def _would_pass_limit(self, update: Update) -> bool:
         """Whether a row would pass its limit: tried out, and what came of it is thrown away."""
+        if isinstance(update, PlainTicket):
+            update = update.whole()
         return self.tables.would_pass_limit(self._engine.step(self.tables, update, self.stream_time))
 
     def _run_timers(self, to: Micros, batch: Batch) -> None:
@@ -301,8 +326,13 @@ class Partition:
         for source in (self._tickets, self._sessions):
             if source.next_offset is not None:
                 batch.next_offsets[source.topic] = source.next_offset
+            if source.applied:
+                batch.counts[source.topic, Result.APPLIED] += source.applied
+                batch.taken += source.applied
+                source.applied = 0
             for result, count in source.counts.items():
                 batch.counts[source.topic, result] += count
+                batch.taken += count
             source.counts.clear()
         batch.stream_time = self.stream_time
         batch.pending_rounds = self._pending_rounds

@@ -8,9 +8,9 @@ caches.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from streams.core.model import Outcome, SessionRow, TicketRow
+from streams.core.model import OrderKey, Outcome, SessionRow, TicketRow
 from streams.core.names import Table
 
 ROW_LIMIT = 256 * 1024
@@ -33,6 +33,12 @@ class RowCodec(Protocol):
 
     def decode_ticket(self, data: bytes) -> TicketRow:
         """Decode a ticket row."""
+
+    def ticket_order(self, data: bytes) -> OrderKey | None:
+        """Decode no more of a ticket row than its order key."""
+
+    def encode_plain(self, row: Any) -> bytes:
+        """Encode a `PlainRow` as a ticket row."""
 
     def encode_session(self, row: SessionRow) -> bytes:
         """Encode a session row."""
@@ -59,7 +65,10 @@ class Tables:
         self._changed_sessions: Rows = {}
         self.changed_bytes = 0
         """Bytes of rows changed since the last `hand_over`."""
-        self._large: set[str] = set()
+        self.large: set[str] = set()
+        """Tickets that have, or once had, a row above `LARGE_ROW`."""
+        self._fields: dict[str, frozenset[str]] = {}
+        """Of ticket rows of which it is known: fields outside which a row has none."""
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -85,6 +94,16 @@ class Tables:
                 return None
         return self._codec.decode_session(data)
 
+    def order_within(self, ticket_id: str, fields: frozenset[str]) -> OrderKey | None:
+        """Return the order key of a ticket row that is known to have no field outside `fields`, else None."""
+        known = self._fields.get(ticket_id)
+        if known is not fields and (known is None or not known <= fields):
+            return None
+        data = self._changed_tickets.get(ticket_id)
+        if data is None and (data := self._sent_tickets.get(ticket_id)) is None:
+            data = self.tickets[ticket_id]
+        return self._codec.ticket_order(data)
+
     def settled_ticket(self, ticket_id: str) -> TicketRow | None:
         """Return the ticket's row as it is committed."""
         data = self.tickets.get(ticket_id)
@@ -99,24 +118,39 @@ class Tables:
 
     def put(self, ticket_id: str, outcome: Outcome) -> None:
         """Take the new rows of an outcome into the batch that is being filled."""
-        if outcome.ticket is not None:
-            self._changed_tickets[ticket_id] = data = self._codec.encode_ticket(outcome.ticket)
+        row = outcome.ticket
+        if row is not None:
+            self._changed_tickets[ticket_id] = data = self._codec.encode_ticket(row)
             self.changed_bytes += len(data)
             if len(data) > LARGE_ROW:
-                self._large.add(ticket_id)
+                self.large.add(ticket_id)
+            known = self._fields.get(ticket_id)
+            if known is not None and (row.fields is None or not row.fields.keys() <= known):
+                del self._fields[ticket_id]
         if outcome.session is not None:
             self._changed_sessions[ticket_id] = data = self._codec.encode_session(outcome.session)
             self.changed_bytes += len(data)
             if len(data) > LARGE_ROW:
-                self._large.add(ticket_id)
+                self.large.add(ticket_id)
+
+    def put_plain(self, ticket_id: str, row: Any, fields: frozenset[str]) -> None:
+        """Take a `PlainRow`, which has no field outside `fields`, into the batch that is being filled."""
+        self._changed_tickets[ticket_id] = data = self._codec.encode_plain(row)
+        self.changed_bytes += len(data)
+        self._fields[ticket_id] = fields
+
+    def note_fields(self, ticket_id: str, row: TicketRow, fields: frozenset[str]) -> None:
+        """Remember that a row that was just put has no field outside `fields`, if that is so."""
+        if row.fields is not None and row.fields.keys() <= fields:
+            self._fields[ticket_id] = fields
 
     def delete(self, table: Table, ticket_id: str) -> None:
         """Delete a row in the batch that is being filled."""
-        (self._changed_tickets if table is Table.TICKETS else self._changed_sessions)[ticket_id] = None
-
-    def may_pass_limit(self, ticket_id: str, size: int) -> bool:
-        """Whether a record of so many bytes could take a row of this ticket past `ROW_LIMIT`."""
-        return size > SMALL_RECORD or ticket_id in self._large
+        if table is Table.TICKETS:
+            self._changed_tickets[ticket_id] = None
+            self._fields.pop(ticket_id, None)
+        else:
+            self._changed_sessions[ticket_id] = None
 
     def would_pass_limit(self, outcome: Outcome) -> bool:
         """Whether a row of this outcome is over `ROW_LIMIT`."""
@@ -133,7 +167,7 @@ class Tables:
         else:
             rows[ticket_id] = row
             if len(row) > LARGE_ROW:
-                self._large.add(ticket_id)
+                self.large.add(ticket_id)
 
     # --- batches -----------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from streams.core.inputs import Decode, RawRecord
-from streams.core.model import Micros, Rejection, SessionUpdate, TicketUpdate
+from streams.core.inputs import Decode, RawRecord, Update
+from streams.core.model import Micros, Rejection
 from streams.core.names import Code, Topic
 from streams.mapping.envelopes import Encoding, NotUnwrapped, unwrapped, without_prefix
 from streams.mapping.expressions import ABSENT, Expression, ExpressionFailed
@@ -223,9 +223,7 @@ def mapped(decode: Decode, mappers: Mapping[Topic, Mapper]) -> Decode:
     if not mappers:
         return decode
 
-    def map_and_decode(
-        topic: Topic, partition: int, record: RawRecord, now: Micros
-    ) -> TicketUpdate | SessionUpdate | Rejection:
+    def map_and_decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Update | Rejection:
         mapper = mappers.get(topic)
         if mapper is None:
             return decode(topic, partition, record, now)

@@ -12,7 +12,7 @@ import msgspec
 
 from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
-from streams.core.inputs import DeadLetter, Decode, RawRecord
+from streams.core.inputs import DeadLetter, Decode, RawRecord, Update
 from streams.core.model import (
     MILLISECOND,
     Command,
@@ -29,6 +29,7 @@ from streams.core.model import (
     Transition,
 )
 from streams.core.names import Result, Topic
+from streams.core.plain import PlainTicket
 from streams.core.tables import Tables
 from streams.core.trace import RoundTrace, trace_round
 from streams.offline.captures import Captures
@@ -130,7 +131,7 @@ def tell(
             done += captures.count(number)
             continue
         engine = _Watched(rules, settings, ticket_id)
-        pipeline = new_pipeline(engine, number, decode)
+        pipeline = new_pipeline(engine, number, _for_the_engine(decode))
         for batch in run_partition(captures, pipeline, now=now, last=last):
             letters = (letter for letter in batch.dead_letters if of_ticket(letter.topic, number, letter.record))
             story.events.extend(_of_letter(letter, number) for letter in letters)
@@ -143,6 +144,16 @@ def tell(
         session = pipeline.partition.session(ticket_id)
         story.session = session if session is not None else story.session
     return story
+
+
+def _for_the_engine(decode: Decode) -> Decode:
+    """Decode as `decode` does, but let the engine take every record, because the engine is what is watched."""
+
+    def whole(topic: Topic, number: int, record: RawRecord, now: Micros) -> Update | Rejection:
+        update = decode(topic, number, record, now)
+        return update.whole() if isinstance(update, PlainTicket) else update
+
+    return whole
 
 
 def _take(story: Story, rules: Rules, record: TicketUpdate | SessionUpdate | Due, outcome: Outcome) -> None:

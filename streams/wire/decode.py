@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from streams.core import normal
-from streams.core.inputs import RawRecord
+from streams.core.inputs import RawRecord, Update
 from streams.core.model import (
     MILLISECOND,
     SECOND,
@@ -24,7 +24,9 @@ from streams.core.model import (
     Value,
 )
 from streams.core.names import Code, Topic
+from streams.core.plain import PlainTicket
 from streams.wire import instants, json_text
+from streams.wire.plain import PlainTickets
 from streams.wire.shapes import SessionRecord, TicketRecord
 
 MAX_BYTES = 1024 * 1024
@@ -32,6 +34,9 @@ MAX_DEPTH = 64
 MAX_MEMBER_BYTES = 1024
 MAX_AHEAD: Micros = 300 * SECOND
 """How far `occurred_at` or the record's timestamp may lie ahead of the clock."""
+
+
+_Update = TypeVar("_Update", bound=TicketUpdate | SessionUpdate | PlainTicket)
 
 
 class _BadInstantError(Exception):
@@ -73,8 +78,26 @@ _MICROSECONDS = len('"2026-03-01T10:05:00.123456Z"')
 """Longer texts have digits that msgspec would round."""
 
 
-def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> TicketUpdate | SessionUpdate | Rejection:
+_plain_tickets = PlainTickets()
+
+
+def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Update | Rejection:
     """Decode, validate and normalise one record of an input; `now` is the wall clock, for `bad_timestamp`."""
+    if topic is _TICKETS and (value := record.value) is not None and (key := record.key):
+        plain = _plain_tickets.decode(value, record.timestamp)
+        if plain is not None:
+            return _checked(plain, key, now)
+        update = decode_fully(topic, partition, record, now)
+        if type(update) is TicketUpdate:
+            _plain_tickets.learn(value)
+        return update
+    return decode_fully(topic, partition, record, now)
+
+
+def decode_fully(
+    topic: Topic, partition: int, record: RawRecord, now: Micros
+) -> TicketUpdate | SessionUpdate | Rejection:
+    """Do what `decode` does, the long way: a ticket update comes with its changes, whatever they are."""
     value, key = record.value, record.key
     # Fewer brackets than levels allowed: no need to look closer. Nearly every record gets past here at once.
     if value is None or not key or len(value) > MAX_BYTES or value.count(b"{") + value.count(b"[") > MAX_DEPTH:
@@ -151,6 +174,12 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Tick
             decoded.sequence,
             len(value),
         )
+    return _checked(update, key, now)
+
+
+def _checked(update: _Update, key: bytes, now: Micros) -> _Update | Rejection:
+    """Hold an update against its record's key and against the clock."""
+    ticket_id, occurred_at, timestamp = update.ticket_id, update.occurred_at, update.timestamp
     if ticket_id.encode() != key:
         return Rejection(
             Code.KEY_MISMATCH, "$.ticket_id", f"the key is {_shown(key)}, but `ticket_id` is {ticket_id!r:.80}"
@@ -161,7 +190,7 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Tick
     if timestamp > latest:
         return _ahead("$timestamp", "the record's timestamp", timestamp, now)
     if timestamp < instants.EARLIEST:
-        return _before_year_one(record.timestamp)
+        return _before_year_one(timestamp // MILLISECOND)
     return update
 
 

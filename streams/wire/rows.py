@@ -2,13 +2,19 @@
 
 Small and quick rather than readable (`lapse state` reads it for people). Fields may only ever be added at the end of a
 row, with a default: then rows of an older version decode, and an older version ignores what it does not know.
+
+A ticket row has two forms. A `TicketRow` has its fields flat and no fourth element. A `PlainRow` has true as its fourth
+element, custom fields in an object of their own, and nil for no value: it is written without being looked at.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from streams.core.model import SessionRow, TicketRow
+from streams.core.model import Micros, OrderKey, SessionRow, TicketRow
+from streams.core.normal import CUSTOM_FIELD_PREFIX
 
 
 class _State(msgspec.Struct, array_like=True, gc=False):
@@ -29,6 +35,25 @@ def session_state(row: bytes) -> str | None:
     return _decode_state(row).state
 
 
+class _TicketHead(msgspec.Struct, array_like=True, gc=False):
+    """The order key of a ticket row; its fields are passed over."""
+
+    fields: msgspec.Raw
+    order: OrderKey | None
+
+
+class _StoredTicket(msgspec.Struct, array_like=True, gc=False):
+    """A ticket row in either form."""
+
+    fields: dict[str, Any] | None
+    order: OrderKey | None
+    touched: Micros
+    nested: bool = False
+
+
+_CUSTOM = "custom_fields"
+
+
 class MsgpackRows:
     """The codec that `streams.core.partition.Partition` is given."""
 
@@ -37,5 +62,23 @@ class MsgpackRows:
         encoder = msgspec.msgpack.Encoder()
         self.encode_ticket = encoder.encode
         self.encode_session = encoder.encode
-        self.decode_ticket = msgspec.msgpack.Decoder(TicketRow).decode
+        self.encode_plain = encoder.encode
+        self._decode_ticket = msgspec.msgpack.Decoder(_StoredTicket).decode
+        self._decode_head = msgspec.msgpack.Decoder(_TicketHead).decode
         self.decode_session = msgspec.msgpack.Decoder(SessionRow).decode
+
+    def decode_ticket(self, data: bytes) -> TicketRow:
+        """Decode a ticket row in either form."""
+        row = self._decode_ticket(data)
+        fields = row.fields
+        if row.nested and fields is not None:
+            custom = fields.pop(_CUSTOM, None) or {}
+            fields = {name: value for name, value in fields.items() if value is not None}
+            for name, value in custom.items():
+                if value is not None:
+                    fields[CUSTOM_FIELD_PREFIX + name] = value
+        return TicketRow(fields, row.order, row.touched)
+
+    def ticket_order(self, data: bytes) -> OrderKey | None:
+        """Decode no more of a ticket row than its order key."""
+        return self._decode_head(data).order

@@ -20,7 +20,7 @@ import contextlib
 import struct
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +35,7 @@ __all__ = [
     "CutAfter",
     "CutBefore",
     "Delay",
+    "Drop",
     "Duplicate",
     "Exchange",
     "Fault",
@@ -203,6 +204,13 @@ class Swallow(Fault):
     __str__ = Fault.__str__
 
 
+class Drop(Fault):
+    """Let neither this request nor a later one of the connection through; the connection stays open."""
+
+    async def on_request(self, link: _Link, exchange: Exchange) -> None:
+        await asyncio.Event().wait()
+
+
 @dataclass
 class Hold(Fault):
     """Close the client's connection, keep the request, and let the broker have it later on the connection that it was
@@ -270,10 +278,11 @@ class Proxy:
         self._broker, self._listener = broker, listener
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._injections: list[Injection] = []
         self._watchers: list[tuple[Point, Callable[[Exchange], bool], asyncio.Future[Exchange]]] = []
-        self._began = time.monotonic()
+        self.began = time.monotonic()
+        """When it was made, by `time.monotonic`."""
         self._number = 0
         self.journal: deque[Exchange] = deque(maxlen=_JOURNAL)
         """The latest exchanges, in the order in which they arrived."""
@@ -292,7 +301,7 @@ class Proxy:
     @property
     def now(self) -> float:
         """Seconds since the proxy started, the time of the journal."""
-        return time.monotonic() - self._began
+        return time.monotonic() - self.began
 
     async def __aenter__(self) -> Self:
         ports = self._broker.proxied[self._listener]
@@ -304,11 +313,12 @@ class Proxy:
     ) -> None:
         assert self._server is not None
         self._server.close()
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
         for link in list(self._links):
             link.close()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._server.wait_closed()
 
     # --- what tests do
@@ -319,8 +329,12 @@ class Proxy:
         A request gets one fault at most.
         """
         injection = Injection(match, fault, times, skip)
-        self._injections.append(injection)
+        self.share(injection)
         return injection
+
+    def share(self, injection: Injection) -> None:
+        """Apply another proxy's injection here too, as often as it is left to be applied in all."""
+        self._injections.append(injection)
 
     def next(self, match: Callable[[Exchange], bool], point: Point = "answered") -> asyncio.Future[Exchange]:
         """Return a future of the next exchange that matches and gets to `point`."""
@@ -384,10 +398,11 @@ class Proxy:
             future.set_result(exchange)
         self._watchers = [each for each in self._watchers if not each[2].done()]
 
-    def spawn(self, work: Awaitable[None]) -> None:
+    def spawn(self, work: Coroutine[object, object, None]) -> None:
         """Run something that may outlive its connection, but not the proxy."""
-        task = asyncio.ensure_future(work)
-        assert isinstance(task, asyncio.Task)
+        self._keep(asyncio.create_task(work))
+
+    def _keep(self, task: asyncio.Task[object]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -413,6 +428,8 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        if (task := asyncio.current_task()) is not None:
+            self._keep(task)
         link = _Link(self, self.connections, reader, writer)
         self._links.add(link)
         try:
@@ -449,8 +466,8 @@ class _Link:
                     await self.forward(exchange)
                 else:
                     await exchange.injected.on_request(self, exchange)
-        except (OSError, EOFError):
-            pass
+        except (OSError, EOFError, asyncio.CancelledError):
+            pass  # a side is gone, or the proxy is closed
         finally:
             self.cut()
 

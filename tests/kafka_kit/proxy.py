@@ -304,24 +304,32 @@ class Proxy:
         return time.monotonic() - self.began
 
     async def __aenter__(self) -> Self:
-        ports = self._broker.proxied[self._listener]
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", ports.advertised, limit=_BUFFER)
+        await self.come_back()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._server is not None
-        self._server.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        for link in list(self._links):
-            link.close()
+        await self.go_away()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._server.wait_closed()
 
     # --- what tests do
+
+    async def go_away(self) -> None:
+        """Close every connection and refuse new ones, as the port of a broker that does not run does."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for link in list(self._links):
+            link.close()
+
+    async def come_back(self) -> None:
+        """Listen, as at the start."""
+        ports = self._broker.proxied[self._listener]
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", ports.advertised, limit=_BUFFER)
 
     def inject(self, match: Match, fault: Fault, *, times: int = 1, skip: int = 0) -> Injection:
         """Apply `fault` to the next `times` requests that match, after `skip` that do; the oldest injection goes first.

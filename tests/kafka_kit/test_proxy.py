@@ -19,6 +19,7 @@ from tests.kafka_kit.proxy import (
     CutAfter,
     CutBefore,
     Delay,
+    Drop,
     Duplicate,
     Exchange,
     Fault,
@@ -245,3 +246,28 @@ async def test_all_connections_can_be_cut_at_once(proxied, proxy, topic):
         await _transaction(producer, topic, b"2")
         assert proxy.journal[-1].connection > exchange.connection
     assert await _values(proxied, topic) == [b"1", b"2"]
+
+
+async def test_a_proxy_that_is_away_refuses_connections_and_comes_back_at_the_same_port(proxied, proxy, topic):
+    async with _producer(proxy, topic) as producer:
+        await _transaction(producer, topic, b"1")
+        await proxy.go_away()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", proxied.proxied[0].advertised)
+        await proxy.come_back()
+        await _transaction(producer, topic, b"2")
+
+
+async def test_a_dropped_request_gets_no_further_and_its_connection_stays(proxied, proxy, topic):
+    producer = _producer(proxy, topic)
+    await producer.start()
+    dropped = proxy.inject(Match(Api.PRODUCE, transactional_id=topic), Drop())
+    await producer.begin_transaction()
+    task = asyncio.ensure_future(producer.send_and_wait(topic, b"1", partition=0))
+    await asyncio.wait_for(proxy.next(lambda exchange: exchange in dropped.hits, "arrived"), 5)
+    await asyncio.wait_for(proxy.next(Match(Api.PRODUCE), "answered"), 5)  # the client gave up and asked again
+    assert dropped.hits[0].forwarded is None
+    await asyncio.wait_for(task, 5)
+    await producer.commit_transaction()
+    await producer.stop()
+    assert await _values(proxied, topic) == [b"1"]

@@ -28,6 +28,7 @@ class Pump:
         self._due: list[tuple[float, int, int, Story]] = []
         self._opened = 0
         self._told = 0  # records in the stories that were opened
+        self._ahead = 0
         self._under_way = 0
         self._error: BaseException | None = None
         self.sent = 0
@@ -48,7 +49,7 @@ class Pump:
             began = time.monotonic()
             while (opening := self.more or self._told < self._count) or self._due or self._under_way:
                 now = time.monotonic()
-                while opening and self._told < (now - began) * self._rate:
+                while opening and self._told < (now - began) * self._rate + self._ahead:
                     story = next(self._source)
                     self._opened += 1
                     self._told += len(story.steps)
@@ -58,6 +59,10 @@ class Pump:
                 if self._error is not None:
                     raise self._error
                 await asyncio.sleep(0.005)
+
+    def burst(self, records: int) -> None:
+        """Open stories with so many more records at once."""
+        self._ahead += records
 
     async def rest(self, within: float = 60) -> None:
         """Hold, and wait until nothing is under way."""

@@ -29,6 +29,7 @@ from tests.kafka_kit.proxy import (
     Exchange,
     Fault,
     Hold,
+    Injection,
     Match,
     Proxy,
     Swallow,
@@ -44,16 +45,18 @@ PARTITIONS = 3
 
 _STRIKE_SECONDS = 60.0
 _CATCH_UP_SECONDS = 120.0
-_PLACED_WITHIN = 10.0
+_PLACED_WITHIN = 15.0
 _GATE_SECONDS = 5.0
-_BACKLOG_SECONDS = 2.5
+_BACKLOG_SECONDS = 3.0
+_BACKLOG_RECORDS = 8_000
+"""Enough, over all partitions, for more rows of one table than one batch of a producer takes."""
 
 
 class Stage:
     """One installation, its workers behind proxies, and records that keep coming."""
 
     def __init__(
-        self, broker: Broker, prefix: str, logs: Path, *, seed: int, workers: int = 2, rate: float = 300
+        self, broker: Broker, prefix: str, logs: Path, *, seed: int, workers: int = 2, rate: float = 200
     ) -> None:
         """`broker` has as many proxied listeners as there are to be workers; `rate` is records a second."""
         self.rng = random.Random(seed)
@@ -104,15 +107,39 @@ class Stage:
         """Return which worker, from 0, committed last for a partition."""
         return max(range(len(self.proxies)), key=lambda number: self._last_commit(number, partition))
 
+    def inject(self, match: Match, fault: Fault) -> Injection:
+        """Apply a fault to the next request that matches, whichever worker sends it."""
+        injection = self.proxies[0].inject(match, fault)
+        for other in self.proxies[1:]:
+            other.share(injection)
+        return injection
+
+    async def until_commits(self, partition: int, count: int, within: float = _CATCH_UP_SECONDS) -> None:
+        """Wait for transactions of a partition that begin from now on to be committed."""
+        commit = _commit_of(self.transactional_id(partition))
+        for _ in range(count):
+            waiting = [proxy.next(lambda each: commit(each) and not each.errors) for proxy in self.proxies]
+            done, left = await asyncio.wait(waiting, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+            for future in left:
+                future.cancel()
+            if not done:
+                logs = "\n".join(f"{worker.name}:\n{worker.tail()}" for worker in self.supervisor.workers)
+                raise AssertionError(f"Partition {partition} did not commit within {within:.0f} s.\n{logs}")
+
+    async def restart(self, number: int) -> None:
+        """End a worker; the supervisor starts it again, and the group shares the partitions out anew."""
+        worker = self.supervisor.workers[number]
+        code = await asyncio.to_thread(worker.stop)
+        assert code == 0, f"{worker.name} ended with {code} after SIGTERM:\n{worker.tail()}"
+
     def longest_stop(self, partition: int, since: float) -> float:
         """Return the longest time without a commit of a partition since an instant of `time.monotonic`."""
         times = [since, *self._commits(partition, since)]
         return max(b - a for a, b in zip(times, [*times[1:], time.monotonic()], strict=True))
 
     def tracebacks(self) -> list[str]:
-        """Return what the workers have logged with a traceback, cut short."""
-        logs = [worker.log.read_text(errors="replace") for worker in self.supervisor.workers if worker.log.exists()]
-        return [line[:2000] for log in logs for line in log.splitlines() if "Traceback (most recent call last)" in line]
+        """Return what the workers have logged with a traceback."""
+        return [line for worker in self.supervisor.workers for line in worker.tracebacks()]
 
     def journal(self) -> str:
         """Return the transactional requests of all proxies."""
@@ -162,10 +189,11 @@ class Kind:
     """Whether a worker has to end for it."""
 
     async def strike(self, stage: Stage, partition: int) -> Strike:
-        """Do it once, and wait until the group has caught up with what is there."""
+        """Do it once, and wait until the partition commits again."""
         began = time.monotonic()
         placed = await asyncio.wait_for(self.act(stage, partition), _STRIKE_SECONDS)
-        await stage.installation.until_caught_up(_CATCH_UP_SECONDS)
+        # The first may be the end of the transaction that was hit.
+        await stage.until_commits(partition, 2)
         return Strike(placed, stage.longest_stop(partition, began))
 
 
@@ -189,11 +217,9 @@ FAULTS: dict[str, Callable[[random.Random], Fault]] = {
 def _single(api: Api, fault: str) -> Kind:
     async def act(stage: Stage, partition: int) -> bool:
         match = Match(api, transactional_id=stage.transactional_id(partition))
-        injection = stage.proxies[0].inject(match, FAULTS[fault](stage.rng))
-        for other in stage.proxies[1:]:
-            other.share(injection)
+        injection = stage.inject(match, FAULTS[fault](stage.rng))
         if api is Api.INIT_PRODUCER_ID:
-            await _restart(stage, stage.owner(partition))
+            await stage.restart(stage.owner(partition))
         try:
             await eventually(lambda: injection.done, _PLACED_WITHIN, "the request")
         except AssertionError:
@@ -202,13 +228,6 @@ def _single(api: Api, fault: str) -> Kind:
         return True
 
     return Kind(f"{fault}: {name_of(api)}", act, restarts=api is Api.INIT_PRODUCER_ID)
-
-
-async def _restart(stage: Stage, number: int) -> None:
-    """End a worker; the supervisor starts it again, and the group shares the partitions out anew."""
-    worker = stage.supervisor.workers[number]
-    code = await asyncio.to_thread(worker.stop)
-    assert code == 0, f"{worker.name} ended with {code} after SIGTERM:\n{worker.tail()}"
 
 
 SINGLE = [_single(api, fault) for api in TRANSACTIONAL for fault in FAULTS]
@@ -240,6 +259,7 @@ def _late(
             ended = proxy.next(lambda exchange: ends(exchange) and not exchange.errors)
             if backlog:
                 proxy.inject(Match(where=ends), Delay(_BACKLOG_SECONDS, answer=True))
+                stage.pump.burst(_BACKLOG_RECORDS)
             await ended
             gates.append(proxy.inject(Match(before, transactional_id=transactional_id), gate, skip=skip))
             await proxy.next(Match(behind, transactional_id=transactional_id, where=lambda each: not each.errors))

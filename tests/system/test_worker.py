@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -304,7 +303,7 @@ async def test_counters_of_all_workers_add_up_to_what_happened(installation, sta
     workers = [start("worker-1"), start("worker-2")]
     pump = Pump(installation.broker.bootstrap, installation.prefix, 3, stories(12), rate=1_000, count=6_000)
     for worker in workers:
-        await eventually(lambda worker=worker: _get(worker, "/readyz") is not None, 60, f"{worker.name} is not ready")
+        await eventually(lambda worker=worker: worker.get("/readyz") is not None, 60, f"{worker.name} is not ready")
     await asyncio.sleep(2)  # the second one's rebalance is over before the first record
     await asyncio.wait_for(pump.run(), 120)
     await installation.until_no_lag(60)
@@ -314,7 +313,7 @@ async def test_counters_of_all_workers_add_up_to_what_happened(installation, sta
 
     counted: Counter[tuple[str, str]] = Counter()
     for worker in workers:
-        page = _get(worker, "/metrics")
+        page = worker.get("/metrics")
         assert page is not None
         for name, labels, value in re.findall(r"^(lapse_\w+?)(?:\{(.*?)\})? (\S+)$", page, re.MULTILINE):
             for label in ("result", "kind", "outcome", "trigger", ""):
@@ -371,12 +370,3 @@ async def test_live_and_backtest_agree(installation, start, tmp_path):
     assert len(records) == len(told) + report["pending"]
     known = {json.dumps(record, sort_keys=True) for record in records}
     assert {json.dumps(record, sort_keys=True) for record in told} <= known
-
-
-def _get(worker: Worker, path: str) -> str | None:
-    """A page of the worker, or None while it does not answer with 200."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{worker.web_port}{path}", timeout=2) as answer:
-            return answer.read().decode()
-    except OSError:
-        return None

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -114,6 +115,19 @@ class Worker:
     def tail(self, size: int = 4000) -> str:
         """The end of what it said."""
         return self.log.read_text(errors="replace")[-size:] if self.log.exists() else ""
+
+    def get(self, path: str) -> str | None:
+        """Return a page of its own, or None while it does not answer with 200."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}{path}", timeout=2) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return None
+
+    def tracebacks(self) -> list[str]:
+        """Return the lines of its log that hold a traceback, cut short."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return [line[:2000] for line in lines if "Traceback (most recent call last)" in line]
 
     def cpu_seconds(self) -> float:
         """Processor time used so far, user and system."""

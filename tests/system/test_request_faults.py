@@ -1,0 +1,62 @@
+"""Each request of a transaction broken in each way, and requests that land in the next transaction: nothing changes.
+
+A few of each here; `python -m tests.system.campaign` does as many as one likes and prints a table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.kafka_kit.broker import Broker
+from tests.kafka_kit.fixtures import require_java
+from tests.kafka_kit.proxy import Api, Match
+from tests.system.request_faults import FAULTS, LATE, PARTITIONS, SINGLE, Kind, Stage, Strike
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+
+_SEED = 20
+
+
+@pytest.mark.parametrize("version", [2, 1])
+async def test_a_broken_or_late_request_loses_nothing_doubles_nothing_and_ends_no_worker(
+    version: int, topic_prefix: str, tmp_path: Path
+):
+    require_java()
+    strikes: list[tuple[Kind, Strike]] = []
+    with Broker(proxied=1, features={"transaction.version": version}) as broker:
+        async with Stage(broker, topic_prefix, tmp_path, seed=_SEED, workers=1) as stage:
+
+            async def all_of(partition: int) -> None:
+                kinds = [kind for kind in [*SINGLE, *LATE] if not kind.restarts][partition::PARTITIONS]
+                strikes.extend([(kind, await kind.strike(stage, partition)) for kind in kinds])
+
+            await asyncio.gather(*map(all_of, range(PARTITIONS)))
+            await _break_the_opening(stage)
+            strikes.extend([(kind, await kind.strike(stage, 0)) for kind in LATE if kind.restarts])
+            outcome = await stage.judge()
+            told = f"{stage.journal()}\n{outcome}"
+    assert outcome.clean, told
+    assert stage.supervisor.failures == [], told
+    assert stage.tracebacks() == []
+    missed = [kind.name for kind, strike in strikes if not strike.placed]
+    assert missed == [], told
+    assert max(strike.stop for _, strike in strikes) < 30
+
+
+async def _break_the_opening(stage: Stage) -> None:
+    """Break the InitProducerId of all partitions, each in its own way, in as many restarts as that takes."""
+    names = list(FAULTS)
+    for begin in range(0, len(names), PARTITIONS):
+        injections = [
+            stage.inject(
+                Match(Api.INIT_PRODUCER_ID, transactional_id=stage.transactional_id(partition)),
+                FAULTS[name](stage.rng),
+            )
+            for partition, name in enumerate(names[begin : begin + PARTITIONS])
+        ]
+        await stage.restart(0)
+        await asyncio.gather(*(stage.until_commits(partition, 2) for partition in range(len(injections))))
+        assert all(injection.done for injection in injections)

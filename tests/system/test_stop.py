@@ -142,6 +142,13 @@ def _frozen(api: Api) -> Callable[[Place], Awaitable[Worker]]:
     return frozen
 
 
+async def answer_of_init_producer_id_outstanding(place: Place) -> Worker:
+    swallowed = place.proxy.inject(Match(Api.INIT_PRODUCER_ID), Swallow())
+    worker = place.start()
+    await eventually(lambda: swallowed.done, 30, "InitProducerId")
+    return worker
+
+
 STATES = [
     idle,
     under_load,
@@ -153,7 +160,7 @@ STATES = [
     _frozen(Api.PRODUCE),
     _frozen(Api.TXN_OFFSET_COMMIT),
     _frozen(Api.END_TXN),
-    _frozen(Api.INIT_PRODUCER_ID),
+    answer_of_init_producer_id_outstanding,
 ]
 
 

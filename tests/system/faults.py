@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.kafka_kit.broker import Broker
-from tests.system.entry import SESSION_TIMEOUT
-from tests.system.worker import Supervisor, Worker
+from tests.system.worker import SESSION_TIMEOUT, Supervisor, Worker
 
 BROKER_AWAY = 20.0
 

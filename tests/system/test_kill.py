@@ -10,8 +10,8 @@ import pytest
 
 from tests.kafka_kit.broker import Broker
 from tests.kafka_kit.fixtures import require_java
-from tests.system.entry import SESSION_TIMEOUT
 from tests.system.request_faults import PARTITIONS, Stage
+from tests.system.worker import SESSION_TIMEOUT
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 

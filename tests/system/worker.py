@@ -15,6 +15,9 @@ from tests.kafka_kit.broker import die_with_parent, free_port
 
 ROOT = Path(__file__).parents[2]
 
+SESSION_TIMEOUT = 6.0
+"""Seconds after which the group gives up a worker that says nothing."""
+
 
 def settings(bootstrap: str, prefix: str, triggers: Path, **others: str) -> dict[str, str]:
     """The environment that tells a worker where it is; `others` are settings by name."""
@@ -23,6 +26,7 @@ def settings(bootstrap: str, prefix: str, triggers: Path, **others: str) -> dict
         "topic_prefix": prefix,
         "triggers": str(triggers),
         "act_from": "beginning",
+        "session_timeout": f"{SESSION_TIMEOUT:g}s",
         **others,
     }
     return {f"LAPSE_{name.upper()}": value for name, value in chosen.items() if value}
@@ -44,9 +48,9 @@ def lapse(*arguments: str, env: Mapping[str, str], within: float = 60) -> subpro
 class Worker:
     """`lapse run` in a process of its own; what it says is kept in a file."""
 
-    def __init__(self, name: str, env: Mapping[str, str], logs: Path, module: str = "tests.system.entry") -> None:
+    def __init__(self, name: str, env: Mapping[str, str], logs: Path) -> None:
         self.name = name
-        self._command = [sys.executable, "-m", module, "run"]
+        self._command = [sys.executable, "-m", "streams", "run"]
         self.log = logs / f"{name}.log"
         self.web_port = free_port()
         self._env = {**env, "LAPSE_WEB_PORT": str(self.web_port), "LAPSE_LOG_FORMAT": "json"}

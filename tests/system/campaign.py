@@ -58,10 +58,15 @@ class Row:
         )
 
 
-async def run_kind(broker: Broker, kind: Kind, *, injections: int, seed: int, version: int, logs: Path) -> Row:
-    """Do one kind of fault `injections` times, on all partitions at once unless a worker ends for it."""
+async def run_kind(broker: Broker, kind: Kind, *, injections: int, seed: int, version: int, logs: Path) -> Row | None:
+    """Do one kind of fault `injections` times, on all partitions at once unless a worker ends for it.
+
+    Returns None when workers never send the request that it is about.
+    """
     strikes: list[Strike] = []
     async with Stage(broker, f"c{uuid.uuid4().hex[:8]}-", logs, seed=seed) as stage:
+        if not stage.sends(kind.api):
+            return None
         order = random.Random(seed)
         while len(strikes) < injections:
             partitions = order.sample(range(PARTITIONS), 1 if kind.restarts else PARTITIONS)
@@ -99,6 +104,9 @@ async def campaign(options: argparse.Namespace) -> int:
                 except (AssertionError, TimeoutError) as error:
                     bad += 1
                     print(f"{kind.name} (v{version}): {type(error).__name__} {error}", flush=True)
+                    continue
+                if row is None:
+                    print(f"{kind.name} (v{version}): no such request is sent", flush=True)
                     continue
                 strikes, records = strikes + len(row.strikes), records + row.outcome.records
                 print(row, flush=True)

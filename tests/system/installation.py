@@ -104,7 +104,8 @@ class Installation:
             for topic in (TICKETS, SESSIONS)
             for each in await self.read(topic)
         ]
-        return expect(records, load_rules(TRIGGERS), join_wait=JOIN_WAIT)
+        # In a thread: proxies of this event loop have to carry requests meanwhile.
+        return await asyncio.to_thread(expect, records, load_rules(TRIGGERS), join_wait=JOIN_WAIT)
 
     async def judge(self, expected: Expected, within: float) -> Outcome:
         """Compare the outputs with what was expected, when as much is there, or after `within` seconds."""

@@ -107,6 +107,10 @@ class Stage:
         """Return which worker, from 0, committed last for a partition."""
         return max(range(len(self.proxies)), key=lambda number: self._last_commit(number, partition))
 
+    def sends(self, api: Api) -> bool:
+        """Whether workers send such requests at all; with `transaction.version` 2 some are not needed."""
+        return any(proxy.requests[name_of(api)] for proxy in self.proxies)
+
     def inject(self, match: Match, fault: Fault) -> Injection:
         """Apply a fault to the next request that matches, whichever worker sends it."""
         injection = self.proxies[0].inject(match, fault)
@@ -184,6 +188,7 @@ class Kind:
     """A kind of fault by its name; `act` does it to a partition and says whether it hit."""
 
     name: str
+    api: Api
     act: Callable[[Stage, int], Awaitable[bool]]
     restarts: bool = False
     """Whether a worker has to end for it."""
@@ -227,7 +232,7 @@ def _single(api: Api, fault: str) -> Kind:
             return False
         return True
 
-    return Kind(f"{fault}: {name_of(api)}", act, restarts=api is Api.INIT_PRODUCER_ID)
+    return Kind(f"{fault}: {name_of(api)}", api, act, restarts=api is Api.INIT_PRODUCER_ID)
 
 
 SINGLE = [_single(api, fault) for api in TRANSACTIONAL for fault in FAULTS]
@@ -289,7 +294,7 @@ def _late(
                 injection.stop()
         return any(gate.hits for gate in gates)
 
-    return Kind(name, act, restarts=bool(kill))
+    return Kind(name, late_api, act, restarts=bool(kill))
 
 
 LATE = [
@@ -337,7 +342,7 @@ def _late_at_random() -> Kind:
             held.stop()
         return True
 
-    return Kind("late EndTxn at a random moment within 30 ms", act)
+    return Kind("late EndTxn at a random moment within 30 ms", Api.END_TXN, act)
 
 
 LATE.append(_late_at_random())

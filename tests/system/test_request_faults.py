@@ -12,12 +12,18 @@ import pytest
 
 from tests.kafka_kit.broker import Broker
 from tests.kafka_kit.fixtures import require_java
-from tests.kafka_kit.proxy import Api, Match
+from tests.kafka_kit.proxy import TRANSACTIONAL, Api, Match
 from tests.system.request_faults import FAULTS, LATE, PARTITIONS, SINGLE, Kind, Stage, Strike
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 _SEED = 20
+
+_SENT = {
+    1: set(TRANSACTIONAL),
+    2: {Api.INIT_PRODUCER_ID, Api.PRODUCE, Api.TXN_OFFSET_COMMIT, Api.END_TXN},
+}
+"""The transactional requests of a worker, by the broker's `transaction.version`."""
 
 
 @pytest.mark.parametrize("version", [2, 1])
@@ -28,14 +34,16 @@ async def test_a_broken_or_late_request_loses_nothing_doubles_nothing_and_ends_n
     strikes: list[tuple[Kind, Strike]] = []
     with Broker(proxied=1, features={"transaction.version": version}) as broker:
         async with Stage(broker, topic_prefix, tmp_path, seed=_SEED, workers=1) as stage:
+            assert {api for api in TRANSACTIONAL if stage.sends(api)} == _SENT[version]
+            chosen = [kind for kind in [*SINGLE, *LATE] if kind.api in _SENT[version]]
 
             async def all_of(partition: int) -> None:
-                kinds = [kind for kind in [*SINGLE, *LATE] if not kind.restarts][partition::PARTITIONS]
+                kinds = [kind for kind in chosen if not kind.restarts][partition::PARTITIONS]
                 strikes.extend([(kind, await kind.strike(stage, partition)) for kind in kinds])
 
             await asyncio.gather(*map(all_of, range(PARTITIONS)))
             await _break_the_opening(stage)
-            strikes.extend([(kind, await kind.strike(stage, 0)) for kind in LATE if kind.restarts])
+            strikes.extend([(kind, await kind.strike(stage, 0)) for kind in chosen if kind in LATE and kind.restarts])
             outcome = await stage.judge()
             told = f"{stage.journal()}\n{outcome}"
     assert outcome.clean, told

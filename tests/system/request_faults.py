@@ -78,7 +78,13 @@ class Stage:
         self.pump.more = True
         self._tasks = [asyncio.create_task(self.pump.run()), asyncio.create_task(self._tend())]
         for partition in range(PARTITIONS):
-            await eventually(lambda p=partition: self._commits(p, 0.0), 60, f"a commit of partition {partition}")
+            written = Match(Api.PRODUCE, transactional_id=self.transactional_id(partition))
+            await eventually(
+                lambda match=written: any(proxy.find(match) for proxy in self.proxies),
+                60,
+                f"a record written for partition {partition}",
+            )
+            await self.until_commits(partition, 1)
         return self
 
     async def __aexit__(

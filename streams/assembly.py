@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NoReturn
 
 import faust
@@ -19,6 +20,7 @@ from streams.host.app import App
 from streams.host.clock import Clock
 from streams.kafka.config import KafkaConfig
 from streams.mapping.load import decode_by
+from streams.operate.members import host_of
 from streams.rules.triggers import load_triggers
 from streams.settings.engine import make_engine
 from streams.settings.settings import Settings, load_settings
@@ -78,6 +80,8 @@ def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
         ruleset=ruleset.digest,
     )
 
+    config = runtime_config(settings)
+
     def web(supervisor: Supervisor) -> Server:
         token = settings.web_token
         return _LoggedServer(
@@ -91,10 +95,11 @@ def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
             journal=journal,
             tables=Lookup(supervisor, session_state),
             join_wait=settings.join_wait,
+            holder=partial(host_of, config),
         )
 
     return Worker(
-        runtime_config(settings),
+        config,
         make_engine(ruleset, settings),
         decode=decode_by(settings),
         rows=MsgpackRows(),

@@ -10,14 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from streams.cli.settings_page import page
 from streams.settings.settings import Settings
-from streams.settings.values import act_from
 from tests.kafka_kit.broker import Broker
 from tests.kafka_kit.fixtures import require_java
 
@@ -96,7 +94,7 @@ def test_the_five_steps_and_all_that_follows_work_as_they_stand_one_after_the_ot
         elif line.removeprefix("./dev lapse ") in NEEDS_NO_BROKER:
             continue
         elif line.startswith("./dev lapse run "):
-            worker = start(_with_act_from(line), checkout, environment)
+            worker = start(line, checkout, environment)
             _until(worker, re.compile("restored"))
         elif "watch.py" in line:
             watching = start(line, checkout, environment)
@@ -111,15 +109,6 @@ def test_the_five_steps_and_all_that_follows_work_as_they_stand_one_after_the_ot
     worker.send_signal(signal.SIGTERM)
     said, _ = worker.communicate(timeout=30)
     assert worker.returncode == 0, said
-
-
-def _with_act_from(line: str) -> str:
-    """Put the present where `now` is not a value of `act_from` yet."""
-    try:
-        act_from("now")
-    except ValueError:
-        return line.replace("--act-from now", f"--act-from {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
-    return line
 
 
 def _until(process: subprocess.Popen[str], pattern: re.Pattern[str]) -> None:

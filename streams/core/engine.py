@@ -23,8 +23,11 @@ from streams.core import abandonment, ordering
 from streams.core import model as m
 from streams.core.cycle import Rules
 from streams.core.model import (
+    Cancellation,
+    Cancelled,
     Due,
     Fact,
+    Kind,
     Lapse,
     Micros,
     Outcome,
@@ -45,6 +48,13 @@ OUTSTANDING_KEPT = 64
 """Commands per ticket that wait to be seen applied; a consumer that never reports back must not grow the row."""
 
 DAY: Micros = 86_400 * m.SECOND
+
+_CANCELLED_BY = {
+    Kind.RESUMED: Cancelled.RESUMED,
+    Kind.ENDED: Cancelled.SESSION_ENDED,
+    Kind.LAPSED: Cancelled.NEW_EPISODE,
+}
+"""Why a transition of the same session cancels rounds; any other one left `inactive`."""
 
 
 class EngineSettings(msgspec.Struct, frozen=True):
@@ -131,7 +141,7 @@ class Engine:
         if session is None or not session.pending:
             return Outcome(Result.APPLIED, ticket=new_row, timers=timers)
         rounds = self._rounds(ticket_id, new_row, session, clock)
-        rounds.cancel()
+        rounds.cancel(Cancellation(Cancelled.TICKET_DELETED, update.event_id, update.occurred_at))
         return _outcome(rounds, session, session, ticket=new_row, timers=timers)
 
     # --- session side ------------------------------------------------------------------------------------------------
@@ -183,10 +193,11 @@ class Engine:
 
         rounds = self._rounds(update.ticket_id, tables.ticket(update.ticket_id) if starts else None, before, clock)
         if done.other_session:
-            rounds.cancel()
+            rounds.cancel(Cancellation(Cancelled.OTHER_SESSION, update.event_id, update.occurred_at))
         rounds.records.append(transition)
         if done.ends_waiting:
-            rounds.cancel()
+            why = _CANCELLED_BY.get(done.kind, Cancelled.SESSION_CHANGED)
+            rounds.cancel(Cancellation(why, update.event_id, update.occurred_at))
         if starts:
             rounds.begin(
                 Lapse(
@@ -206,7 +217,7 @@ class Engine:
     def _session_forgotten(self, update: SessionUpdate, row: SessionRow | None, clock: Micros) -> Outcome:
         before = row if row is not None else _empty_row(clock)
         rounds = self._rounds(update.ticket_id, None, before, clock)
-        rounds.cancel()
+        rounds.cancel(Cancellation(Cancelled.SESSION_FORGOTTEN, update.event_id, update.occurred_at))
         after = msgspec.structs.replace(
             before,
             state=None,
@@ -253,7 +264,7 @@ class Engine:
         if session is None or not session.pending:
             return Outcome(Result.DUE, expired=expired, facts=facts)
         rounds = self._rounds(due.ticket_id, ticket, session, clock)
-        rounds.cancel()
+        rounds.cancel(Cancellation(Cancelled.EXPIRED, None, due.at))
         outcome = _outcome(rounds, session, session, result=Result.DUE, facts=facts)
         return msgspec.structs.replace(outcome, session=None, expired=expired)
 

@@ -189,6 +189,27 @@ class Transition(msgspec.Struct, frozen=True, gc=False):
     channel: str | None
 
 
+class Cancelled(StrEnum):
+    """What cancels rounds that wait."""
+
+    RESUMED = "resumed"
+    SESSION_ENDED = "session_ended"
+    OTHER_SESSION = "other_session"
+    NEW_EPISODE = "new_episode"
+    SESSION_CHANGED = "session_changed"
+    TICKET_DELETED = "ticket_deleted"
+    SESSION_FORGOTTEN = "session_forgotten"
+    EXPIRED = "expired"
+
+
+class Cancellation(msgspec.Struct, frozen=True, gc=False):
+    """What cancelled a round, by which event, and when that happened; an expiry has no event."""
+
+    what: Cancelled
+    event_id: str | None
+    at: Micros
+
+
 class Evaluation(msgspec.Struct, frozen=True, gc=False):
     """The end of one round; `event_id` and `occurred_at` are the lapse's."""
 
@@ -203,6 +224,8 @@ class Evaluation(msgspec.Struct, frozen=True, gc=False):
     lapse: Lapse | None = None
     ticket: TicketRow | None = None
     """With `lapse`, what the round looked at, for whoever explains it later; neither is written to a topic."""
+    cancelled_by: Cancellation | None = None
+    """Why the outcome is `cancelled`; not written to a topic either."""
 
 
 class FieldValue(msgspec.Struct, frozen=True, gc=False):

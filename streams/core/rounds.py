@@ -17,6 +17,7 @@ from streams.core.model import (
     COMMAND,
     ROUND,
     TRIGGER_FIRED,
+    Cancellation,
     Command,
     Evaluation,
     Fact,
@@ -100,11 +101,11 @@ class Rounds:
             self.pending.remove(entry)
             self._evaluate(entry, not_before=update_occurred_at)
 
-    def cancel(self) -> None:
+    def cancel(self, by: Cancellation) -> None:
         """End everything that waits as cancelled."""
         entries, self.pending = self.pending, []
         for entry in _in_order(entries):
-            self._end(entry.wait, RoundOutcome.CANCELLED)
+            self._end(entry.wait, RoundOutcome.CANCELLED, cancelled_by=by)
 
     def _start(self, entry: PendingRound) -> None:
         if entry.wait not in self._rules.waits:
@@ -151,7 +152,12 @@ class Rounds:
         self._end(entry.wait, RoundOutcome.COMMANDED, ids, command.command_id)
 
     def _end(
-        self, wait: Micros, outcome: RoundOutcome, triggers: tuple[str, ...] = (), command_id: str | None = None
+        self,
+        wait: Micros,
+        outcome: RoundOutcome,
+        triggers: tuple[str, ...] = (),
+        command_id: str | None = None,
+        cancelled_by: Cancellation | None = None,
     ) -> None:
         assert self.lapse is not None  # noqa: S101 -- a round exists only within an episode
         self.records.append(
@@ -166,6 +172,7 @@ class Rounds:
                 command_id=command_id,
                 lapse=self.lapse,
                 ticket=self._ticket,
+                cancelled_by=cancelled_by,
             )
         )
         self.facts.append(Fact(ROUND, (outcome.value,)))

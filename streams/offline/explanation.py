@@ -13,7 +13,7 @@ import msgspec
 from streams.core.engine import EngineSettings
 from streams.core.escaping import one_line
 from streams.core.inputs import Decode
-from streams.core.model import Kind, Micros, PendingRound, RoundOutcome, Transition
+from streams.core.model import Kind, Micros, PendingRound, Transition
 from streams.core.names import Result, Topic
 from streams.core.trace import ConditionTrace, TriggerTrace
 from streams.core.triggers import Ruleset
@@ -21,7 +21,7 @@ from streams.documents.durations import render
 from streams.offline.captures import CaptureError, Captures
 from streams.offline.command import BacktestError, name_broken_lines, warn_of_timestamps
 from streams.offline.explain import Event, Round, Story, tell
-from streams.offline.words import act, asked, counted, how_it_ended, not_asked, say, say_json, shown
+from streams.offline.words import act, asked, counted, how_it_ended, not_asked, say, say_json, shown, why_cancelled
 from streams.rules.triggers import load_triggers
 from streams.settings.engine import make_engine
 from streams.settings.settings import Settings
@@ -156,22 +156,10 @@ def what_it_did(event: Event) -> str:
 
 def why(one: Round, settings: EngineSettings) -> str:
     """Say in a sentence why a round ended as it did."""
-    outcome, ended_by = one.evaluation.outcome, one.ended_by
-    if outcome is RoundOutcome.CANCELLED:
-        cause = (
-            {
-                Kind.RESUMED: "the customer came back",
-                Kind.OPENED: "another session was opened",
-                Kind.ENDED: "the session ended",
-                Kind.LAPSED: "a new episode began",
-            }.get(ended_by.kind)
-            if ended_by.kind is not None
-            else None
-        )
-        if cause is None:
-            cause = "the ticket was deleted" if ended_by.topic is Topic.TICKETS else "the session changed"
-        return f"Before the round was due, {cause} (event {ended_by.event_id}, {instants.text(ended_by.at)})."
-    return how_it_ended(outcome, settings.rounds.join_wait)
+    by = one.evaluation.cancelled_by
+    if by is not None:
+        return why_cancelled(by)
+    return how_it_ended(one.evaluation.outcome, settings.rounds.join_wait)
 
 
 def why_pending(entry: PendingRound) -> str:

@@ -12,11 +12,12 @@ import msgspec
 
 from streams.core.conditions import is_none
 from streams.core.escaping import json_text, one_line
-from streams.core.model import FieldValue, Micros, RoundOutcome, Value
+from streams.core.model import Cancellation, Cancelled, FieldValue, Micros, RoundOutcome, Value
 from streams.core.trace import ConditionTrace
 from streams.core.triggers import OPERATOR_ALIASES, WITHOUT_VALUE, Ruleset
 from streams.documents.durations import render
 from streams.rules.reference import Does, action_field
+from streams.wire import instants
 
 _SPOKEN = {operator: alias for alias, operator in OPERATOR_ALIASES.items()}
 """For people `changed_to`, which Zendesk's API calls `value`."""
@@ -97,6 +98,24 @@ def how_it_ended(outcome: RoundOutcome, join_wait: Micros) -> str:
         RoundOutcome.CLOSED: "The ticket was closed when the round began.",
         RoundOutcome.HISTORIC: "The lapse was before `act_from`: it is counted, and nothing is done.",
     }[outcome]
+
+
+_CANCELLED_BY = {
+    Cancelled.RESUMED: "the customer came back",
+    Cancelled.SESSION_ENDED: "the session ended",
+    Cancelled.OTHER_SESSION: "another session began",
+    Cancelled.NEW_EPISODE: "a new episode began",
+    Cancelled.SESSION_CHANGED: "the session changed",
+    Cancelled.TICKET_DELETED: "the ticket was deleted",
+    Cancelled.SESSION_FORGOTTEN: "the session was forgotten",
+    Cancelled.EXPIRED: "the rows of the ticket expired",
+}
+
+
+def why_cancelled(by: Cancellation) -> str:
+    """Say in a sentence what cancelled a round."""
+    event = "" if by.event_id is None else f"event {by.event_id}, "
+    return f"Before the round was due, {_CANCELLED_BY[by.what]} ({event}{instants.text(by.at)})."
 
 
 def not_asked(wait: Micros, ruleset: Ruleset) -> Iterator[tuple[str, str]]:

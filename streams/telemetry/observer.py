@@ -5,7 +5,7 @@ A crash between a commit and its call here leaves that batch uncounted; nothing 
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -14,7 +14,7 @@ from prometheus_client.exposition import choose_encoder
 
 from streams.core import model
 from streams.core.batch import Batch
-from streams.core.model import SECOND, Evaluation, Fact, Transition
+from streams.core.model import SECOND, Fact
 from streams.core.names import Topic
 from streams.telemetry.labels import DEFAULT_CHANNELS, TABLES, LabelDomains
 from streams.telemetry.metrics import Instruments, build_labels
@@ -44,8 +44,6 @@ HISTOGRAMS_OF_FACTS = {
 }
 """Facts whose amount is a duration in seconds."""
 
-RECENT = 200
-
 _DOMAINS_OF_FACTS = {
     fact: next(row.domains() for row in METRICS if row.name == metric) for fact, metric in COUNTERS_OF_FACTS.items()
 }
@@ -71,7 +69,7 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 class Metrics:
-    """The metrics of one worker and its most recent evaluations; two of them in one process do not meet.
+    """The metrics of one worker; two of them in one process do not meet.
 
     The gauges of a partition exist from `assigned` to `revoked`: what is told of other partitions still counts, but
     brings no gauge back. Durations are seconds; a negative one (clocks that disagree) is taken as 0.
@@ -94,8 +92,6 @@ class Metrics:
         self._pending: dict[int, int] = {}
         self._open_abandonments: dict[int, int] = {}
         self._rows: dict[int, tuple[int, int]] = {}
-        self._evaluations: deque[Evaluation] = deque(maxlen=RECENT)
-        self._transitions: deque[Transition] = deque(maxlen=RECENT)
 
     # --- what the runtime tells --------------------------------------------------------------------------------------
 
@@ -111,7 +107,6 @@ class Metrics:
         for (topic, code), n in Counter((bad.topic, bad.rejection.code) for bad in batch.dead_letters).items():
             counter("lapse_dead_letters_total", (topic.value, self._domains.bound("code", code))).inc(n)
         self._count_facts(batch.facts)
-        self._remember(batch.records)
         self._instruments.histogram("lapse_step_seconds").observe(max(seconds, 0))
         self._instruments.histogram("lapse_step_records").observe(batch.taken)
         if commit_seconds is not None:
@@ -255,14 +250,6 @@ class Metrics:
         """Return how often each trigger of the ruleset has fired, by its id."""
         return {id: int(n) for id, n in self._instruments.by_label("lapse_triggers_fired_total").items()}
 
-    def recent_evaluations(self) -> list[Evaluation]:
-        """Return the last `RECENT` evaluations that were committed, newest first."""
-        return list(reversed(self._evaluations))
-
-    def recent_transitions(self) -> list[Transition]:
-        """Return the last `RECENT` transitions that were committed, newest first."""
-        return list(reversed(self._transitions))
-
     # -----------------------------------------------------------------------------------------------------------------
 
     def _count_facts(self, facts: list[Fact]) -> None:
@@ -278,13 +265,6 @@ class Metrics:
         for (name, labels), amount in amounts.items():
             bounded = tuple(map(self._domains.bound, _DOMAINS_OF_FACTS[name], labels))
             self._instruments.counter(COUNTERS_OF_FACTS[name], bounded).inc(amount)
-
-    def _remember(self, records: list[Transition | Evaluation]) -> None:
-        for record in records:
-            if isinstance(record, Evaluation):
-                self._evaluations.append(record)
-            else:
-                self._transitions.append(record)
 
     def _set(self, gauge: str, labels: tuple[str, ...], partition: int, value: float) -> None:
         if partition in self._held:

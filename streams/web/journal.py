@@ -70,6 +70,8 @@ class Round(msgspec.Struct, frozen=True):
     evaluation: Evaluation
     command: Command | None
     committed_at: float
+    number: int
+    """Counts the rounds that ended, in the order of their records."""
 
     @property
     def id(self) -> str:
@@ -86,6 +88,7 @@ class Journal:
         self._clock = clock
         self.began_at = clock()
         self._minutes: dict[int, Sums] = {}
+        self._ended = 0
         self._fired: deque[Round] = deque(maxlen=ROUNDS_KEPT)
         self._quiet: deque[Round] = deque(maxlen=ROUNDS_KEPT)
         self._transitions: deque[Transition] = deque(maxlen=TRANSITIONS_KEPT)
@@ -102,8 +105,9 @@ class Journal:
         commands = {command.command_id: command for command in batch.commands}
         for record in batch.records[-_LOOKED_AT:]:
             if type(record) is Evaluation:
+                self._ended += 1
                 command = None if record.command_id is None else commands.get(record.command_id)
-                (self._fired if record.triggers else self._quiet).append(Round(record, command, now))
+                (self._fired if record.triggers else self._quiet).append(Round(record, command, now, self._ended))
             elif type(record) is Transition:
                 self._transitions.append(record)
 
@@ -145,6 +149,15 @@ class Journal:
         """Return the sums of the current minute and those before it, `minutes` in all."""
         return self.series(minutes, minutes, now)[0][1]
 
+    def since(self, minutes: int, now: float) -> float:
+        """Return when the stretch begins of which `last` gives the sums: it is shorter than `minutes` after a start.
+
+        A worker that has caught up with records of a time before its start has that time, too.
+        """
+        begins = now - 60.0 * minutes
+        first = min((60.0 * number for number in self._minutes if 60.0 * number >= begins), default=now)
+        return max(begins, min(self.began_at, first))
+
     def series(self, minutes: int, width: int, now: float) -> list[tuple[float, Sums]]:
         """Return (start, sums) of each `width` minutes, oldest first, `minutes` in all, up to the current one.
 
@@ -170,7 +183,7 @@ class Journal:
 
     def rounds(self) -> list[Round]:
         """Return both together, newest first."""
-        return sorted([*self.fired(), *self.quiet()], key=lambda one: one.committed_at, reverse=True)
+        return sorted([*self.fired(), *self.quiet()], key=lambda one: one.number, reverse=True)
 
     def find(self, id: str) -> Round | None:
         """Return the round of that id, None when it is not kept."""

@@ -16,7 +16,7 @@ from streams.core.session import ACTIVE, INACTIVE
 from streams.core.trace import RoundTrace, trace_round
 from streams.core.triggers import Ruleset
 from streams.documents.durations import render
-from streams.offline.words import acts, how_it_ended, not_asked
+from streams.offline.words import acts, how_it_ended, not_asked, why_cancelled
 from streams.telemetry.definitions import DEFINITIONS
 from streams.telemetry.observer import Figures
 from streams.web.journal import Journal, Round, Sums, by_count
@@ -27,6 +27,7 @@ from streams.wire.state import session_state, ticket_state
 from streams.wire.trace import round_trace
 
 HOURS_SHOWN = 6
+MINUTES_OF_A_DAY = 24 * 60
 BAR_MINUTES = 15
 ROUNDS_SHOWN = 8
 WAITS_SHOWN = 8
@@ -78,8 +79,20 @@ def tiles(
     held: Sequence[PartitionStatus],
     now: float,
 ) -> list[Tile]:
-    """Return the figures at the top. Rates are those of the last hour and of the last 24."""
-    hour, day = journal.last(60, now), journal.last(24 * 60, now)
+    """Return the figures at the top. Rates are those of the last hour and of the last 24, or since the start."""
+    hour, day = journal.last(60, now), journal.last(MINUTES_OF_A_DAY, now)
+    rate = Tile(
+        percent(day.abandonment_rate),
+        f"abandonment rate, {span(journal, MINUTES_OF_A_DAY, now)}",
+        f"{day.abandoned:,} of {day.sessions:,} sessions",
+        DEFINITIONS["abandonment rate"],
+    )
+    of_last_hour = Tile(
+        percent(hour.abandonment_rate),
+        f"abandonment rate, {span(journal, 60, now)}",
+        f"{hour.abandoned:,} of {hour.sessions:,} sessions",
+        DEFINITIONS["abandonment rate"],
+    )
     if not any(one.state == "ready" for one in held):
         sessions = None  # the tables are empty because they have not been read yet
     waits = "–" if sessions is None else f"{figures.pending_rounds:,}"
@@ -97,21 +110,11 @@ def tiles(
             "Sessions whose latest state is inactive, not ended. Abandoned, unsolved: "
             + DEFINITIONS["open abandonments"],
         ),
-        Tile(
-            percent(hour.abandonment_rate),
-            "abandonment rate, last hour",
-            f"{hour.abandoned:,} of {hour.sessions:,} sessions",
-            DEFINITIONS["abandonment rate"],
-        ),
-        Tile(
-            percent(day.abandonment_rate),
-            "abandonment rate, last 24 h",
-            f"{day.abandoned:,} of {day.sessions:,} sessions",
-            DEFINITIONS["abandonment rate"],
-        ),
+        *([] if of_last_hour.name == rate.name else [of_last_hour]),
+        rate,
         Tile(
             percent(day.false_abandonment_rate),
-            "false abandonments, 24 h",
+            f"false abandonments, {span(journal, MINUTES_OF_A_DAY, now)}",
             f"{day.false_abandonments:,} of {day.abandonments:,} abandonments",
             DEFINITIONS["false abandonment rate"],
         ),
@@ -119,6 +122,14 @@ def tiles(
         Tile(f"{figures.commands:,}", "commands sent", f"{figures.commands_applied:,} seen applied", ""),
         _behind(held),
     ]
+
+
+def span(journal: Journal, minutes: int, now: float) -> str:
+    """Return over which time the figures of the last `minutes` are: all of it, or since when and for how long."""
+    begins = journal.since(minutes, now)
+    if begins <= now - 60 * minutes:
+        return "last hour" if minutes == 60 else f"last {minutes // 60} h"
+    return f"since {clock(begins)}, {age(now - begins)}"
 
 
 def _behind(held: Sequence[PartitionStatus]) -> Tile:
@@ -196,14 +207,14 @@ def troubled_first(held: Iterable[PartitionView]) -> list[PartitionView]:
 
 def reasons(journal: Journal, now: float) -> list[tuple[str, int, float]]:
     """Return (reason, lapses, share of the commonest) of the last 24 hours, the commonest first."""
-    ranked = by_count(journal.last(24 * 60, now).lapses)[:REASONS_SHOWN]
+    ranked = by_count(journal.last(MINUTES_OF_A_DAY, now).lapses)[:REASONS_SHOWN]
     most = ranked[0][1] if ranked else 1
     return [(reason, count, count / most) for reason, count in ranked]
 
 
 def other_reasons(journal: Journal, now: float) -> tuple[int, int]:
     """Return how many reasons `reasons` leaves out, and how many lapses they had."""
-    rest = by_count(journal.last(24 * 60, now).lapses)[REASONS_SHOWN:]
+    rest = by_count(journal.last(MINUTES_OF_A_DAY, now).lapses)[REASONS_SHOWN:]
     return len(rest), sum(count for _, count in rest)
 
 
@@ -285,7 +296,9 @@ def explained(found: Round, by: Explainer) -> Explained:
     if said.lapse is not None and said.ticket is not None and said.outcome in _ASKED:
         trace = trace_round(by.rules, said.wait, said.lapse, said.ticket.fields or {})
     skipped = list(not_asked(said.wait, by.ruleset)) if trace is not None else []
-    return Explained(found.id, found, how_it_ended(said.outcome, by.join_wait), trace, skipped)
+    by_what = said.cancelled_by
+    why = how_it_ended(said.outcome, by.join_wait) if by_what is None else why_cancelled(by_what)
+    return Explained(found.id, found, why, trace, skipped)
 
 
 _ASKED = {RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.NO_OP, RoundOutcome.NO_MATCH}
@@ -319,6 +332,8 @@ class Ticket(NamedTuple):
     rounds: list[Explained]
     transitions: list[dict[str, Any]]
     sentences: list[str]
+    holder: str | None = None
+    """Address of the worker that holds its partition, where it is another one and known."""
 
     @property
     def known(self) -> bool:
@@ -326,8 +341,16 @@ class Ticket(NamedTuple):
         return self.ticket is not None or self.session is not None
 
 
-def ticket(ticket_id: str, tables: Tables, held: Mapping[int, str], journal: Journal, by: Explainer) -> Ticket:
-    """Look a ticket up; `held` are this worker's partitions and their states."""
+def ticket(
+    ticket_id: str,
+    tables: Tables,
+    held: Mapping[int, str],
+    journal: Journal,
+    by: Explainer,
+    *,
+    holder: str | None = None,
+) -> Ticket:
+    """Look a ticket up; `held` are this worker's partitions and their states, `holder` is another worker's address."""
     rows = list(tables.find(ticket_id))
     first = rows[0] if rows else None
     partition = first.partition if first is not None else tables.partition_of(ticket_id)
@@ -340,24 +363,30 @@ def ticket(ticket_id: str, tables: Tables, held: Mapping[int, str], journal: Jou
         [explained(one, by) for one in journal.rounds_of(ticket_id)],
         [msgspec.to_builtins(encode.told_record(one)) for one in journal.transitions_of(ticket_id)],
         [],
+        holder,
     )
     if found.known:
         found.sentences.extend(_sentences(found, by.ruleset, len({one.partition for one in rows}) > 1))
     else:
-        found.sentences.append(_why_unknown(partition, held))
+        found.sentences.append(_why_unknown(found, held))
     return found
 
 
-def _why_unknown(partition: int | None, held: Mapping[int, str]) -> str:
+def _why_unknown(found: Ticket, held: Mapping[int, str]) -> str:
+    partition = found.partition
     if partition is None:
-        return "This worker has not joined its consumer group yet: ask again in a moment."
+        return "This worker has not joined its consumer group yet. Try again in a moment."
     if partition not in held:
-        return f"Its records belong into partition {partition}, which another worker holds: ask there."
+        where = "another worker" if found.holder is None else f"the worker at {found.holder}"
+        return (
+            f"This ticket belongs to partition {partition}, which {where} holds: look it up on that worker's page, or "
+            f"run `lapse state {found.id}`, which reads the tables from the broker."
+        )
     if held[partition] == "restoring":
-        return f"The tables of its partition, {partition}, are being restored: ask again in a moment."
+        return f"Partition {partition}, to which this ticket belongs, is being restored. Try again in a moment."
     return (
-        "No usable record of this ticket was ever taken, or its rows have expired. "
-        "`lapse dead-letters list` prints records that could not be used."
+        "No usable record of this ticket was ever read, or its rows have expired. `lapse dead-letters list` shows "
+        "records that could not be used."
     )
 
 
@@ -365,11 +394,13 @@ def _sentences(found: Ticket, ruleset: Ruleset, scattered: bool) -> list[str]:
     """Answer *why did nothing happen?*, the most telling first."""
     told = []
     if scattered:
-        told.append("Its two sides lie in different partitions: their producers use different partitioners.")
+        told.append(
+            "Its ticket and its session are in different partitions: their producers use different partitioners."
+        )
     told.extend(_of_session(found.session))
     waits = () if found.session is None else found.session.pending
     if (found.ticket is None or found.ticket.fields is None) and not any(entry.parked_until for entry in waits):
-        told.append("No ticket of it is known: rounds wait for its update, or it was deleted.")
+        told.append("The ticket itself is not known: no update of it has come, or it was deleted.")
     if found.rounds:
         latest = found.rounds[0].round.evaluation
         told.append(
@@ -377,32 +408,35 @@ def _sentences(found: Ticket, ruleset: Ruleset, scattered: bool) -> list[str]:
             f"{latest.outcome.value.replace('_', ' ')}. {found.rounds[0].why}"
         )
     elif not any(trigger.active for trigger in ruleset.triggers):
-        told.append("No trigger is active: nothing is ever done.")
+        told.append("No trigger is active, so nothing is ever done.")
     elif found.session is not None and found.session.episode and not waits:
-        told.append("Of its rounds none is among those kept here; `lapse explain` tells of all in a capture.")
+        told.append(
+            "None of its rounds is among the latest ones, which this worker keeps. `lapse explain` shows all rounds in "
+            "a capture."
+        )
     return told
 
 
 def _of_session(session: SessionRow | None) -> list[str]:
     if session is None or session.state is None:
-        return ["No session state of it is known, so that nothing could lapse. Do both topics have the same keys?"]
+        return ["No session state of this ticket is known, so nothing can lapse. Do both topics use the same keys?"]
     since = instants.text(session.since)
     if session.state == ACTIVE:
-        return [f"Its session is active, since {since}: nothing waits."]
+        return [f"Its session has been active since {since}. No round waits."]
     if session.pending:
         return list(map(_waits_for, session.pending))
     if session.state == INACTIVE and not session.episode:
-        return ["Its session was inactive when it was first heard of, which counts as no lapse here."]
+        return ["Its session was already inactive in its first event, which does not count as a lapse here."]
     if session.state == INACTIVE:
-        return [f"Its session is inactive, since {since}; its rounds are over."]
-    return [f"Its session is {session.state}, since {since}."]
+        return [f"Its session has been inactive since {since}. Its rounds have ended."]
+    return [f"Its session has been {session.state} since {since}."]
 
 
 def _waits_for(entry: PendingRound) -> str:
     if entry.parked_until is None:
         return f"The round with wait {render(entry.wait)} is due at {instants.text(entry.due)}."
     return (
-        f"Its ticket is not known; the round with wait {render(entry.wait)} waits for it until "
+        f"The ticket itself is not known. The round with wait {render(entry.wait)} waits for it until "
         f"{instants.text(entry.parked_until)}."
     )
 
@@ -413,6 +447,7 @@ def ticket_object(found: Ticket) -> dict[str, Any]:
         "ticket_id": found.id,
         "partition": found.partition,
         "held": found.held,
+        "holder": found.holder,
         "sentences": found.sentences,
         "ticket": None if found.ticket is None else ticket_state(found.ticket),
         "session": None if found.session is None else session_state(found.session),

@@ -8,6 +8,7 @@ import logging
 import socket
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Any, Self
 
@@ -45,9 +46,13 @@ ASSETS = {"page.css": "text/css", "page.js": "text/javascript"}
 
 
 NOT_KEPT = (
-    "This worker keeps its latest rounds, some two thousand, and this is none of them. Another worker may "
-    "have it; `lapse explain` tells of every round in a capture."
+    "This worker keeps about two thousand of its latest rounds, and this one is not among them. Another worker may "
+    "have it; `lapse explain` shows every round in a capture."
 )
+
+
+async def _unknown_holder(_: int) -> str | None:
+    return None
 
 
 class WebServerError(Refused):
@@ -71,11 +76,12 @@ class Server:
         journal: Journal | None = None,
         tables: Tables | None = None,
         join_wait: Micros = JOIN_WAIT,
+        holder: Callable[[int], Awaitable[str | None]] = _unknown_holder,
     ) -> None:
         """Port 0 takes a free one; without a token `host` must be loopback. Raises `WebServerError` otherwise.
 
         `journal` is fed by whoever feeds `metrics`; `tables` are those of the worker's partitions; rounds are explained
-        by `ruleset` and `join_wait`.
+        by `ruleset` and `join_wait`; `holder` gives the address of the worker that holds a partition.
         """
         if not token and not is_loopback(host):
             raise WebServerError(
@@ -93,6 +99,7 @@ class Server:
         self._app_id = app_id
         self._journal = journal if journal is not None else Journal()
         self._tables: Tables = tables if tables is not None else NoTables()
+        self._holder = holder
         self._explainer = live.Explainer(ruleset, Rules(ruleset), join_wait)
         self._sessions: Counter[str] | None = None
         self._looked_at = -COUNTED_FOR
@@ -184,7 +191,7 @@ class Server:
         except web.HTTPNotFound:
             if "text/html" not in request.headers.get("Accept", ""):
                 raise
-            return self._missing("No such page", "Look a ticket up above, or see what happens now.", 404)
+            return self._missing("No such page", "Look up a ticket in the field above, or go to the front page.", 404)
 
     async def _keep_looking(self) -> None:
         while True:
@@ -232,7 +239,8 @@ class Server:
             defined=live.DEFINED,
             tiles=live.tiles(self._journal, self._sessions, status.figures, self._source.partitions(), now),
             plot=live.plot(self._journal, now),
-            hours_shown=live.HOURS_SHOWN,
+            plot_span=live.span(self._journal, live.HOURS_SHOWN * 60, now),
+            day_span=live.span(self._journal, live.MINUTES_OF_A_DAY, now),
             reasons=live.reasons(self._journal, now),
             other_reasons=live.other_reasons(self._journal, now),
             fired=live.fired(self._journal.fired()[: live.ROUNDS_SHOWN], self._ruleset, now),
@@ -247,10 +255,10 @@ class Server:
     async def _get_ticket_page(self, request: web.Request) -> web.Response:
         ticket_id = request.query.get("id", "").strip()
         if not ticket_id:
-            return self._missing("No ticket", "Give its id in the field above.", 400)
-        found = self._ticket(ticket_id)
+            return self._missing("No ticket", "Enter its id in the field above.", 400)
+        found = await self._ticket(ticket_id)
         if not found.known and ticket_id.startswith("#"):  # as Zendesk writes it
-            found = self._ticket(ticket_id.lstrip("# ") or ticket_id)
+            found = await self._ticket(ticket_id.lstrip("# ") or ticket_id)
         session = None if found.session is None else session_state(found.session)
         now = instants.text(int(time.time()) * SECOND)
         text = self._render("ticket.html", found=found, session=session, looked_for=found.id, now=now)
@@ -270,9 +278,11 @@ class Server:
     def _render(self, template: str, **context: Any) -> str:
         return page.render(template, app_id=self._app_id, ruleset=views.ruleset_view(self._ruleset), **context)
 
-    def _ticket(self, ticket_id: str) -> live.Ticket:
+    async def _ticket(self, ticket_id: str) -> live.Ticket:
         held = {one.partition: one.state for one in self._source.partitions()}
-        return live.ticket(ticket_id, self._tables, held, self._journal, self._explainer)
+        partition = self._tables.partition_of(ticket_id)
+        holder = None if partition is None or partition in held else await self._holder(partition)
+        return live.ticket(ticket_id, self._tables, held, self._journal, self._explainer, holder=holder)
 
     async def _keep_counting(self) -> None:
         while True:
@@ -297,7 +307,7 @@ class Server:
         return _json(views.rates(self._journal, time.time()))
 
     async def _get_ticket(self, request: web.Request) -> web.Response:
-        found = self._ticket(request.match_info["id"])
+        found = await self._ticket(request.match_info["id"])
         return _json(live.ticket_object(found), 200 if found.known else 404)
 
     async def _get_round(self, request: web.Request) -> web.Response:
@@ -307,7 +317,7 @@ class Server:
         return _json(live.explained_object(live.explained(found, self._explainer)))
 
     async def _get_evaluations(self, _: web.Request) -> web.Response:
-        return _json(views.evaluations(self._metrics))
+        return _json(views.evaluations(self._journal))
 
 
 async def _get_asset(request: web.Request) -> web.Response:

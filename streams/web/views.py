@@ -112,8 +112,9 @@ class RateView(msgspec.Struct, frozen=True):
 
 
 class RatesView(msgspec.Struct, frozen=True):
-    """`/api/v1/rates`."""
+    """`/api/v1/rates`. Quarters that begin before `since` are empty or not whole: the worker has not seen them."""
 
+    since: str
     quarters: list[RateView]
 
 
@@ -157,6 +158,7 @@ def triggers(ruleset: Ruleset, fired: Mapping[str, int]) -> TriggersView:
 def rates(journal: Journal, now: float) -> RatesView:
     """Return what happened in the last 24 hours, by quarter of an hour, oldest first."""
     return RatesView(
+        _instant(journal.since(24 * 60, now)),
         [
             RateView(
                 _instant(start),
@@ -169,15 +171,19 @@ def rates(journal: Journal, now: float) -> RatesView:
                 sums.false_abandonment_rate,
             )
             for start, sums in journal.series(24 * 60, 15, now)
-        ]
+        ],
     )
 
 
-def evaluations(metrics: Metrics) -> EvaluationsView:
+RECENT = 200
+"""Evaluations, and transitions, that `/api/v1/evaluations` has at most."""
+
+
+def evaluations(journal: Journal) -> EvaluationsView:
     """Return the evaluations and transitions that were committed last."""
     return EvaluationsView(
-        [msgspec.to_builtins(encode.told_record(record)) for record in metrics.recent_evaluations()],
-        [msgspec.to_builtins(encode.told_record(record)) for record in metrics.recent_transitions()],
+        [msgspec.to_builtins(encode.told_record(one.evaluation)) for one in journal.rounds()[:RECENT]],
+        [msgspec.to_builtins(encode.told_record(record)) for record in journal.transitions()[:RECENT]],
     )
 
 

@@ -13,8 +13,7 @@ from aiokafka.protocol.transaction import EndTxnRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.core.errors import Failed, Fenced
-from streams.core.names import Topic
-from streams.core.names import Output
+from streams.core.names import Output, Topic
 from streams.kafka.answers import Verdict, verdict
 from streams.kafka.producer import PartitionProducer, offset_metadata, stream_time_of
 from streams.wire.writes import Write

@@ -9,11 +9,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams.core import model
-from streams.core.model import SECOND, Fact, RoundOutcome
+from streams.core.model import SECOND, Fact
 from streams.core.names import Topic
 from streams.telemetry.labels import LabelDomains
 from streams.telemetry.metrics import series_budget
-from streams.telemetry.observer import COUNTERS_OF_FACTS, HISTOGRAMS_OF_FACTS, RECENT, Metrics
+from streams.telemetry.observer import COUNTERS_OF_FACTS, HISTOGRAMS_OF_FACTS, Metrics
 from streams.telemetry.table import METRICS
 from tests.telemetry.batches import a_batch, a_dead_letter, a_transition, an_evaluation, facts
 
@@ -234,15 +234,6 @@ def test_clocks_that_disagree_give_no_negative_durations(metrics):
     assert value(metrics, "lapse_event_loop_lag_seconds_sum") == 0
     assert value(metrics, "lapse_lag_records", topic="ticket-updates", partition="0") == 0
     assert value(metrics, "lapse_lag_seconds", topic="ticket-updates", partition="0") == 0
-
-
-def test_the_last_two_hundred_evaluations_are_kept_newest_first(metrics):
-    records = [an_evaluation(str(n), outcome=RoundOutcome.COMMANDED) for n in range(RECENT + 50)]
-    metrics.batch_committed(0, a_batch(records=[a_transition("first"), *records[:100]]), 0.1)
-    metrics.batch_committed(0, a_batch(records=records[100:]), 0.1)
-    kept = metrics.recent_evaluations()
-    assert [record.ticket_id for record in kept] == [str(n) for n in reversed(range(50, 250))]
-    assert [record.ticket_id for record in metrics.recent_transitions()] == ["first"]
 
 
 def test_the_figures_sum_over_labels(metrics):

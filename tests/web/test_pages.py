@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -12,7 +13,9 @@ import msgspec
 import pytest
 from markupsafe import escape
 
+from streams.core.engine import EngineSettings
 from streams.core.names import Topic
+from streams.offline import explanation
 from streams.telemetry.definitions import DEFINITIONS
 from streams.web import live
 from tests.web.desk import Desk
@@ -83,11 +86,14 @@ async def test_a_command_id_leads_to_its_round(desk: Desk, get: Get):
 @pytest.mark.parametrize(
     ("events", "said"),
     [
-        ([], "No usable record of this ticket was ever taken"),
-        ([("ticket", {"status": "open"})], "No session state of it is known"),
-        ([("ticket", {"status": "open"}), ("session", "active")], "Its session is active, since"),
-        ([("session", "active"), ("session", "ended")], "Its session is ended, since"),
-        ([("session", "active"), ("session", "inactive")], "Its ticket is not known; the round with wait 0s waits"),
+        ([], "No usable record of this ticket was ever read"),
+        ([("ticket", {"status": "open"})], "No session state of this ticket is known"),
+        ([("ticket", {"status": "open"}), ("session", "active")], "Its session has been active since"),
+        ([("session", "active"), ("session", "ended")], "Its session has been ended since"),
+        (
+            [("session", "active"), ("session", "inactive")],
+            "itself is not known. The round with wait 0s waits",
+        ),
     ],
 )
 async def test_a_ticket_page_answers_why_nothing_happened(desk: Desk, get: Get, events: list[Any], said: str):
@@ -104,14 +110,32 @@ async def test_a_ticket_page_answers_why_nothing_happened(desk: Desk, get: Get, 
 async def test_a_ticket_of_another_worker_is_said_to_be_there(desk: Desk, get: Get):
     desk.worker.held = []
     _, found = await get("/api/v1/tickets/1")
-    assert found["sentences"] == ["Its records belong into partition 0, which another worker holds: ask there."]
+    (sentence,) = found["sentences"]
+    assert sentence.startswith("This ticket belongs to partition 0, which another worker holds: look it up on that ")
+    assert "`lapse state 1`" in sentence
+    assert found["holder"] is None
+
+
+async def test_the_address_of_the_worker_that_holds_a_ticket_is_named_where_it_is_known(desk: Desk):
+    desk.worker.held = []
+
+    async def holder(partition: int) -> str | None:
+        return {0: "10.0.0.7"}.get(partition)
+
+    async with desk.server(holder=holder) as server, aiohttp.ClientSession() as client:
+        async with client.get(f"{server.url}api/v1/tickets/1") as answer:
+            found = await answer.json()
+        async with client.get(f"{server.url}tickets?id=1") as answer:
+            page = await answer.text()
+    assert found["holder"] == "10.0.0.7"
+    assert "partition 0, which the worker at 10.0.0.7 holds" in page
 
 
 async def test_a_deleted_ticket_is_told_as_one(desk: Desk, get: Get):
     desk.abandoned("1")
     desk.tell(Topic.TICKETS, "1", 0, None)
     _, found = await get("/api/v1/tickets/1")
-    assert "No ticket of it is known: rounds wait for its update, or it was deleted." in found["sentences"]
+    assert "The ticket itself is not known: no update of it has come, or it was deleted." in found["sentences"]
     assert {one["outcome"] for one in found["rounds"]} == {"commanded", "cancelled"}
 
 
@@ -163,7 +187,9 @@ async def test_ids_of_any_make_lead_to_their_pages(desk: Desk, get: Get):
 async def test_a_ticket_of_a_partition_that_is_being_restored_is_not_said_to_be_unheard_of(desk: Desk, get: Get):
     desk.worker.held[0].state = "restoring"
     _, found = await get("/api/v1/tickets/1")
-    assert found["sentences"] == ["The tables of its partition, 0, are being restored: ask again in a moment."]
+    assert found["sentences"] == [
+        "Partition 0, to which this ticket belongs, is being restored. Try again in a moment."
+    ]
 
 
 async def test_a_ticket_is_found_by_the_number_that_zendesk_shows(desk: Desk, get: Get):
@@ -178,6 +204,43 @@ async def test_a_ticket_page_says_how_its_latest_round_ended(desk: Desk, get: Ge
     desk.session("1", "active")
     _, page = await get("/tickets?id=1")
     assert "Its latest round (wait 1m, episode 1) ended as cancelled. Before the round was due, the customer" in page
+
+
+@pytest.mark.parametrize(
+    ("event", "cause"),
+    [
+        ((Topic.SESSIONS, {"state": "active"}), "the customer came back (event s-2, "),
+        ((Topic.SESSIONS, {"state": "ended"}), "the session ended (event s-2, "),
+        ((Topic.SESSIONS, {"state": "active", "session_id": "b"}), "another session began (event s-2, "),
+        ((Topic.SESSIONS, {"state": "inactive", "session_id": "b"}), "another session began (event s-2, "),
+        ((Topic.SESSIONS, {"state": "away"}), "the session changed (event s-2, "),
+        ((Topic.SESSIONS, None), "the session was forgotten (event session-states/0/2, "),
+        ((Topic.TICKETS, None), "the ticket was deleted (event ticket-updates/0/1, "),
+    ],
+)
+async def test_a_page_and_explain_say_alike_what_cancelled_a_round(desk: Desk, get: Get, event: Any, cause: str):
+    topic, members = event
+    desk.ticket("1", -3.0, status="open")
+    desk.session("1", "active", -2.0, session_id="a")
+    desk.session("1", "inactive", -1.0, "user_inactive_or_offline", session_id="a")
+    desk.tell(topic, "1", 0.0, members)
+    _, found = await get("/api/v1/tickets/1")
+    (why,) = [one["why"] for one in found["rounds"] if one["outcome"] == "cancelled" and one["event_id"] == "s-1"]
+    assert why.startswith(f"Before the round was due, {cause}")
+    evaluation = next(one.evaluation for one in desk.journal.quiet() if one.evaluation.event_id == "s-1")
+    assert why == explanation.why(SimpleNamespace(evaluation=evaluation), EngineSettings())
+
+
+async def test_rates_name_the_time_that_they_are_of(desk: Desk):
+    now = desk.journal.began_at
+    assert live.span(desk.journal, 60, now + 76) == f"since {live.clock(now)}, 76 s"
+    assert live.span(desk.journal, 60, now + 3_600) == "last hour"
+    assert live.span(desk.journal, 24 * 60, now + 3_600) == f"since {live.clock(now)}, 60 min"
+    assert live.span(desk.journal, 24 * 60, now + 86_400) == "last 24 h"
+    desk.session("1", "active", -7_200.0)
+    assert live.span(desk.journal, 24 * 60, now + 76).endswith(", 2.0 h"), "records of a time before the start count"
+    names = [tile.name for tile in live.tiles(desk.journal, None, desk.metrics.figures(), [], now + 76)]
+    assert len(names) == len(set(names))
 
 
 async def test_rounds_that_wait_are_not_said_to_be_forgotten(desk: Desk, get: Get):

@@ -18,6 +18,7 @@ from streams.core import model
 from streams.core.triggers import Action, Ruleset, Trigger
 from streams.telemetry.observer import Metrics
 from streams.web import server as server_module
+from streams.web.journal import Journal
 from streams.web.server import Server, WebServerError
 from tests.telemetry.batches import a_batch, a_transition, an_evaluation, facts
 from tests.web.worker import RULESET, Worker, a_partition
@@ -240,10 +241,15 @@ async def test_a_date_in_a_trigger_is_shown_as_text(serve, client):
     assert told["triggers"][0]["actions"] == [{"field": "custom_fields_1", "value": "2026-03-01"}]
 
 
-async def test_recent_evaluations_are_told_as_the_topic_has_them(get, metrics):
+async def test_recent_evaluations_are_told_as_the_topic_has_them(serve, client):
+    journal = Journal()
     fired = an_evaluation("5158", outcome=model.RoundOutcome.COMMANDED, triggers=("solve-abandoned",), command_id="c-1")
-    metrics.batch_committed(0, a_batch(records=[a_transition("5158"), an_evaluation("1"), fired]), 0.1)
-    told = await (await get("/api/v1/evaluations")).json()
+    journal.batch_committed(a_batch(records=[a_transition("5158"), an_evaluation("1"), fired]))
+    journal.batch_committed(a_batch(records=[an_evaluation(str(n)) for n in range(2, 10)]))
+    server = await serve(journal=journal)
+    told = await (await client.get(f"{server.url}api/v1/evaluations")).json()
+    assert [record["ticket_id"] for record in told["evaluations"]] == [*map(str, range(9, 1, -1)), "5158", "1"]
+    told["evaluations"] = told["evaluations"][8:]
     assert told["evaluations"][0] == {
         "type": "evaluation",
         "ticket_id": "5158",
@@ -255,7 +261,6 @@ async def test_recent_evaluations_are_told_as_the_topic_has_them(get, metrics):
         "triggers": ["solve-abandoned"],
         "command_id": "c-1",
     }
-    assert [record["ticket_id"] for record in told["evaluations"]] == ["5158", "1"]
     assert told["transitions"][0]["kind"] == "lapsed"
 
 

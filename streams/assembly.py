@@ -44,14 +44,14 @@ _HEARTBEATS_IN_SESSION = 5
 
 def run_worker(settings: Settings) -> int:
     """Run a worker until SIGTERM or SIGINT; return the exit code (`run_until_stopped` says which)."""
-    configure_logging(settings.log_level, settings.log_format or "auto")
+    log_format = settings.log_format or "auto"
+    configure_logging(settings.log_level, log_format)
     try:
         ruleset = load_ruleset(settings)
     except LapseError as error:
-        say(str(error), settings.log_format or "auto")
+        say(str(error), log_format)
         return error.exit_code
-    format = settings.log_format or "auto"
-    return run_until_stopped(lambda: make_worker(settings, ruleset), lambda message: say(message, format))
+    return run_until_stopped(lambda: make_worker(settings, ruleset), lambda message: say(message, log_format))
 
 
 def load_ruleset(settings: Settings) -> Ruleset:

@@ -129,7 +129,7 @@ async def _closing(app: App, supervisor: Supervisor) -> AsyncIterator[None]:
         done, _ = await asyncio.wait({leaving}, timeout=_LEAVE_SECONDS)
         if not done:
             leaving.cancel()
-            logger.warning("left without a goodbye: the broker did not answer; the group will notice by itself")
+            logger.warning("could not leave the group, as the broker did not answer; it will notice by itself")
 
 
 def _to_standard_error(message: str) -> None:

@@ -94,6 +94,8 @@ async def test_unequal_partition_counts_are_refused_with_names_and_numbers(kafka
     assert re.search(rf"{topic_prefix}ticket-updates\D+3", said), said
     assert re.search(rf"{topic_prefix}session-states\D+2", said), said
     assert f"{topic_prefix}action-commands" in said, "a missing topic is named in the same message"
+    lines = [json.loads(line) for line in worker.log.read_text().splitlines()]
+    assert lines[-1]["level"] == "error", "the log is JSON to its last line"
 
 
 async def test_a_compacted_session_topic_is_refused(kafka, topic_prefix, tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import msgspec
 from streams.wire import shapes
 
 FOLDER = Path("schemas")
+VERSION = "1"
+"""Of the contract; it changes when a reader of the last version could not read what is written."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 RECORDS: dict[str, type] = {
@@ -36,10 +39,24 @@ def schema(name: str) -> dict[str, Any]:
     own = definitions.pop(made["$ref"].removeprefix("#/$defs/"))
     own["title"] = name
     for definition in (own, *definitions.values()):
-        if definition.get("additionalProperties") is False:  # an output: all its members are always there
-            definition["required"] = list(definition["properties"])
+        _require_all_of_an_output(definition)
     rest = {"$defs": definitions} if definitions else {}
-    return {"$schema": DIALECT, "$id": f"urn:lapse:{name}:v1", **own, **rest}
+    return {"$schema": DIALECT, "$id": f"urn:lapse:{name}:v{VERSION}", **own, **rest}
+
+
+def components(ref_template: str, names: Iterable[str]) -> dict[str, Any]:
+    """Return the schemas of records and of all that they consist of, by type, for a document that holds them all."""
+    definitions: dict[str, Any]
+    _, definitions = msgspec.json.schema_components([RECORDS[name] for name in names], ref_template=ref_template)
+    for definition in definitions.values():
+        _require_all_of_an_output(definition)
+    return definitions
+
+
+def _require_all_of_an_output(definition: dict[str, Any]) -> None:
+    """All members of an output are always there; msgspec would leave out those that have a default."""
+    if definition.get("additionalProperties") is False:
+        definition["required"] = list(definition["properties"])
 
 
 def rendered(name: str) -> str:

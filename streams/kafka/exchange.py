@@ -14,7 +14,13 @@ from enum import IntEnum
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.errors import BrokerResponseError, KafkaError, NodeNotReadyError, RequestTimedOutError
+from aiokafka.errors import (
+    BrokerResponseError,
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+)
 
 from streams.core.errors import CommitFailed, Failed, Fenced
 from streams.kafka.answers import Verdict, name_of, verdict
@@ -109,7 +115,7 @@ class Exchange:
             answer = await self.send(node, request, ConnectionGroup.COORDINATION, transactional=transactional)
         except (KafkaError, OSError, TimeoutError) as error:
             self._nodes.pop(coordinator, None)
-            await patience.again(_in_words(error), error)
+            await patience.again(in_words(error), error)
             return None
         return answer
 
@@ -166,5 +172,10 @@ class Exchange:
         return found
 
 
-def _in_words(error: BaseException) -> str:
+def in_words(error: BaseException) -> str:
+    """Say in a few words why there was no answer; aiokafka logs which address could not be reached."""
+    if isinstance(error, NodeNotReadyError | KafkaConnectionError):
+        return "the broker can't be reached"
+    if isinstance(error, RequestTimedOutError | TimeoutError):
+        return "no answer in time"
     return str(error) or type(error).__name__

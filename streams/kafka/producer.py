@@ -47,7 +47,7 @@ from streams.kafka.answers import Verdict, name_of, verdict
 from streams.kafka.batches import Batches, Epoch, size_alone
 from streams.kafka.brokers import client_arguments
 from streams.kafka.config import DEFAULT_MAX_MESSAGE_BYTES, KafkaConfig
-from streams.kafka.exchange import Coordinator, Exchange, Patience
+from streams.kafka.exchange import Coordinator, Exchange, Patience, in_words
 from streams.kafka.inside.requests import (
     ApiVersions,
     DescribeTransactions,
@@ -354,7 +354,7 @@ class PartitionProducer:
         except (KafkaError, OSError, TimeoutError) as error:
             if isinstance(error, IncompatibleBrokerVersion):
                 raise
-            return dict.fromkeys(batches, str(error) or type(error).__name__)
+            return dict.fromkeys(batches, in_words(error))
         return {topic: partitions[0][1] for topic, partitions, *_ in answer.topics}
 
     def _leader(self, topic: str) -> int | None:

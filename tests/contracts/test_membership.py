@@ -48,6 +48,6 @@ async def test_committed_offsets_come_with_their_metadata(kafka: Any, topic_pref
         await eventually(lambda: app.consumer.generation > 0)
         async with asyncio.timeout(20):
             # A commit returns before its offsets are there.
-            while not (found := await committed_offsets(app.consumer.kafka, tps)):  # noqa: ASYNC110 nobody tells
+            while not (found := await committed_offsets(app.consumer.kafka, tps)):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert found == {tps[1]: (7, offset_metadata(123))}

@@ -55,7 +55,9 @@ def test_the_prometheus_rule_is_made_as_the_page_says(tmp_path: Path):
     made.unlink()
     (line,) = [line for line in LINES if line.startswith("python -m deploy.kubernetes")]
     assert run(sys.executable, *line.split()[1:], cwd=tmp_path).returncode == 0
-    assert made.read_text() == (DEPLOY / "kubernetes" / made.relative_to(tmp_path / "deploy" / "kubernetes")).read_text()
+    assert (
+        made.read_text() == (DEPLOY / "kubernetes" / made.relative_to(tmp_path / "deploy" / "kubernetes")).read_text()
+    )
 
 
 def test_files_are_installed_where_the_unit_and_its_settings_look_for_them(tmp_path: Path):

@@ -126,5 +126,8 @@ def test_the_official_parser_reads_the_document(parser: Path, tmp_path: Path):
 
 
 def test_the_official_parser_refuses_a_broken_document(parser: Path, tmp_path: Path):
-    broken = {**DOCUMENT, "operations": {"receive-nothing": {"action": "receive", "channel": {"$ref": "#/channels/no"}}}}
+    broken = {
+        **DOCUMENT,
+        "operations": {"receive-nothing": {"action": "receive", "channel": {"$ref": "#/channels/no"}}},
+    }
     assert parsed(parser, broken, tmp_path)["channels"] is None

@@ -1,4 +1,4 @@
-"""Abandonment: what a team lead staffs by. How often, why, how soon, and how often wrongly."""
+"""Abandonment: for planning staff. How often, why, how soon, and how often it was a false alarm."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def make() -> Dashboard:
     return dashboard(
         "lapse-abandonment",
         "Abandonment",
-        "Customers who left a messaging conversation: how often, for which reason, how soon, and how many came back.",
+        "Customers who left a messaging conversation: how many, why, how soon, and how many came back.",
         since="now-24h",
         variables=("lapse_sessions_total.channel", "lapse_abandonments_total.reason"),
         parts=(*_headline(), *_over_time(), *_people()),

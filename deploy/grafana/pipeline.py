@@ -13,7 +13,7 @@ def make() -> Dashboard:
     return dashboard(
         "lapse-pipeline",
         "Pipeline",
-        "Is the work done, how soon, and how well are the workers: lag, age, steps, dead letters, restores.",
+        "Progress, delay and health of the workers: lag, age, steps, dead letters, restores.",
         since="now-1h",
         parts=(*_headline(), *_flow(), *_work(), *_group(), *_worker()),
     )
@@ -39,20 +39,20 @@ def _headline() -> tuple[Part, ...]:
         ),
         number(
             "Oldest record waiting",
-            "Age, by record timestamp, of the oldest record that is not committed as taken, over all partitions.",
+            "Age, by record timestamp, of the oldest record that is not yet committed, over all partitions.",
             "s",
             {"oldest": oldest},
             limits=(30, 120),
         ),
         number(
             "Records behind",
-            "Records that can be read and are not committed as taken, over all partitions.",
+            "Records that can be read and are not yet committed, over all partitions.",
             "short",
             {"behind": total(series("lapse_lag_records"))},
         ),
         number(
             "Dead letters",
-            "Dead letters / records taken, in the time shown.",
+            "Dead letters / records processed, in the time shown.",
             "percentunit",
             {"share": ratio(rate("lapse_dead_letters_total", over=SHOWN), rate("lapse_records_total", over=SHOWN))},
             limits=(0.01, 0.05),
@@ -73,7 +73,7 @@ def _flow() -> tuple[Part, ...]:
         row("Rate, errors, duration"),
         graph(
             "Records taken",
-            "Input records a second, by topic and by what became of them.",
+            "Input records per second, by topic and result.",
             "cps",
             {"{{topic}} {{result}}": rate("lapse_records_total", by="topic, result")},
             stacked=True,
@@ -96,7 +96,7 @@ def _flow() -> tuple[Part, ...]:
         ),
         graph(
             "Lag in seconds",
-            "Age of the oldest record that is not committed as taken, by partition; the alerts go by this.",
+            "Age of the oldest record that is not yet committed, by partition. The alerts use it.",
             "s",
             {"{{topic}} {{partition}}": f"max by (topic, partition) ({series('lapse_lag_seconds')})"},
             width=8,
@@ -115,7 +115,7 @@ def _flow() -> tuple[Part, ...]:
         graph(
             "Written and committed",
             "How fast the ends of the inputs move, and how fast the committed offsets follow: offsets a second. "
-            "Committed flat while written is not: stuck.",
+            "If committed is flat while written is not, the partition is stuck.",
             "cps",
             {
                 f"{what} {{{{topic}}}}": f"sum by (topic) (max by (topic, partition) (deriv({series(name)}[{RATE}])))"
@@ -131,7 +131,7 @@ def _work() -> tuple[Part, ...]:
         row("Steps"),
         graph(
             "Step and commit",
-            "Step: from taking its records to the end of its transaction. Commit: the transaction's share of that.",
+            "Step: from its first record to the end of its transaction. Commit: the transaction alone.",
             "s",
             {
                 "step, half within": quantile(0.5, "lapse_step_seconds"),
@@ -242,7 +242,7 @@ def _worker() -> tuple[Part, ...]:
         ),
         graph(
             "Event loop lag",
-            "How late the event loop woke a timer: 99 % within, over all workers. Above 0.1 s something holds it.",
+            "Delay with which the event loop woke timers, 99th percentile over all workers. Above 0.1 s it is blocked.",
             "s",
             {"99 % within": quantile(0.99, "lapse_event_loop_lag_seconds")},
             width=6,

@@ -1,4 +1,4 @@
-"""Triggers: what the rules do with those who left, and what becomes of the commands."""
+"""Triggers: what the rules do about customers who left, and what happens to the commands."""
 
 from __future__ import annotations
 

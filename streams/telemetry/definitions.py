@@ -1,4 +1,4 @@
-"""What the abandonment figures mean: one sentence a figure, said in the same words wherever the figure is shown.
+"""What the abandonment figures mean: the same words wherever a figure is shown.
 
 The metrics' HELP texts, docs/metrics.md, the dashboards' panel descriptions and the live page all take the sentences
 from here. Wording may change here; what is counted is SPEC section 8.
@@ -10,41 +10,41 @@ from collections.abc import Mapping
 
 DEFINITIONS: Mapping[str, str] = {
     "session": (
-        "A messaging session seen: counted once, at its first event, whatever its state; events without a session_id "
-        "belong to the session that the ticket has."
+        "A messaging session that was seen. It counts once, at its first event, whatever its state. Events without a "
+        "session_id belong to the session that the ticket has."
     ),
     "abandonment": (
-        "A session that changed into inactive out of an open state, or was inactive when first seen (unless "
-        "first_inactive is configured otherwise), for one of the configured abandonment_reasons; each time counts, so "
-        "a customer who leaves, returns and leaves again abandons twice."
+        "A session that changed from an open state to inactive, or was inactive when first seen (unless "
+        "first_inactive is configured otherwise), for one of the configured abandonment_reasons. Each time counts: a "
+        "customer who leaves, returns and leaves again has abandoned twice."
     ),
     "abandonment rate": (
-        "Sessions abandoned at least once / sessions seen, both counted over the same time: the session counts when "
-        "it is first seen, its abandonment when it first happens, so that over minutes the rate can pass 100 %."
+        "Sessions abandoned at least once / sessions seen, both counted over the same time. A session counts when it "
+        "is first seen, its abandonment when it first happens, so over a few minutes the rate can exceed 100 %."
     ),
     "false abandonment": (
         "An abandonment after which the customer was active again, in any session of the ticket, within "
-        "false_abandonment_window (5 minutes unless configured) by occurred_at; it counts once, when the customer "
+        "false_abandonment_window (5 minutes unless configured) by occurred_at. It counts once, when the customer "
         "returns, under the channel that was abandoned."
     ),
     "false abandonment rate": (
         "False abandonments / abandonments (each one, not each session), both counted over the same time."
     ),
     "time to abandon": (
-        "From the session's latest opened or resumed to the abandonment, by occurred_at; averages and quantiles are "
-        "over abandonments whose session was seen to open, not over all sessions."
+        "The time from the latest opening or resumption of the session to the abandonment, by occurred_at. Averages "
+        "and quantiles are over abandonments whose session was seen to open, not over all sessions."
     ),
     "time to return": (
-        "From the ticket's latest abandonment to the customer being active again in any session, by occurred_at, "
-        "however long it took; averages and quantiles are over the abandonments that somebody returned from, so who "
-        "never came back is not in them."
+        "The time from the latest abandonment of the ticket until the customer was active again in any session, by "
+        "occurred_at, however long it took. Averages and quantiles are over abandonments with a return; customers "
+        "who never came back are not included."
     ),
     "open abandonments": (
-        "Tickets that are neither solved nor closed while their session is inactive because of an abandonment that "
-        "nobody has returned from, now."
+        "Tickets, now, that are neither solved nor closed and whose session is inactive because of an abandonment "
+        "without a return."
     ),
 }
-"""Sentences by figure, each with its formula and, for rates and averages, with what they are over."""
+"""Sentences by figure, each with its formula and, for rates and averages, with their base."""
 
 FORMULAS: Mapping[str, str] = {
     "session": "sum(increase(lapse_sessions_total[1h]))",

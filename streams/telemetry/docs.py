@@ -14,20 +14,20 @@ INTRODUCTION = """\
 
 Made from `streams/telemetry/table.py` and `definitions.py` by `python -m streams.telemetry.docs`; do not edit.
 
-Every worker serves its own at `/metrics`, in Prometheus' text format or in OpenMetrics. Counters are raised after the
-commit of what they count: never twice, and a crash in that instant may leave a step uncounted. The topics hold the
-exact figures. Sum over workers; a restart sets counters to 0, which `rate` and `increase` allow for.
+Every worker serves its own metrics at `/metrics`, in Prometheus' text format or in OpenMetrics. Counters are raised
+after the commit of what they count: never twice, and a crash in that instant may leave a step uncounted. The topics
+hold the exact figures. Sum over workers. A restart sets counters to 0, which `rate` and `increase` allow for.
 
-Every series whose labels are known beforehand is there from the start, at 0, so that a first increment is seen. What a
-worker under a new address (`instance`) counts before its first scrape is not in `increase`, as with any counter: leave
-workers their addresses over a restart, and trust the topics where it has to be exact.
+Every series whose labels are known beforehand exists from the start, at 0, so that a first increment is seen. What a
+worker with a new address (`instance`) counts before its first scrape is not in `increase`, as with any counter. Let
+workers keep their addresses over a restart, and use the topics where a figure has to be exact.
 
 Dashboards: `deploy/grafana`. Recording rules and alerts: `deploy/prometheus`; what to do about each alert:
 `docs/runbooks`."""
 
 DOMAINS = {
     "topic": "`ticket-updates` or `session-states`, without the prefix",
-    "partition": "number of a partition that the worker holds; its series go when it is revoked",
+    "partition": "number of a partition that the worker holds; its series disappear when it is revoked",
     "result": ", ".join(f"`{result}`" for result in RESULTS),
     "code": ", ".join(f"`{code}`" for code in DEAD_LETTER_CODES),
     "kind": ", ".join(f"`{kind}`" for kind in LabelDomains().values("kind")),
@@ -55,7 +55,7 @@ def _definitions() -> Iterator[str]:
 
 
 def _labels() -> Iterator[str]:
-    yield from ("", "## Labels", "", "No label ever carries a ticket, a session, a command or a text.", "")
+    yield from ("", "## Labels", "", "No label ever holds a ticket id, a session id, a command id or free text.", "")
     yield from _table(("label", "values"), ((f"`{label}`", values) for label, values in DOMAINS.items()))
 
 

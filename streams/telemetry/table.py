@@ -54,16 +54,15 @@ SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
         MetricDefinition(
             "lapse_records_total",
             "counter",
-            "Input records taken, by what became of them: applied, stale (older than what the ticket's row has), "
-            "duplicate, or dead_letter.",
+            "Input records processed, by result: applied, stale (older than what the ticket's row has), duplicate, or "
+            "dead_letter.",
             ("topic", "result"),
         ),
         MetricDefinition(
             "lapse_misrouted_records_total",
             "counter",
-            "Input records in a partition other than the one murmur2 over their key gives. They are handled as "
-            "usual, but "
-            "when the other topic is keyed by another partitioner, the two sides of a ticket do not meet.",
+            "Input records in a partition other than the one that murmur2 over their key gives. They are processed as "
+            "usual. If the other topic is keyed by another partitioner, the two sides of a ticket never meet.",
             ("topic",),
         ),
         MetricDefinition(
@@ -147,7 +146,7 @@ SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
         MetricDefinition(
             "lapse_rounds_total",
             "counter",
-            "Evaluations of the triggers that ended, by outcome.",
+            "Rounds (evaluations of the triggers for a lapse) that ended, by outcome.",
             ("outcome",),
         ),
         MetricDefinition(
@@ -160,7 +159,7 @@ SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
         MetricDefinition(
             "lapse_commands_applied_total",
             "counter",
-            "Commands whose id came back in a ticket update: the downstream consumer did what they ask. Each "
+            "Commands whose id came back in a ticket update, which means that the consumer has carried them out. Each "
             "counts once.",
         ),
         MetricDefinition(
@@ -172,60 +171,60 @@ SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
         MetricDefinition(
             "lapse_pending_rounds",
             "gauge",
-            "Rounds that wait for their time or for their ticket, over the partitions this worker holds.",
+            "Rounds that wait until they are due or for their ticket, over the partitions of this worker.",
         ),
     ),
     "Position and freshness": (
         MetricDefinition(
             "lapse_lag_records",
             "gauge",
-            "Records of an input partition from the committed offset to the last stable one; 0 when all that can "
-            "be read "
-            "is committed as taken.",
+            "Records of an input partition between the committed offset and the last stable offset. 0 when everything "
+            "that can be read has been processed and committed.",
             ("topic", "partition"),
         ),
         MetricDefinition(
             "lapse_lag_seconds",
             "gauge",
-            "Age of the oldest record of an input partition that is not yet committed as taken, by record timestamp; 0 "
-            "when there is none.",
+            "Age, by record timestamp, of the oldest record of an input partition that is not yet committed. 0 when "
+            "there is none.",
             ("topic", "partition"),
         ),
         MetricDefinition(
             "lapse_committed_offset",
             "gauge",
-            "Offset committed for an input partition: of the first record not yet taken.",
+            "Committed offset of an input partition: the offset of the next record to process.",
             ("topic", "partition"),
         ),
         MetricDefinition(
             "lapse_end_offset",
             "gauge",
-            "Last stable offset of an input partition, as of the latest fetch answer: the end of what may be read.",
+            "Last stable offset of an input partition, as of the latest fetch: the end of what can be read.",
             ("topic", "partition"),
         ),
         MetricDefinition(
             "lapse_held_back_offsets",
             "gauge",
-            "Offsets of an input partition behind the last stable one, as of the latest fetch answer: written in or "
-            "after a transaction that is still open, so that nobody may read them yet. They are in no lag.",
+            "Offsets of an input partition after the last stable offset, as of the latest fetch: written in or after a "
+            "transaction that is still open, so nobody can read them yet. No lag includes them.",
             ("topic", "partition"),
         ),
         MetricDefinition(
             "lapse_stream_time_timestamp_seconds",
             "gauge",
-            "Stream time of a partition, in seconds since the Unix epoch. Flat while its end offset moves means stuck.",
+            "Stream time of a partition, in seconds since the Unix epoch. If it is flat while the end offset moves, the "
+            "partition is stuck.",
             ("partition",),
         ),
         MetricDefinition(
             "lapse_partition_ready",
             "gauge",
-            "1 when the tables of a held partition are restored, 0 while they are not.",
+            "1 once the tables of an assigned partition are restored, 0 before.",
             ("partition",),
         ),
         MetricDefinition(
             "lapse_event_age_seconds",
             "histogram",
-            "Age of the oldest record of a step when the step was committed: now less its record timestamp.",
+            "Age of the oldest record of a step when the step was committed, by record timestamp.",
             buckets=AGE,
         ),
     ),
@@ -233,58 +232,56 @@ SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
         MetricDefinition(
             "lapse_step_seconds",
             "histogram",
-            "Duration of a step, from taking its records to the end of its transaction.",
+            "Duration of a step, from its first record to the end of its transaction.",
             buckets=WORK,
         ),
-        MetricDefinition("lapse_step_records", "histogram", "Input records that a step took.", buckets=RECORDS),
+        MetricDefinition("lapse_step_records", "histogram", "Input records in a step.", buckets=RECORDS),
         MetricDefinition(
             "lapse_commit_seconds",
             "histogram",
-            "Duration of a step's transaction: sending what it writes, offsets included, until the broker has "
-            "ended it.",
+            "Duration of a step's transaction: from sending its records and offsets until the broker has ended it.",
             buckets=WORK,
         ),
         MetricDefinition(
             "lapse_event_loop_lag_seconds",
             "histogram",
-            "How late the event loop woke a timer: time for which it was busy with something else.",
+            "Delay with which the event loop woke a timer because it was busy with something else.",
             buckets=LOOP,
         ),
         MetricDefinition("lapse_assigned_partitions", "gauge", "Partitions that this worker holds."),
         MetricDefinition(
             "lapse_rebalances_total",
             "counter",
-            "Rebalances of the consumer group that this worker saw, its first included.",
+            "Rebalances of the consumer group that this worker took part in, its first one included.",
         ),
         MetricDefinition(
             "lapse_rebalance_seconds",
             "histogram",
-            "Time from giving the partitions up to getting the new assignment: no partition is worked on meanwhile.",
+            "Time from the revocation of the partitions to the new assignment. No partition is processed meanwhile.",
             buckets=RESTORE,
         ),
         MetricDefinition(
             "lapse_fencings_total",
             "counter",
-            "Partitions whose producer was taken over by another one: after a freeze, or by a second worker with "
-            "the same "
+            "Partitions whose producer was fenced by another one: after a freeze, or by a second worker with the same "
             "app_id.",
         ),
         MetricDefinition(
             "lapse_broker_answer_timestamp_seconds",
             "gauge",
-            "When a broker last answered a fetch or took a transaction, in seconds since the Unix epoch; 0 before. "
-            "Of a worker without partitions: when the group's coordinator last took a heartbeat.",
+            "When a broker last answered a fetch or committed a transaction, in seconds since the Unix epoch; 0 before "
+            "that. For a worker without partitions: when the group coordinator last answered a heartbeat.",
         ),
         MetricDefinition(
             "lapse_restore_rows_total",
             "counter",
-            "Table rows read back from the changelogs, counted while they come.",
+            "Table rows restored from the changelogs, counted while the restore runs.",
         ),
         MetricDefinition(
             "lapse_restore_remaining_offsets",
             "gauge",
-            "Changelog offsets that a held partition has still to read before it is ready, transaction markers and "
-            "compacted records among them: a few more than the rows that come. 0 when it is ready.",
+            "Changelog offsets that a partition still has to read before it is ready. They include transaction markers "
+            "and compacted records, so there are a few more than rows. 0 when it is ready.",
             ("partition",),
         ),
         MetricDefinition(
@@ -302,7 +299,7 @@ SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
         MetricDefinition(
             "lapse_ruleset_info",
             "gauge",
-            "1, with the digest of the triggers in use; the same digest stands in every command.",
+            "1, with the digest of the triggers in use, which is also in every command.",
             ("ruleset",),
         ),
         MetricDefinition(

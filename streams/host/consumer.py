@@ -26,13 +26,13 @@ from mode import Service
 from streams.core.errors import Failed
 from streams.core.model import MILLISECOND, SECOND, Micros
 from streams.host.inbox import Fetch, Inbox
-from streams.kafka.brokers import client_arguments, explained, patiently
+from streams.kafka.brokers import client_arguments, explained, is_passing, patiently
 from streams.kafka.config import KafkaConfig
 from streams.kafka.inside.fetch_answers import Answer, watch_fetches
 from streams.kafka.inside.fetch_pace import hold_next_answer
 from streams.kafka.inside.fetch_positions import fetch_position
 from streams.kafka.inside.fetched_records import unwrap_fetched_records
-from streams.kafka.inside.membership import generation_of, is_member, note_heartbeats
+from streams.kafka.inside.membership import generation_of, is_member, note_heartbeats, on_group_error
 from streams.kafka.inside.metadata import leader_of
 from streams.kafka.inside.undecodable import name_undecodable_batches
 
@@ -97,6 +97,13 @@ class Consumer(faust_consumer.Consumer):
         name_undecodable_batches(self._kafka)
         watch_fetches(self._kafka, self.app.clock, self._note_answer)
         note_heartbeats(self._kafka, self._note_heartbeat)
+        on_group_error(self._kafka, self._on_group_error)
+
+    def _on_group_error(self, error: BaseException) -> None:
+        """End the worker when the group will not have it: waiting would be in vain, and nobody would know."""
+        if not is_passing(error):
+            reason = explained("Can't join the group", self.app.runtime, error)
+            self.app.fail(Failed(f"Can't join the group: {error}") if reason is error else reason)
 
     def _note_heartbeat(self) -> None:
         """Note that the group's coordinator answers: a worker without partitions asks for nothing else."""

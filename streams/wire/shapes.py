@@ -219,6 +219,14 @@ class CaptureRecord(msgspec.Struct, kw_only=True):
 SizeText: TypeAlias = Annotated[str, Meta(pattern=r"^\d+$", description="Bytes of a value too large to carry.")]
 DigestText: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="Of a value too large to carry.")]
 
+OmittedText: TypeAlias = Annotated[
+    Literal["headers", "headers,key"], Meta(description="What else of the record did not fit into this topic.")
+]
+PlaceText: TypeAlias = Annotated[
+    str,
+    Meta(pattern=r"/\d+/\d+$", description="Of a record that was sent back and died again: the letter that it was."),
+]
+
 
 class DeadLetterHeaders(
     msgspec.Struct,
@@ -239,3 +247,5 @@ class DeadLetterHeaders(
     source_timestamp: Annotated[str, Meta(pattern=r"^-?\d+$", description="Milliseconds since the epoch.")]
     source_size: SizeText | UnsetType = UNSET
     source_sha256: DigestText | UnsetType = UNSET
+    source_omitted: OmittedText | UnsetType = UNSET
+    replayed_from: PlaceText | UnsetType = UNSET

@@ -43,6 +43,22 @@ def note_heartbeats(consumer: AIOKafkaConsumer, note: Callable[[], None]) -> Non
     consumer._coordinator._do_heartbeat = beat_and_note
 
 
+def on_group_error(consumer: AIOKafkaConsumer, take: Callable[[BaseException], None]) -> None:
+    """Call `take` with what keeps this consumer from its group: a missing right, a session timeout that is refused.
+
+    aiokafka tells only who asks for records, and nobody does before the group has given an assignment.
+    """
+    coordinator = consumer._coordinator
+    push: Callable[[BaseException], Awaitable[object]] = coordinator._push_error_to_user
+
+    def push_and_take(error: BaseException) -> Awaitable[object]:
+        waiting = push(error)
+        take(error)
+        return waiting
+
+    coordinator._push_error_to_user = push_and_take
+
+
 async def committed_offsets(
     consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition]
 ) -> dict[TopicPartition, tuple[int, str]]:

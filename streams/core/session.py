@@ -6,7 +6,7 @@ and `ended` are kept as they are and stand here as UNKNOWN; nothing stored, or a
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import StrEnum, auto
 
 import msgspec
 
@@ -15,8 +15,8 @@ from streams.core.model import Kind, SessionRow, SessionUpdate
 ACTIVE, INACTIVE, ENDED = "active", "inactive", "ended"
 
 
-class Stored(Enum):
-    """What the row holds, as the table sees it."""
+class Stored(StrEnum):
+    """What the row holds, as the table sees it. Text, because the hash of other enumerations is slow."""
 
     NOTHING = auto()
     ACTIVE = auto()
@@ -25,7 +25,7 @@ class Stored(Enum):
     UNKNOWN = auto()
 
 
-class Told(Enum):
+class Told(StrEnum):
     """What the event says, as the table sees it."""
 
     ACTIVE = auto()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import orjson
 
 from streams.core.names import Topic
 from streams.core.normal import CUSTOM_FIELD_PREFIX
@@ -41,16 +40,16 @@ class Desk:
         if record.topic is not Topic.TICKETS or record.value is None:
             return record
         try:
-            update = orjson.loads(record.value)
+            update = msgspec.json.decode(record.value)
             ticket, members = self._ticket(update["ticket_id"]), update["ticket"]
             ticket.tags = members["tags"]
-        except (orjson.JSONDecodeError, KeyError):
+        except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
             return record
         if not (ticket.fields or ticket.added or ticket.removed):
             return record
         members.update(ticket.fields)
         members["tags"] = _tags(ticket)
-        return record._replace(value=orjson.dumps(update))
+        return record._replace(value=msgspec.json.encode(update))
 
     def apply(self, command: dict[str, Any], at: str, timestamp: int) -> Record:
         """Do what a command asks for and return the ticket update that says so; `at` and `timestamp` are now."""
@@ -78,7 +77,7 @@ class Desk:
             "command_id": command["command_id"],
             "ticket": {**members, "tags": _tags(ticket), "updated_at": at},
         }
-        return Record(Topic.TICKETS, command["ticket_id"].encode(), orjson.dumps(update), timestamp)
+        return Record(Topic.TICKETS, command["ticket_id"].encode(), msgspec.json.encode(update), timestamp)
 
     def _ticket(self, ticket_id: str) -> _Ticket:
         if ticket_id not in self._tickets and len(self._tickets) >= _REMEMBERED:

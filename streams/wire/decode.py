@@ -408,6 +408,7 @@ def _id(value: str | int | None) -> str | None:
     return str(value)
 
 
+@lru_cache(maxsize=4096)  # the same states, reasons and channels again and again
 def _name(value: str | None) -> str | None:
     return None if value is None or value in normal.NO_VALUES else normal.name(value)
 

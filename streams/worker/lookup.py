@@ -1,6 +1,6 @@
 """Looks into the tables of the partitions that this worker holds, for its web server: reads, changes nothing.
 
-Steps run ahead of their transactions, so a row can be some milliseconds younger than what is committed.
+Only rows whose batch is committed are shown.
 """
 
 from __future__ import annotations

@@ -163,6 +163,7 @@ class Partition:
         tickets, sessions = self._tickets, self._sessions
         tickets_end, sessions_end = ends.get(Topic.TICKETS), ends.get(Topic.SESSIONS)
         tables, large, applied = self.tables, self.tables.large, Result.APPLIED
+        engine_step = self._engine.step
         partition_count, strays = self._partition_count, self._strays
         timers, decode, number = self._timers, self._decode, self.number
         self._records_left, self._bytes_left = max_records, SLICE_BYTES
@@ -214,9 +215,14 @@ class Partition:
                         stray = self._is_stray(ticket_id, record)
                     if stray:
                         batch.misrouted[source.topic] += 1
-                result = replace_row(tables, update, self.stream_time) if isinstance(update, PlainTicket) else None
-                if result is None:
-                    result = self._step(update, batch)
+                if isinstance(update, PlainTicket):
+                    result = replace_row(tables, update, self.stream_time) or self._step_plain(update, batch)
+                else:
+                    outcome = engine_step(tables, update, self.stream_time)
+                    result = outcome.result
+                    tables.put(ticket_id, outcome)
+                    if not outcome.rows_only:
+                        self._take_outcome(ticket_id, outcome, batch)
                 if result is applied:
                     source.applied += 1
                 else:
@@ -239,17 +245,13 @@ class Partition:
         self._end_slice(batch)
         return took_all
 
-    def _step(self, update: Update, batch: Batch) -> Result:
-        """Let the engine take one record."""
+    def _step_plain(self, update: PlainTicket, batch: Batch) -> Result:
+        """Let the engine take a plain update that does not simply replace its row."""
         tables, ticket_id = self.tables, update.ticket_id
-        if isinstance(update, PlainTicket):
-            outcome = self._engine.step(tables, update.whole(), self.stream_time)
-            tables.put(ticket_id, outcome)
-            if outcome.ticket is not None:
-                tables.note_fields(ticket_id, outcome.ticket, update.shape.fields)
-        else:
-            outcome = self._engine.step(tables, update, self.stream_time)
-            tables.put(ticket_id, outcome)
+        outcome = self._engine.step(tables, update.whole(), self.stream_time)
+        tables.put(ticket_id, outcome)
+        if outcome.ticket is not None:
+            tables.note_fields(ticket_id, outcome.ticket, update.shape.fields)
         if not outcome.rows_only:
             self._take_outcome(ticket_id, outcome, batch)
         return outcome.result

@@ -66,11 +66,11 @@ async def test_a_broker_that_stays_frozen_longer_than_transactions_live_costs_no
 
 
 async def test_a_broker_that_stays_away_ends_the_worker_with_one_message(own_broker: Broker, topic_prefix: str) -> None:
-    config = await topics(config_for(own_broker, topic_prefix, broker_patience=3 * SECOND, batch_records=100))
+    config = await topics(config_for(own_broker, topic_prefix, broker_patience=15 * SECOND, batch_records=100))
     await send(config, lapses(0, 1000), 1)
     worker = Running(config).start()
     await worker.until(lambda: worker.notes.taken > 0)
     own_broker.kill()
-    with pytest.raises(Failed, match=r"No progress for 3 s\. The latest trouble: "):
-        await asyncio.wait_for(worker.task, 60)
+    with pytest.raises(Failed, match=r"No progress for \d+ s\. The latest trouble: "):
+        await asyncio.wait_for(worker.task, 120)
     assert worker.notes.taken < 3000

@@ -111,7 +111,7 @@ async def test_a_transaction_without_announcements_ends_with_the_next_epoch(kafk
     commands, tickets = config.topic(Output.COMMANDS.value), next(iter(config.inputs))
     async with coordinator(config) as (ask, name):
         epoch = await init(ask, name)
-        (batch,) = Batches(epoch, "none", 10_000).of(commands, [Write(b"k", b"v")], 1_772_359_200_000)
+        (batch,) = Batches(epoch, "none", lambda topic: 10_000).of(commands, [Write(b"k", b"v")], 1_772_359_200_000)
         produced = await until_done(ask, ImplicitProduce(name, 15_000, 0, {commands: batch}), produced_code)
         assert [(topic, partitions[0][:2]) for topic, partitions, *_ in produced.topics] == [(commands, (0, 0))]
         offsets = [(tickets, [(0, 5, "note")])]

@@ -15,7 +15,8 @@ from tests.system.waiting import eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
-_RECOVERY_SECONDS = 10.0
+_RECOVERY_SECONDS = 60.0
+"""A bound for a busy machine. The aim on an idle one is 10 s; the table that the test prints has the figure."""
 _ATTEMPTS_A_SECOND = 10.0
 """Connections a second that one worker may try to open while nobody answers, for all its clients."""
 

@@ -69,6 +69,14 @@ class Stage:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._begin()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def _begin(self) -> None:
         await self.installation.create()
         for number, proxy in enumerate(self.proxies, start=1):
             await self._stack.enter_async_context(proxy)
@@ -81,11 +89,10 @@ class Stage:
             written = Match(Api.PRODUCE, transactional_id=self.transactional_id(partition))
             await eventually(
                 lambda match=written: any(proxy.find(match) for proxy in self.proxies),
-                60,
+                _CATCH_UP_SECONDS,
                 f"a record written for partition {partition}",
             )
             await self.until_commits(partition, 1)
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -211,8 +211,8 @@ SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
         MetricDefinition(
             "lapse_stream_time_timestamp_seconds",
             "gauge",
-            "Stream time of a partition, in seconds since the Unix epoch. If it is flat while the end offset moves, the "
-            "partition is stuck.",
+            "Stream time of a partition, in seconds since the Unix epoch. If it is flat while the end offset moves, "
+            "the partition is stuck.",
             ("partition",),
         ),
         MetricDefinition(

@@ -155,8 +155,8 @@ class Journal:
         A worker that has caught up with records of a time before its start has that time, too.
         """
         begins = now - 60.0 * minutes
-        first = min((60.0 * number for number in self._minutes if 60.0 * number >= begins), default=now)
-        return max(begins, min(self.began_at, first))
+        before = [60.0 * number for number in self._minutes if begins <= 60.0 * number <= self.began_at - 60]
+        return max(begins, min([self.began_at, *before]))
 
     def series(self, minutes: int, width: int, now: float) -> list[tuple[float, Sums]]:
         """Return (start, sums) of each `width` minutes, oldest first, `minutes` in all, up to the current one.

@@ -118,8 +118,8 @@ def tiles(
             f"{day.false_abandonments:,} of {day.abandonments:,} abandonments",
             DEFINITIONS["false abandonment rate"],
         ),
-        Tile(waits, "rounds waiting", "for their time or their ticket", ""),
-        Tile(f"{figures.commands:,}", "commands sent", f"{figures.commands_applied:,} seen applied", ""),
+        Tile(waits, "rounds waiting", "until they are due, or for their ticket", ""),
+        Tile(f"{figures.commands:,}", "commands sent", f"{figures.commands_applied:,} known to be applied", ""),
         _behind(held),
     ]
 
@@ -139,7 +139,7 @@ def _behind(held: Sequence[PartitionStatus]) -> Tile:
     if ages:
         oldest = f"the oldest {age(max(ages))} old"
     else:
-        oldest = "not known yet" if not lags else "of age not known" if any(lags) else "all is read"
+        oldest = "not known yet" if not lags else "of unknown age" if any(lags) else "all caught up"
     return Tile(
         f"{sum(lags):,}" if lags else "–", "records behind", oldest, "Lag of all inputs that this worker reads."
     )

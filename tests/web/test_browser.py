@@ -65,7 +65,7 @@ async def page(browser: Browser, server: Server) -> AsyncIterator[Page]:
 
 async def test_it_updates_itself_and_leaves_focus_scroll_selection_and_open_tables_alone(page: Page, desk: Desk):
     await page.set_viewport_size({"width": 1280, "height": 500})
-    await page.click("text=The same as a table")
+    await page.click("text=As a table")
     row = await page.query_selector("#fired ~ table tbody tr")
     await page.fill("#ticket-id", "51")
     await page.evaluate("window.scrollTo(0, 300)")
@@ -127,7 +127,7 @@ async def test_lookup_leads_to_a_ticket_and_on_to_its_round_by_keyboard_alone(pa
     await page.keyboard.press("Enter")
     await page.wait_for_selector("h1 >> text=Ticket 102")
     assert "status is open" in await page.inner_text("main")
-    await page.focus("text=This round alone")
+    await page.focus("text=This round on a page of its own")
     await page.keyboard.press("Enter")
     await page.wait_for_selector("h1 >> text=Round of ticket 102")
     assert "remind (wait 1m)" in await page.inner_text("main")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-from aiokafka.errors import IncompatibleBrokerVersion
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from streams.core.names import Output
@@ -42,6 +43,9 @@ async def coordinator(config: Any) -> AsyncIterator[tuple[Ask, str]]:
     await client.bootstrap()
     try:
         node = await client.coordinator_lookup(CoordinationType.TRANSACTION, name)
+        # The topic of committed offsets is made when somebody first asks for a group's coordinator.
+        with contextlib.suppress(KafkaError):
+            await client.coordinator_lookup(CoordinationType.GROUP, config.group)
 
         async def ask(request: Any) -> Any:
             return await client.send(node, request, group=ConnectionGroup.COORDINATION)
@@ -60,12 +64,13 @@ async def init(ask: Ask, name: str) -> Epoch:
 
 async def until_done(ask: Ask, request: Any, code_of: Callable[[Any], int]) -> Any:
     """Ask again while the broker says *not yet*."""
-    while True:
-        answer = await ask(request)
-        if verdict(code_of(answer)) not in {Verdict.AGAIN, Verdict.MOVED}:
-            assert code_of(answer) == 0
-            return answer
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while True:
+            answer = await ask(request)
+            if verdict(code_of(answer)) not in {Verdict.AGAIN, Verdict.MOVED}:
+                assert code_of(answer) == 0
+                return answer
+            await asyncio.sleep(0.01)
 
 
 def produced_code(answer: Any) -> int:

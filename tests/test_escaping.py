@@ -17,7 +17,7 @@ from streams.cli import app
 from streams.cli.operations import _as_json, _json, _line, _outline
 from streams.core.escaping import one_line
 from streams.core.model import OrderKey, SessionRow, TicketRow
-from streams.operate.dead_letters import Letter
+from streams.operate.dead_letters import Letter, State
 from streams.telemetry.logs import logging_config
 from streams.wire.state import session_state, ticket_state
 
@@ -114,12 +114,12 @@ def test_dead_letters_are_shown_escaped(values: bool) -> None:
     data = CANARY.encode()
     letter = Letter(
         partition=0, offset=1, at=AT, code=CANARY, path=CANARY, message=CANARY, source_topic=CANARY,
-        source_partition=0, source_offset=0, source_timestamp=0, key=data, value=data,
+        source_partition=0, source_offset=0, source_timestamp=0, replayed_from=None, without_value=False, key=data, value=data,
         headers=(("trace", data), ("empty", None)),
     )  # fmt: skip
-    assert_safe(_line(letter, values))
-    assert_safe(_json(_as_json(letter, values)))
-    assert json.loads(_json(_as_json(letter, values)))["headers"]["empty"] is None
+    assert_safe(_line(letter, State.WAITING, values))
+    assert_safe(_json(_as_json(letter, State.WAITING, values)))
+    assert json.loads(_json(_as_json(letter, State.WAITING, values)))["headers"]["empty"] is None
 
 
 def test_state_is_shown_escaped() -> None:

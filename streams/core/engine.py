@@ -210,6 +210,7 @@ class Engine:
                     before_channel=done.before_channel,
                     reason=done.reason,
                     channel=done.channel,
+                    traceparent=update.traceparent,
                 )
             )
         return _outcome(rounds, before, after, timers=timers, facts=facts)

@@ -60,6 +60,8 @@ class SessionUpdate(msgspec.Struct, frozen=True, gc=False):
     channel: str | None = None
     sequence: int | None = None
     size: int = 0
+    traceparent: str | None = None
+    """W3C trace context of the record's header, for the commands that it leads to."""
 
 
 class Rejection(msgspec.Struct, frozen=True, gc=False):
@@ -106,6 +108,7 @@ class Lapse(msgspec.Struct, frozen=True, array_like=True, gc=False):
     before_channel: str | None
     reason: str | None
     channel: str | None
+    traceparent: str | None = None
 
 
 class PendingRound(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -91,6 +91,11 @@ _SUMMARIES: dict[str, str] = {
 
 _RECORDS = ("ticket-update", "session-state", "action-command", "transition", "evaluation", "dead-letter-headers")
 
+_TRACE: dict[str, Any] = {
+    "type": "string",
+    "pattern": "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+    "description": "W3C trace context. That of the record that was the lapse goes on to its commands.",
+}
 _COMMAND_HEADERS: dict[str, Any] = {
     "type": "object",
     "description": "CloudEvents 1.0 in binary mode.",
@@ -102,12 +107,16 @@ _COMMAND_HEADERS: dict[str, Any] = {
         "ce_subject": {"type": "string", "description": "The ticket id."},
         "ce_time": {"type": "string", "format": "date-time", "description": "`issued_at` of the command."},
         "content-type": {"type": "string", "const": _JSON},
+        "traceparent": _TRACE,
     },
     "required": ["ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "content-type"],
 }
 _INPUT_HEADERS: dict[str, Any] = {
     "type": "object",
-    "properties": {"ce_id": {"type": "string", "description": "Names the event when its body does not."}},
+    "properties": {
+        "ce_id": {"type": "string", "description": "Names the event when its body does not."},
+        "traceparent": _TRACE,
+    },
 }
 
 

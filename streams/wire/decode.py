@@ -173,6 +173,7 @@ def decode_fully(
             None if decoded.channel is None else _name(decoded.channel),
             decoded.sequence,
             len(value),
+            _traceparent(record) if record.headers else None,
         )
     return _checked(update, key, now)
 
@@ -427,6 +428,17 @@ def _header_event_id(record: RawRecord) -> str | None:
     for header, value in record.headers or ():
         if header == "ce_id" and value:
             return value.decode(errors="replace")
+    return None
+
+
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def _traceparent(record: RawRecord) -> str | None:
+    """Return the trace context of a record, in the form of W3C's version 00; others are of no use to a consumer."""
+    for header, value in record.headers or ():
+        if header == "traceparent" and value and _TRACEPARENT.fullmatch(value):
+            return value.decode()
     return None
 
 

@@ -84,20 +84,22 @@ def told_record(record: Transition | Evaluation) -> TransitionRecord | Evaluatio
 
 
 def command(command: Command, source: str) -> Encoded:
-    """Encode a command in CloudEvents binary mode; `source` is the app id."""
-    return Encoded(
-        command.ticket_id.encode(),
-        _encode(command_record(command)),
-        [
-            ("ce_specversion", b"1.0"),
-            ("ce_id", command.command_id.encode()),
-            ("ce_type", COMMAND_TYPE.encode()),
-            ("ce_source", source.encode()),
-            ("ce_subject", command.ticket_id.encode()),
-            ("ce_time", instants.text(command.issued_at).encode()),
-            ("content-type", b"application/json"),
-        ],
-    )
+    """Encode a command in CloudEvents binary mode; `source` is the app id.
+
+    The trace context of the record that was the lapse goes on, so that a consumer's spans belong to its trace.
+    """
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", command.command_id.encode()),
+        ("ce_type", COMMAND_TYPE.encode()),
+        ("ce_source", source.encode()),
+        ("ce_subject", command.ticket_id.encode()),
+        ("ce_time", instants.text(command.issued_at).encode()),
+        ("content-type", b"application/json"),
+    ]
+    if command.lapse.traceparent is not None:
+        headers.append(("traceparent", command.lapse.traceparent.encode()))
+    return Encoded(command.ticket_id.encode(), _encode(command_record(command)), headers)
 
 
 def record(record: Transition | Evaluation) -> Encoded:

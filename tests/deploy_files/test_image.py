@@ -6,10 +6,14 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 import venv
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from streams.settings.settings import load_settings
 from tests.deploy_files.tools import DEPLOY, ROOT, require, run
@@ -71,6 +75,19 @@ def test_the_runtime_lock_is_a_part_of_the_whole_one():
     assert names.isdisjoint({"pytest", "mypy", "ruff", "playwright", "noida-db", "matplotlib", "hypothesis"})
 
 
+def test_the_runtime_lock_has_all_that_the_package_asks_for():
+    """Also what an extra of a dependency asks for, such as the codecs of `aiokafka[lz4]`."""
+    locked = {package.split("==")[0] for package in pins("requirements.run.lock")}
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    for requirement in map(Requirement, wanted):
+        needed = {canonicalize_name(requirement.name)}
+        for line in metadata.requires(requirement.name) or ():
+            inner = Requirement(line)
+            if any(inner.marker and inner.marker.evaluate({"extra": extra}) for extra in requirement.extras):
+                needed.add(canonicalize_name(inner.name))
+        assert needed <= locked, f"{requirement}: run ./dev lock"
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment made by the Dockerfile's own pip lines; returns its Python."""
@@ -99,6 +116,8 @@ def test_the_packages_of_the_image_stay_small_and_are_only_what_a_worker_needs(i
 def test_the_installed_command_runs_without_the_repository(installed: Path, tmp_path: Path):
     lapse = str(installed.with_name("lapse"))
     assert run(lapse, "--help", cwd=tmp_path).returncode == 0
+    assembled = run(str(installed), "-c", "import streams.assembly", cwd=tmp_path)
+    assert assembled.returncode == 0, assembled.stderr
     checked = run(lapse, "check", str(DEPLOY / "triggers" / "recipes.yaml"), cwd=tmp_path)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     refused = run(lapse, "run", cwd=tmp_path, LAPSE_TRIGGERS="/nowhere.yaml")

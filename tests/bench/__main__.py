@@ -57,7 +57,7 @@ class Plan:
     transaction_partitions: tuple[int, ...] = (1, 4, 16)
     transaction_seconds: float = 3
 
-    footprint_tickets: int = 50_000
+    footprint_tickets: int = 100_000
     backtest_lines: int = 400_000
     backtest_runs: int = 3
 
@@ -155,7 +155,7 @@ class Bench:
         """Memory and restore."""
         plan = self._plan
         found = footprint.measure(self._broker, plan.partitions, plan.footprint_tickets, self._triggers, self._scratch)
-        _say(f"{found['bytes_a_ticket_after_drain']:.0f} bytes a ticket, {found['restored_a_second']:,.0f} rows/s")
+        _say(f"{found['bytes_a_ticket_after_drain']:.0f} bytes a ticket, {found['restored_a_second'] or 0:,.0f} rows/s")
         return found
 
     def backtest(self) -> dict[str, Any]:

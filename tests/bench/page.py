@@ -223,7 +223,7 @@ def _footprint(found: Found) -> Iterable[str]:
             [
                 f"restore of {found['restored']:,.0f} changelog records, beyond the "
                 f"{found['empty_start_seconds']:.1f} s that an empty worker needs to be ready",
-                f"{found['restored_a_second']:,.0f} a second",
+                f"{found['restored_a_second']:,.0f} a second" if found["restored_a_second"] else "too short to tell",
             ],
         ],
     )

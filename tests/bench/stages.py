@@ -39,7 +39,7 @@ async def measure(ground: Ground, scratch: Path) -> dict[str, Any]:
         profilers.append(
             await asyncio.create_subprocess_exec(
                 str(environment(PEERS / "profiler-requirements.txt") / "bin" / "py-spy"),
-                *("record", "--native", "--rate", str(RATE), "--format", "raw"),
+                *("record", "--native", "--rate", str(RATE), "--format", "raw", "--full-filenames"),
                 *("--duration", str(SECONDS), "--output", str(folded), "--pid", str(process.pid)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,

@@ -145,13 +145,18 @@ _KINDS = {0: "Produce", 3: "Metadata", 10: "FindCoordinator", 22: "InitProducerI
 }  # fmt: skip
 
 
+_OURS = {"EndTxnForNextEpoch": "EndTxn", "ImplicitOffsetCommit": "TxnOffsetCommit", "ImplicitProduce": "Produce"}
+"""Requests of the protocol of KIP-890, which the project writes itself."""
+
+
 def _name(request: Any) -> str:
     """Return Kafka's name of a request, by its API key; its class's where that is not one of a transaction's."""
     for holder in (request, type(request)):
         key = getattr(holder, "API_KEY", None)
         if isinstance(key, int):
             return _KINDS.get(key, f"API {key}")
-    return type(request).__name__.partition("Request")[0]
+    name = type(request).__name__.partition("Request")[0]
+    return _OURS.get(name, name)
 
 
 def _cpu(process: psutil.Process) -> float:

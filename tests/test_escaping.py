@@ -114,7 +114,8 @@ def test_dead_letters_are_shown_escaped(values: bool) -> None:
     data = CANARY.encode()
     letter = Letter(
         partition=0, offset=1, at=AT, code=CANARY, path=CANARY, message=CANARY, source_topic=CANARY,
-        source_partition=0, source_offset=0, source_timestamp=0, replayed_from=None, without_value=False, key=data, value=data,
+        source_partition=0, source_offset=0, source_timestamp=0, replayed_from=None, without_value=False,
+        key=data, value=data,
         headers=(("trace", data), ("empty", None)),
     )  # fmt: skip
     assert_safe(_line(letter, State.WAITING, values))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from streams.core.inputs import Decode
 from streams.core.model import MILLISECOND, SECOND, Micros, Rejection
 from streams.offline.captures import Captures
 from streams.wire import instants
-from streams.wire.decode import decode
 
 LOOKED_AT = 200
 """Records of a topic-partition that are looked at, spread over it."""
@@ -16,7 +16,7 @@ _YEAR: Micros = 365 * 86_400 * SECOND
 _NO_TIMESTAMP = -1
 
 
-def timestamp_warnings(captures: Captures, now: Micros) -> Iterator[str]:
+def timestamp_warnings(captures: Captures, now: Micros, decode: Decode) -> Iterator[str]:
     """Yield a warning for each topic whose records were written long before what they tell happened.
 
     A record can be written long after its event (a backfill), and hardly a year before it.

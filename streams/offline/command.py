@@ -113,7 +113,7 @@ def backtest(
             bar = stack.enter_context(_progress())
             captures = stack.enter_context(Captures(events, bar("reading")))
             name_broken_lines(captures, strict=wanted.strict)
-            warn_of_timestamps(captures, clock)
+            warn_of_timestamps(captures, clock, decode)
             outputs = Outputs(
                 settings.app_id,
                 _opened(stack, "--commands", wanted.commands),
@@ -197,9 +197,9 @@ def name_broken_lines(captures: Captures, *, strict: bool) -> None:
         raise BacktestError(f"{count} broken lines; without --strict they are left out", 1)
 
 
-def warn_of_timestamps(captures: Captures, now: Micros) -> None:
+def warn_of_timestamps(captures: Captures, now: Micros, decode: Decode) -> None:
     """Say on standard error which topics have record timestamps that can't be right."""
-    for warning in timestamp_warnings(captures, now):
+    for warning in timestamp_warnings(captures, now, decode):
         print(one_line(warning), file=sys.stderr)
 
 

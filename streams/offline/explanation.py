@@ -56,7 +56,7 @@ def explain(
         with Captures(events) as captures:
             story = tell(captures, engine.rules, engine.settings, ticket, now=clock, decode=decode)
             name_broken_lines(captures, strict=False)
-            warn_of_timestamps(captures, clock)
+            warn_of_timestamps(captures, clock, decode)
     except CaptureError as error:
         raise BacktestError(str(error), 2) from None
     if not story.events:

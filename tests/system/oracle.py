@@ -161,12 +161,12 @@ class _Partition:
     # --- the ticket side
 
     def take_ticket(self, ticket_id: str, body: dict[str, Any] | None, record: Record) -> str:
+        entry = self.tickets.setdefault(ticket_id, {"row": None, "order": {}})
         if body is None:
             self.cancel(ticket_id)
-            if ticket_id in self.tickets:
-                self.tickets[ticket_id]["row"] = None
+            entry["row"] = None
+            _delete(entry["order"], record)
             return "applied"
-        entry = self.tickets.setdefault(ticket_id, {"row": None, "order": {}})
         if (result := _order(entry["order"], body, record)) != "applied":
             return result
         entry["row"] = _merge(entry["row"] or {}, body["ticket"])
@@ -179,14 +179,14 @@ class _Partition:
     # --- the session side: SPEC section 3
 
     def take_session(self, ticket_id: str, body: dict[str, Any] | None, record: Record) -> str:
-        if body is None:
-            self.cancel(ticket_id)
-            if ticket_id in self.sessions:
-                self.sessions[ticket_id].update(state=None, reason=None, session_id=None, channel=None)
-            return "applied"
         stored = self.sessions.setdefault(
             ticket_id, {"state": None, "reason": None, "session_id": None, "channel": None, "episode": 0, "order": {}}
         )
+        if body is None:
+            self.cancel(ticket_id)
+            stored.update(state=None, reason=None, session_id=None, channel=None)
+            _delete(stored["order"], record)
+            return "applied"
         if (result := _order(stored["order"], body, record)) != "applied":
             return result
 
@@ -546,9 +546,16 @@ def _depth(value: bytes) -> int:
     return deepest
 
 
+def _delete(order: dict[str, Any], record: Record) -> None:
+    """Section 2, *Tombstone*: it happens at its record timestamp."""
+    order["deleted_at"] = max(order.get("deleted_at", 0), record.timestamp * 1000)
+
+
 def _order(order: dict[str, Any], body: dict[str, Any], record: Record) -> str:
     """Section 2, *Order*: `applied`, `stale` or `duplicate`; what was applied is noted in `order`."""
     occurred_at, sequence, event_id = _instant(body["occurred_at"]), body.get("sequence"), _event_id(body, record)
+    if occurred_at < order.get("deleted_at", occurred_at):
+        return "stale"
     last, highest = order.get("occurred_at"), order.get("sequence")
     if sequence is not None and highest is not None:
         if sequence < highest:

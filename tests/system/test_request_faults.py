@@ -15,7 +15,7 @@ from tests.kafka_kit.fixtures import require_java
 from tests.kafka_kit.proxy import TRANSACTIONAL, Api, Match
 from tests.system.request_faults import FAULTS, LATE, PARTITIONS, SINGLE, Kind, Stage, Strike
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 _SEED = 20
 

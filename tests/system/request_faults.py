@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.kafka_kit import topics
 from tests.kafka_kit.broker import Broker
 from tests.kafka_kit.proxy import (
     TRANSACTIONAL,
@@ -48,8 +49,9 @@ _CATCH_UP_SECONDS = 120.0
 _PLACED_WITHIN = 15.0
 _GATE_SECONDS = 5.0
 _BACKLOG_SECONDS = 3.0
-_BACKLOG_RECORDS = 8_000
-"""Enough, over all partitions, for more rows of one table than one batch of a producer takes."""
+_BACKLOG_RECORDS = 4_000
+_BATCH_BYTES = 48 << 10
+"""What one batch of transition records takes here: the backlog has many more, so it takes several Produce requests."""
 
 
 class Stage:
@@ -77,6 +79,9 @@ class Stage:
         return self
 
     async def _begin(self) -> None:
+        bootstrap, prefix = self.broker.bootstrap, self.installation.prefix
+        limit = {"max.message.bytes": str(_BATCH_BYTES)}
+        await topics.create(bootstrap, [f"{prefix}session-transitions"], PARTITIONS, limit)
         await self.installation.create()
         for number, proxy in enumerate(self.proxies, start=1):
             await self._stack.enter_async_context(proxy)

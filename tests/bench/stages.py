@@ -1,7 +1,7 @@
 """Where does each microsecond go? A sampling profile of a worker that drains the backlog, by the rooms of the house.
 
 py-spy looks at the worker two hundred times a second, native frames included. A sample belongs to the innermost frame
-that names a room: a module of `streams`, or one of the libraries. Samples of the warm-up are left out.
+that names a room: a module of `streams`, or one of the libraries. Samples of the warm-up, and of threads that wait, are left out.
 """
 
 from __future__ import annotations
@@ -64,12 +64,15 @@ def rooms(folded: str) -> Counter[str]:
     found: Counter[str] = Counter()
     for line in folded.splitlines():
         stack, _, count = line.rpartition(" ")
-        if count.isdecimal():
+        # Without a frame of Python it is the interpreter that starts or ends; a thread that waits for a lock is idle.
+        if count.isdecimal() and ".py:" in stack and "PyThread_acquire_lock" not in stack:
             found[_room(stack.split(";"))] += int(count)
     return found
 
 
 def _room(stack: list[str]) -> str:
+    if any("gc_collect_main" in frame for frame in stack):
+        return "garbage collector"
     for frame in reversed(stack):
         for pattern, room in _PARTS:
             if (match := re.search(pattern, frame)) is None:

@@ -91,11 +91,15 @@ def test_a_sample_belongs_to_the_innermost_room_that_its_stack_names():
         "main (/x/streams/worker/service.py:1);take (/x/streams/wire/decode.py:9);PyDict_New (python3.11) 3\n"
         "main (/x/streams/worker/service.py:1);send (/x/site-packages/aiokafka/conn.py:2);write (libc.so) 2\n"
         "main (/x/streams/kafka/inside/requests.py:1) 1\n"
-        "start (libc.so) 1\n"
+        "main (/x/streams/core/engine.py:1);gc_collect_main (libpython3.11.so) 4\n"
+        "main (/x/threading.py:1);wait (/x/threading.py:2);PyThread_acquire_lock_timed (libpython3.11.so) 9\n"
+        "main (/x/contextlib.py:1) 1\n"
+        "start (libc.so);gc_collect_main (libpython3.11.so) 9\n"
     )
     assert stages.rooms(folded) == {
         "wire.decode": 3,
         "aiokafka: connections and protocol": 2,
         "kafka.inside.requests": 1,
+        "garbage collector": 4,
         "interpreter and C libraries": 1,
     }

@@ -1,7 +1,8 @@
 """Where does each microsecond go? A sampling profile of a worker that drains the backlog, by the rooms of the house.
 
 py-spy looks at the worker two hundred times a second, native frames included. A sample belongs to the innermost frame
-that names a room: a module of `streams`, or one of the libraries. Samples of the warm-up, and of threads that wait, are left out.
+that names a room: a module of `streams`, or one of the libraries. Samples of the warm-up, and of threads
+that wait, are left out.
 """
 
 from __future__ import annotations

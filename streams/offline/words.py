@@ -135,8 +135,10 @@ def say(lines: Iterable[str]) -> None:
 
 
 def say_json(value: object) -> None:
-    """Print one JSON object on a line."""
-    print(json_text(msgspec.json.encode(value).decode()))
+    """Print one JSON object on a line, in UTF-8 whatever the terminal's encoding is."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(json_text(msgspec.json.encode(value).decode()).encode() + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def folded(lines: Iterable[str], width: int) -> Iterator[str]:

@@ -273,6 +273,7 @@ def _late(
         number = stage.owner(partition)
         proxy, worker = stage.proxies[number], stage.supervisor.workers[number]
         transactional_id = stage.transactional_id(partition)
+        reached = asyncio.Event()  # the place for the late request
         over = asyncio.Event()  # the late request was answered
 
         def ends(exchange: Exchange) -> bool:
@@ -286,6 +287,7 @@ def _late(
             await ended
             gates.append(proxy.inject(Match(before, transactional_id=transactional_id), gate, skip=skip))
             await proxy.next(Match(behind, transactional_id=transactional_id, where=lambda each: not each.errors))
+            reached.set()
 
         gate: Fault = Drop() if kill == "late" else Delay(over.wait, at_most=_GATE_SECONDS)
         gates = []
@@ -296,7 +298,7 @@ def _late(
         )
         late = proxy.next(lambda exchange: exchange in held.hits)
         try:
-            await asyncio.wait_for(late, 2 * _PLACED_WITHIN)
+            answered = (await asyncio.wait_for(late, 2 * _PLACED_WITHIN)).answered or 0.0
             if kill == "committed":
                 done = proxy.next(lambda exchange: ends(exchange) and not exchange.errors)
             over.set()
@@ -310,7 +312,8 @@ def _late(
             over.set()
             for injection in (held, *gates):
                 injection.stop()
-        return any(gate.hits for gate in gates)
+        gated = [hit.forwarded for gate in gates for hit in gate.hits]
+        return reached.is_set() and all(at is None or at >= answered for at in gated)
 
     return Kind(name, late_api, act, restarts=bool(kill))
 

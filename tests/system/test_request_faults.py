@@ -18,6 +18,7 @@ from tests.system.request_faults import FAULTS, LATE, PARTITIONS, SINGLE, Kind, 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 _SEED = 20
+_ATTEMPTS = 4
 
 _SENT = {
     1: set(TRANSACTIONAL),
@@ -39,11 +40,12 @@ async def test_a_broken_or_late_request_loses_nothing_doubles_nothing_and_ends_n
 
             async def all_of(partition: int) -> None:
                 kinds = [kind for kind in chosen if not kind.restarts][partition::PARTITIONS]
-                strikes.extend([(kind, await kind.strike(stage, partition)) for kind in kinds])
+                strikes.extend([(kind, await _strike(kind, stage, partition)) for kind in kinds])
 
             await asyncio.gather(*map(all_of, range(PARTITIONS)))
             await _break_the_opening(stage)
-            strikes.extend([(kind, await kind.strike(stage, 0)) for kind in chosen if kind in LATE and kind.restarts])
+            killing = [kind for kind in chosen if kind in LATE and kind.restarts]
+            strikes.extend([(kind, await _strike(kind, stage, 0)) for kind in killing])
             outcome = await stage.judge()
             told = f"{stage.journal()}\n{outcome}"
     assert outcome.clean, told
@@ -52,6 +54,15 @@ async def test_a_broken_or_late_request_loses_nothing_doubles_nothing_and_ends_n
     missed = [kind.name for kind, strike in strikes if not strike.placed]
     assert missed == [], told
     assert max(strike.stop for _, strike in strikes) < 30
+
+
+async def _strike(kind: Kind, stage: Stage, partition: int) -> Strike:
+    """Do it, again where it missed its place: what a transaction holds, and when, is not for the test to say."""
+    for _ in range(_ATTEMPTS):
+        strike = await kind.strike(stage, partition)
+        if strike.placed:
+            break
+    return strike
 
 
 async def _break_the_opening(stage: Stage) -> None:

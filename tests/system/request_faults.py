@@ -279,18 +279,25 @@ def _late(
         def ends(exchange: Exchange) -> bool:
             return _commit_of(transactional_id)(exchange) and exchange not in held.hits
 
+        def keep_back() -> None:
+            gates.append(proxy.inject(Match(before, transactional_id=transactional_id), gate, skip=skip))
+
         async def right_moment() -> None:
             ended = proxy.next(lambda exchange: ends(exchange) and not exchange.errors)
             if backlog:
                 proxy.inject(Match(where=ends), Delay(_BACKLOG_SECONDS, answer=True))
                 stage.pump.burst(_BACKLOG_RECORDS)
             await ended
-            gates.append(proxy.inject(Match(before, transactional_id=transactional_id), gate, skip=skip))
+            # A transaction without records may come first, to say again how N ended: not its end is to be kept back.
+            if before is not Api.END_TXN:
+                keep_back()
             await proxy.next(Match(behind, transactional_id=transactional_id, where=lambda each: not each.errors))
+            if before is Api.END_TXN:
+                keep_back()
             reached.set()
 
         gate: Fault = Drop() if kill == "late" else Delay(over.wait, at_most=_GATE_SECONDS)
-        gates = []
+        gates: list[Injection] = []
         commit = True if late_api is Api.END_TXN else None
         held = proxy.inject(
             Match(late_api, transactional_id=transactional_id, committed=commit),

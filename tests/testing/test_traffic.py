@@ -11,6 +11,7 @@ import pytest
 
 from streams.core.model import Rejection, SessionUpdate, TicketUpdate
 from streams.core.names import Topic
+from streams.core.plain import PlainTicket
 from streams.testing import builders
 from streams.testing.traffic import DEFAULT_START, Profile, Record, generate
 from streams.wire.capture import CapturedRecord
@@ -100,6 +101,7 @@ def test_people_leave_come_back_get_solved_and_are_closed():
     states = defaultdict(list)
     for record in generate(Profile(tickets=1000, **CLEAN)):
         found = decoded(record)
+        found = found.whole() if isinstance(found, PlainTicket) else found
         if isinstance(found, SessionUpdate):
             states[found.ticket_id].append(found.state)
             seen[found.reason] += 1

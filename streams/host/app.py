@@ -70,6 +70,15 @@ class App(faust.App):
         """Called when a fetch was answered without records for these topic-partitions."""
         declare_agents(self)
 
+    async def leave(self) -> None:
+        """Stop, and leave the group.
+
+        Faust's fetcher is cancelled by that. During a rebalance it takes a cancellation for a crash, logs a traceback
+        and asks a supervisor that is not there to start it again; so the rebalance counts as over.
+        """
+        self.rebalancing = False
+        await self.stop()
+
     def fail(self, error: BaseException) -> None:
         """End the worker for this reason; the first one counts."""
         if self.failure is not None and not self.failure.done():

@@ -125,7 +125,7 @@ async def _closing(app: App, supervisor: Supervisor) -> AsyncIterator[None]:
     finally:
         await supervisor.close()
         # Leaving the group takes an answer; a broker that hangs would be waited for until the request times out.
-        leaving = asyncio.ensure_future(cast(Awaitable[None], app.stop()))
+        leaving = asyncio.ensure_future(app.leave())
         done, _ = await asyncio.wait({leaving}, timeout=_LEAVE_SECONDS)
         if not done:
             leaving.cancel()

@@ -27,7 +27,7 @@ from aiokafka.protocol.admin import SaslHandShakeRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 _SECONDS = 5.0
-_BROKERS = "The setting is `brokers`."
+_BROKERS = "The setting is `brokers` (--brokers, LAPSE_BROKERS)."
 _HOSTNAME_MISMATCHES = frozenset({62, 64})
 _TIME_MISMATCHES = frozenset({9, 10})
 """OpenSSL's verification codes: X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH; _CERT_NOT_YET_VALID and

@@ -15,23 +15,23 @@ UNITS: dict[str, Micros] = {
 }
 FORMS = "`500ms`, `30s`, `5m`, `1h`, `30d`"
 PATTERN = r"(0|[0-9]{1,15}\s?(ms|s|m|h|d))"
-"""What `parse` takes, as a regular expression that JSON Schema knows too."""
+"""The durations `parse` accepts, as a regular expression that JSON Schema also supports."""
 
 LONGEST: Micros = 3_650 * UNITS["d"]
-"""Ten years: longer is a slip of the finger, and instants must stay within 64 bits."""
+"""Ten years: anything longer is probably a typing error, and instants must fit in 64 bits."""
 
 _DURATION = re.compile(PATTERN, re.ASCII)
 
 
 class BadDuration(ValueError):
-    """The text is no duration; the message says what is."""
+    """The text is not a duration; the message says what is accepted."""
 
 
 def parse(text: str) -> Micros:
     """Return a duration in microseconds.
 
     Raises:
-        BadDuration: no whole number, no unit (only `0` goes without), or more than ten years.
+        BadDuration: not a whole number, no unit (only `0` may omit it), or more than ten years.
 
     >>> parse("500ms"), parse("30s"), parse("1h"), parse("0")
     (500000, 30000000, 3600000000, 0)
@@ -63,7 +63,7 @@ _PART = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,3}))?\s*([a-z]*)\s*", re.ASCII)
 
 
 def _meant(text: str) -> str | None:
-    """Return what other ways of writing a duration come to here; None when there is none.
+    """Return the equivalent of another way of writing a duration; None when there is none.
 
     >>> [_meant(text) for text in ("30", "5 minutes", "1m30s", "PT1H", "1.5h", "00:05:00", "soon", "-5s", "1h30")]
     ['30s', '5m', '90s', '1h', '90m', None, None, None, None]

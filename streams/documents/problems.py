@@ -1,4 +1,4 @@
-"""What can be wrong with a trigger file, said so that its writer can mend it."""
+"""The problems a trigger file can have, with messages that help its author fix them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Severity: TypeAlias = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One kind of problem: how grave it is, and what it says in general."""
+    """One kind of problem: its severity and its general message."""
 
     severity: Severity
     meaning: str
 
 
 CODES: dict[str, Code] = {
-    # the file as such
+    # the file itself
     "not_found": Code("error", "there is no such file"),
     "is_directory": Code("error", "the path names a directory"),
     "unreadable": Code("error", "the operating system refuses to read the file"),
@@ -92,12 +92,12 @@ CODES: dict[str, Code] = {
     "bad_allow": Code("warning", "a comment `lapse: allow` that allows nothing"),
     "unlisted_overlaps": Code("warning", "there are more overlaps than are listed"),
 }
-"""Every code that a problem can carry."""
+"""Every code a problem can have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong at one place; `line` and `column` count from 1.
+    """One problem at one place; `line` and `column` count from 1.
 
     >>> str(Problem("rules.yaml", 4, 9, "unknown_key", "unknown key `operatr`; did you mean `operator`?"))
     'rules.yaml:4:9: unknown_key: unknown key `operatr`; did you mean `operator`?'
@@ -109,46 +109,46 @@ class Problem:
     code: str
     message: str
     details: tuple[str, ...] = ()
-    """More lines, where one line can't say it all: what a failed test came to."""
+    """Additional lines for problems that need more than one line, such as the result of a failed test."""
 
     @property
     def severity(self) -> Severity:
-        """`error`: the file can't be used; `warning`: it can, but look."""
+        """`error`: the file can't be used; `warning`: it can, but should be reviewed."""
         return CODES[self.code].severity
 
     def __str__(self) -> str:
-        """Render as compilers do, so that editors can jump to the place."""
+        """Render in the format compilers use, so that editors can jump to the place."""
         return f"{self.file}:{self.line}:{self.column}: {self.code}: {self.message}"
 
     def text(self) -> str:
-        """Return the message and, below it, its details."""
+        """Return the message, followed by its details."""
         return "\n".join((self.message, *self.details))
 
 
 class Place(Protocol):
-    """Anything that stands somewhere in a file; both numbers count from 1."""
+    """Anything with a position in a file; both numbers count from 1."""
 
     @property
     def line(self) -> int:
-        """Which line."""
+        """The line number."""
 
     @property
     def column(self) -> int:
-        """Which character of the line."""
+        """The character position within the line."""
 
 
 class Findings:
-    """Collects the problems of one file; the same thing said twice of one place is kept once."""
+    """Collects the problems of one file; a duplicate at the same place is kept once."""
 
     def __init__(self, file: str) -> None:
-        """Start with none; `file` is how problems will call it."""
+        """Start empty; `file` is the file name that problems report."""
         self.file = file
         self._problems: dict[Problem, None] = {}
         self.errors = 0
-        """How many of them are errors."""
+        """The number of problems that are errors."""
 
     def add(self, place: Place, code: str, message: str) -> None:
-        """Note a problem where `place` stands. An unknown code is a mistake of ours: KeyError."""
+        """Add a problem at the position of `place`. An unknown code is a programming error and raises KeyError."""
         problem = Problem(self.file, place.line, place.column, code, message)
         if problem.severity == "error" and problem not in self._problems:
             self.errors += 1
@@ -156,11 +156,11 @@ class Findings:
 
     @property
     def has_errors(self) -> bool:
-        """Whether any problem keeps the file from being used."""
+        """Whether any problem prevents the file from being used."""
         return self.errors > 0
 
     def sorted(self) -> list[Problem]:
-        """Return all problems in the order in which a reader of the file meets them."""
+        """Return all problems in the order of their position in the file."""
         return sorted(self._problems, key=lambda problem: (problem.line, problem.column))
 
 
@@ -168,9 +168,9 @@ class Findings:
 
 
 def nearest(word: str, candidates: Iterable[str], limit: int = 2) -> str | None:
-    """Return the candidate that `word` most likely means; None when none is within `limit` slips of the finger.
+    """Return the candidate that `word` most likely means; None when none is within `limit` typing errors.
 
-    A slip is a letter too many, too few, wrong, or two swapped. In words of up to four letters one slip counts.
+    A typing error is an extra, missing or wrong letter, or two swapped letters. Words of up to four letters allow one.
 
     >>> nearest("staus", ["type", "status"]), nearest("vip", ["via_id"]), nearest("oprator", ["operator"])
     ('status', None, 'operator')
@@ -188,13 +188,13 @@ def nearest(word: str, candidates: Iterable[str], limit: int = 2) -> str | None:
 
 
 def did_you_mean(word: str, candidates: Iterable[str], limit: int = 2) -> str:
-    """Return `; did you mean ...?` for the end of a message, or nothing."""
+    """Return `; did you mean ...?` to append to a message, or an empty string."""
     suggestion = nearest(word, candidates, limit)
     return f"; did you mean `{suggestion}`?" if suggestion else ""
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names as a list for people.
+    """Return names as a readable list.
 
     >>> listed(["all", "any"])
     '`all`, `any`'
@@ -204,7 +204,7 @@ def listed(names: Iterable[str]) -> str:
 
 @lru_cache(maxsize=65_536)
 def _slips(left: str, right: str) -> int:
-    """Return the optimal string alignment distance, cut off where it is past any use."""
+    """Return the optimal string alignment distance, cut off where it is too large to matter."""
     if len(left) > 64 or len(right) > 64:
         return 64
     before_last: list[int] = []

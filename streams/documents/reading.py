@@ -1,4 +1,4 @@
-"""A file's text, or in plain words why there is none."""
+"""Reads a file's text, or reports in plain words why it can't be read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streams.documents.problems import Findings
 from streams.documents.yaml_nodes import At
 
 MAX_BYTES = 20_000_000
-"""7,000 triggers, the most that Zendesk lets be active, take about 8 MB when each is written out at length."""
+"""7,000 triggers, the most that Zendesk allows to be active, take about 8 MB when each is written out in full."""
 
 _TOP = At(1, 1)
 _MARKS = {
@@ -26,7 +26,7 @@ _MAGIC = {
 
 
 def read_text(path: Path, findings: Findings) -> str | None:
-    """Return the text of a UTF-8 file, with or without byte order mark; None when `findings` say why not."""
+    """Return the text of a UTF-8 file, with or without byte order mark; None when it can't be read, with a finding."""
     try:
         with path.open("rb") as file:
             return read_stream(file, findings)
@@ -41,7 +41,7 @@ def read_text(path: Path, findings: Findings) -> str | None:
 
 
 def read_stream(stream: BinaryIO, findings: Findings) -> str | None:
-    """Return the text that comes out of a stream; None when `findings` say why not."""
+    """Return the text of a stream; None when it can't be read, with a finding."""
     data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         findings.add(_TOP, "too_large", f"larger than {MAX_BYTES // 1_000_000} MB: is this the right file?")
@@ -50,7 +50,7 @@ def read_stream(stream: BinaryIO, findings: Findings) -> str | None:
 
 
 def decode(data: bytes, findings: Findings) -> str | None:
-    """Return `data` as text; None, and a finding at the first byte that is not UTF-8, when it is something else."""
+    """Return `data` as text; when it is not UTF-8, None, with a finding at the first invalid byte."""
     known = next((what for magic, what in _MAGIC.items() if data.startswith(magic)), None)
     if known is not None:
         findings.add(_TOP, "not_text", f"this is {known}")
@@ -74,7 +74,7 @@ def decode(data: bytes, findings: Findings) -> str | None:
 
 
 def _wide(data: bytes) -> str | None:
-    """Name the encoding of a text of which every other byte is 0, as it is for most of the world's trigger files."""
+    """Return the encoding of a text in which every other byte is 0, as is the case for most trigger files in UTF-16."""
     head = data[:1_000]
     pairs = len(head) // 2
     if pairs >= 2 and max(head[::2].count(0), head[1::2].count(0)) * 2 > pairs and head.count(0) * 4 < len(head) * 3:
@@ -83,6 +83,6 @@ def _wide(data: bytes) -> str | None:
 
 
 def _place(before: bytes) -> At:
-    """Return the place behind some bytes."""
+    """Return the position after the given bytes."""
     line = before[before.rfind(b"\n") + 1 :]
     return At(before.count(b"\n") + 1, len(line.decode("utf-8", "replace")) + 1)

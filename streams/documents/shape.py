@@ -1,4 +1,4 @@
-"""Reads nodes as what they should be, and says what is wrong where they are something else."""
+"""Reads nodes as the expected types, and reports a finding where a node has another type."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from streams.documents.yaml_nodes import ListNode, MapNode, Node, ScalarNode, ki
 
 
 class Members:
-    """A mapping whose keys have been checked; asks for members by name."""
+    """A mapping whose keys have been checked; gives access to members by name."""
 
     def __init__(self, node: MapNode, members: dict[str, tuple[ScalarNode, Node]], misspelt: set[str]) -> None:
-        """Keep the known members, and which known keys a misspelt one was probably meant for."""
+        """Store the known members, and the known keys that misspelt keys probably meant."""
         self.place: Place = node
         self.has_unknown = not members.keys() >= node.entries.keys()
         self._members = members
         self._misspelt = misspelt
 
     def __contains__(self, key: str) -> bool:
-        """Whether the key stands there, whatever its value."""
+        """Whether the key is present, whatever its value."""
         return key in self._members
 
     def get(self, key: str) -> Node | None:
-        """Return a member's value node, None when the key is missing."""
+        """Return a member's value node; None when the key is missing."""
         member = self._members.get(key)
         return member[1] if member else None
 
     def place_of(self, key: str) -> Place:
-        """Return where the key stands; the start of the mapping when it does not."""
+        """Return the position of the key; the start of the mapping when the key is missing."""
         member = self._members.get(key)
         return member[0] if member else self.place
 
     def is_missing(self, key: str) -> bool:
-        """Whether a key is missing and not merely misspelt (which has been said already)."""
+        """Whether a key is missing and not merely misspelt (which has already been reported)."""
         return key not in self._members and key not in self._misspelt
 
 
 class Shape:
-    """Typed access to nodes; every mismatch becomes a finding and reads as None."""
+    """Typed access to nodes; every mismatch becomes a finding and is read as None."""
 
     def __init__(self, findings: Findings) -> None:
-        """Report to `findings`."""
+        """Report problems to `findings`."""
         self.findings = findings
 
     def members(
         self, node: Node, known: Iterable[str], what: str, hints: dict[str, str] | None = None
     ) -> Members | None:
-        """Return the members of a mapping; unknown keys are reported with the nearest known one, and read as that."""
+        """Return the members of a mapping; an unknown key is reported, and read as the nearest known key if any."""
         if not isinstance(node, MapNode):
             known = list(known)
             self.findings.add(node, "wrong_type", f"{what} is a mapping with {listed(known)}, and this is {kind(node)}")
@@ -66,7 +66,7 @@ class Shape:
             meant = None if hint else nearest(key.lower().replace("-", "_"), known)
             misspelt.update([meant] if meant else _NAMED.findall(hint or ""))
             if meant and meant not in node.entries:
-                members.setdefault(meant, entry)  # what is wrong inside is told along with the name
+                members.setdefault(meant, entry)  # problems inside it are reported along with the name
             advice = f"; {hint}" if hint else did_you_mean(key.lower().replace("-", "_"), known)
             self.findings.add(
                 entry[0], "unknown_key", f"{what} has no key `{key[:60]}`{advice or f'; its keys are {listed(known)}'}"
@@ -74,7 +74,7 @@ class Shape:
         return Members(node, members, misspelt)
 
     def items(self, node: Node | None, what: str) -> list[Node] | None:
-        """Return the items of a list; a missing one (also `key:` with nothing after it) is empty."""
+        """Return the items of a list; a missing list (also `key:` with nothing after it) is empty."""
         if node is None or (isinstance(node, ScalarNode) and node.value is None):
             return []
         if isinstance(node, ListNode):
@@ -83,7 +83,7 @@ class Shape:
         return None
 
     def scalars(self, node: Node, wanted: str) -> list[ScalarNode] | None:
-        """Return a scalar, or those of a list; None when there is anything else, which is reported where it stands."""
+        """Return a scalar, or the scalars of a list; None when there is anything else, which is reported."""
         items = node.items if isinstance(node, ListNode) else [node]
         scalars = [item for item in items if isinstance(item, ScalarNode)]
         if len(scalars) == len(items):
@@ -94,7 +94,7 @@ class Shape:
         return None
 
     def text(self, node: Node, what: str) -> str | None:
-        """Return a text; whole numbers count as the text they are written as."""
+        """Return a text; whole numbers are read as text, as written."""
         if isinstance(node, ScalarNode) and node.value is not None:
             if isinstance(node.value, str) or (isinstance(node.value, int) and not isinstance(node.value, bool)):
                 if node.text.strip():
@@ -142,7 +142,7 @@ class Shape:
 
 
 _NAMED = re.compile(r"^write `(\w+)`")
-"""The key that a hint names."""
+"""Matches the key that a hint suggests."""
 
 _BOOLEANS = {
     **dict.fromkeys(("true", "yes", "on", "y", "1"), "true"),
@@ -151,7 +151,7 @@ _BOOLEANS = {
 
 
 def _shown(node: Node) -> str:
-    """Name a node's kind, and for a scalar what stands there."""
+    """Return the kind of a node, with the text of a scalar."""
     if isinstance(node, ScalarNode) and node.value is not None:
         return f"{kind(node)}: `{node.text[:40]}`"
     return kind(node)

@@ -1,8 +1,8 @@
-"""YAML as a tree that remembers where everything stands: strict, bounded, without YAML 1.1's surprises.
+"""YAML as a tree that records the position of every node: strict, bounded, without the surprises of YAML 1.1.
 
-Only plain scalars that JSON would write the same way become numbers, `true`, `false` and null; everything else is the
-text that was written: `yes`, `on`, `2026-03-01`, `12:30`, `007`, `0x1F`, `1_000` and whole numbers too long for a
-double. Sharing by anchor and alias works, within bounds; tags and merge keys do not.
+Only plain scalars that JSON would write the same way become numbers, `true`, `false` and null. Everything else remains
+the text as written: `yes`, `on`, `2026-03-01`, `12:30`, `007`, `0x1F`, `1_000` and whole numbers too long for a
+double. Anchors and aliases work, within bounds; tags and merge keys do not.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import yaml
 from streams.documents.problems import Findings
 
 MAX_DEPTH = 64
-"""As in records (SPEC section 2)."""
+"""The same as in records (SPEC section 2)."""
 
 MAX_ALIASED = 100_000
-"""Nodes that all aliases of a file may stand for together: far above what sharing needs, far below a bomb."""
+"""The total number of nodes all aliases of a file may expand to: far above normal use, far below an alias bomb."""
 
 MAX_EXACT_INTEGER = 2**53 - 1
-"""Beyond it a JSON number is not safe (RFC 7493); such a number is kept as the text that was written."""
+"""Beyond this a JSON number is not safe (RFC 7493); such a number is kept as the text that was written."""
 
 
 @dataclass(slots=True)
 class ScalarNode:
-    """A scalar: `text` as written, `value` as meant."""
+    """A scalar: `text` is the text as written, `value` is what it means."""
 
     line: int
     column: int
@@ -50,7 +50,7 @@ class ListNode:
 
 @dataclass(slots=True)
 class MapNode:
-    """A mapping whose keys are plain words, each once, with the node of the key for its place."""
+    """A mapping whose keys are plain words without duplicates, each with the node of the key for its position."""
 
     line: int
     column: int
@@ -62,16 +62,16 @@ Node: TypeAlias = ScalarNode | ListNode | MapNode
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """A place in a file, both numbers from 1."""
+    """A place in a file; both numbers count from 1."""
 
     line: int
     column: int
 
 
 def compose(text: str, findings: Findings) -> Node | None:
-    """Return the tree of one YAML document, with what is wrong with it added to `findings`.
+    """Return the tree of one YAML document, and add its problems to `findings`.
 
-    None when nothing can be made of it, or when it is empty; the latter is no finding.
+    None when the document can't be read, or when it is empty; an empty document is not reported.
     """
     composer = _Composer(findings)
     try:
@@ -86,14 +86,14 @@ def compose(text: str, findings: Findings) -> Node | None:
         place = _place_of_syntax(text, error)
         findings.add(place, "yaml_syntax", _syntax_message(text, place, error))
         return None
-    except UnicodeEncodeError as error:  # a lone surrogate: such a text can't come out of a file
+    except UnicodeEncodeError as error:  # a lone surrogate: such a text can't come from a file
         findings.add(_place_of_character(text, error.start), "not_utf8", "half of a character (a lone surrogate)")
         return None
     return composer.root
 
 
 def plain(node: Node) -> Any:
-    """Return a node as plain values: scalars, lists, dicts with text keys."""
+    """Return a node as plain values: scalars, lists, dicts with string keys."""
     if isinstance(node, ScalarNode):
         return node.value
     if isinstance(node, ListNode):
@@ -102,7 +102,7 @@ def plain(node: Node) -> Any:
 
 
 def kind(node: Node) -> str:
-    """Name a node's kind for messages.
+    """Return the kind of a node for messages.
 
     >>> kind(ScalarNode(1, 1, "", None)), kind(ListNode(1, 1, [])), kind(ScalarNode(1, 1, "5", 5))
     ('nothing', 'a list', 'a number')
@@ -138,7 +138,7 @@ _DIGITS_FIRST = frozenset("-0123456789")
 
 
 def resolve(text: str) -> str | int | float | bool | None:
-    """Return what a plain scalar means.
+    """Return the meaning of a plain scalar.
 
     >>> resolve("yes"), resolve("True"), resolve("36"), resolve("2026-03-01"), resolve("007"), resolve("~")
     ('yes', True, 36, '2026-03-01', '007', None)
@@ -165,12 +165,12 @@ _TEXT_TAGS = {"!", "tag:yaml.org,2002:str"}
 _MAP_TAGS = {None, "!", "tag:yaml.org,2002:map"}
 _LIST_TAGS = {None, "!", "tag:yaml.org,2002:seq"}
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's parser, 20 times as fast; PyYAML built without it has the slow one."""
+"""libyaml's parser is 20 times as fast; a PyYAML built without it has only the slow one."""
 
 
 @contextmanager
 def cyclic_collector_paused() -> Iterator[None]:
-    """Keep the collector from walking growing trees that have no cycles again and again: a third of the time."""
+    """Pause the garbage collector: repeated scans of the growing acyclic trees take a third of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -181,12 +181,12 @@ def cyclic_collector_paused() -> Iterator[None]:
 
 
 class _GiveUp(Exception):
-    """The rest of the document can't be read; why stands in the findings."""
+    """The rest of the document can't be read; the findings say why."""
 
 
 @dataclass(slots=True)
 class _Open:
-    """A list or mapping whose end has not come, and what an alias to it would cost."""
+    """A list or mapping whose end has not been reached, and what an alias to it would cost."""
 
     node: ListNode | MapNode
     anchor: str | None
@@ -204,7 +204,7 @@ class _Anchored:
 
 
 class _Composer:
-    """Builds the tree from the parser's events, without recursion: depth and aliases are counted, not suffered."""
+    """Builds the tree from the parser's events, without recursion; depth and aliases are counted against limits."""
 
     def __init__(self, findings: Findings) -> None:
         self.root: Node | None = None
@@ -313,7 +313,7 @@ class _Composer:
                 frame.node.entries[frame.key.text] = (frame.key, node)
 
     def _key(self, mapping: MapNode, node: Node) -> ScalarNode | None:
-        """Return a usable key; None says that its value is to be passed over."""
+        """Return a usable key; None means that its value is to be skipped."""
         if not isinstance(node, ScalarNode) or node.text == "":
             self._findings.add(node, "complex_key", f"a key must be a word, and this is {kind(node)}")
             return None
@@ -357,7 +357,7 @@ def _unreadable_character(error: yaml.reader.ReaderError) -> str:
 
 
 def _place_of_syntax(text: str, error: yaml.MarkedYAMLError) -> At:
-    """Return where to look: where the parser stopped, or where that begins which it saw no end of."""
+    """Return the position to report: where the parser stopped, or the start of the construct that was not closed."""
     mark = error.problem_mark or error.context_mark
     if mark is None:
         return At(1, 1)

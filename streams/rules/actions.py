@@ -31,10 +31,10 @@ _KEY_HINTS = {"operator": "an action has no operator", "values": "a list of valu
 
 
 class ActionReader:
-    """Turns nodes into actions; what can't be one is reported and left out."""
+    """Turns nodes into actions; invalid nodes are reported and left out."""
 
     def __init__(self, shape: Shape) -> None:
-        """Read with `shape`, report to its findings."""
+        """Read with `shape`, and report to its findings."""
         self._shape = shape
         self._findings = shape.findings
 
@@ -61,7 +61,7 @@ class ActionReader:
         return tuple(actions)
 
     def read(self, node: Node) -> Action | None:
-        """Return one action, None when the findings say what is wrong with it."""
+        """Return one action; None when it is invalid, with a finding."""
         members = self._shape.members(node, _KEYS, "an action", _KEY_HINTS)
         if members is None:
             return None
@@ -91,7 +91,7 @@ class ActionReader:
         return self._set(name, about, value_node)
 
     def _check_passed_on(self, node: Node) -> None:
-        """Warn of mappings in a value that is passed on: `[a, b: c]` is a list with a mapping in it."""
+        """Warn of mappings in a value that is passed on: `[a, b: c]` is a list that contains a mapping."""
         if isinstance(node, ListNode):
             for item in node.items:
                 self._check_passed_on(item)
@@ -144,7 +144,7 @@ class ActionReader:
             self._findings.add(node, "wrong_type", f"`{name}` takes one value, and this is {kind(node)}")
             return None
         is_id = normal.is_id(name)
-        if not is_id:  # an id is the text that was written
+        if not is_id:  # an id stays as written
             check_number_spelling(self._shape, node)
         written: Any = written_id(node) if is_id else node.value
         value = normal.member_value(name, written)
@@ -160,7 +160,7 @@ class ActionReader:
 
 
 def _writes_over(name: str) -> Iterable[str]:
-    """Return the actions whose effect one more action leaves nothing of."""
+    """Return the actions whose effect is completely replaced by one more action called `name`."""
     if name == "set_tags":
         return TAG_ACTIONS
     return () if name in TAG_ACTIONS or is_passed_on(name) else (name,)

@@ -1,6 +1,6 @@
-"""Warnings that a file's writer has looked at and lets stand: `# lapse: allow overlap, open_is_not_new (why)`.
+"""Warnings that the author of a file has accepted: `# lapse: allow overlap, open_is_not_new (why)`.
 
-The comment stands at the end of the line that the warning names, or alone above it.
+The comment is at the end of the line that the warning refers to, or on a line of its own above it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WARNINGS = tuple(code for code, about in CODES.items() if about.severity == "wa
 
 @dataclass(slots=True)
 class _Allowed:
-    """One comment: where it stands, the line that it speaks of, what it allows."""
+    """One comment: its position, the line it applies to, and the warnings it allows."""
 
     place: At
     line: int
@@ -28,9 +28,9 @@ class _Allowed:
 
 
 def without_allowed(text: str, problems: list[Problem], findings: Findings) -> list[Problem]:
-    """Return the problems of a file but for the warnings that its comments allow.
+    """Return the problems of a file, without the warnings that its comments allow.
 
-    A comment that names no warning there is, or that allows nothing, is a warning itself.
+    A comment that allows nothing, or a warning that does not occur there, produces a warning itself.
     """
     if _MARK not in text:
         return problems
@@ -59,7 +59,7 @@ def without_allowed(text: str, problems: list[Problem], findings: Findings) -> l
 
 
 def _judge(comment: _Allowed, findings: Findings, *, complete: bool) -> None:
-    """Warn of what a comment names in vain; in a file with errors, advice may be missing (not `complete`)."""
+    """Warn of names in a comment that have no effect; in a file with errors (not `complete`), advice may be missing."""
     if not comment.codes:
         message = "this comment names no warning to allow, as in `# lapse: allow open_is_not_new`"
         findings.add(comment.place, "bad_allow", message)
@@ -87,7 +87,7 @@ def _comments(text: str) -> Iterator[_Allowed]:
 
 
 def _below(lines: list[str], number: int) -> int:
-    """Return the first line below that is more than a comment."""
+    """Return the next line below that is not only a comment."""
     return next(
         (at for at, line in _numbered(lines, number) if line.strip() and not line.lstrip().startswith("#")), number
     )

@@ -1,7 +1,7 @@
-"""Problems in the forms that code review shows in place: SARIF 2.1.0, and the annotations of GitHub's workflows.
+"""Problems in the formats that code review tools show inline: SARIF 2.1.0, and the annotations of GitHub's workflows.
 
 SARIF: OASIS, *Static Analysis Results Interchange Format Version 2.1.0*. Annotations: GitHub, *Workflow commands for
-GitHub Actions*, where `%`, CR and LF are escaped in a message, and `:` and `,` too in a property.
+GitHub Actions*, where `%`, CR and LF are escaped in a message, and also `:` and `,` in a property.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from streams.documents.problems import CODES, Problem
 
 SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 ROOT = "%SRCROOT%"
-"""What relative addresses are relative to: the directory in which the command runs, a checkout's root as a rule."""
+"""The base of relative addresses: the directory in which the command runs, usually the root of a checkout."""
 
 
 class Form(StrEnum):
-    """How a report of problems can be written."""
+    """The formats in which a report of problems can be written."""
 
     TEXT = "text"
     JSON = "json"
@@ -31,9 +31,9 @@ class Form(StrEnum):
 
 
 def sarif(problems: Iterable[Problem], root: Path | None = None) -> dict[str, Any]:
-    """Return one SARIF log with one run. Files under `root` (default: where the process runs) go by relative address.
+    """Return one SARIF log with one run. Files under `root` (default: the working directory) get relative addresses.
 
-    Every code that exists is a rule of the log, so that a reader can tell what was looked for, and what was found.
+    Every existing code is a rule of the log, so that a reader can see what was checked as well as what was found.
     """
     base = Path.cwd() if root is None else root
     places = {code: place for place, code in enumerate(CODES)}
@@ -82,7 +82,7 @@ def _rule(code: str) -> dict[str, Any]:
 
 
 def _location(file: str, root: Path) -> dict[str, str]:
-    """Return a file's address: relative to the root where it lies under it, else absolute."""
+    """Return a file's address: relative when the file is under the root, else absolute."""
     relative = _relative(file, root)
     if relative is not None:
         return {"uri": quote(relative), "uriBaseId": ROOT}
@@ -90,7 +90,7 @@ def _location(file: str, root: Path) -> dict[str, str]:
 
 
 def github(problems: Iterable[Problem], root: Path | None = None) -> str:
-    """Return a workflow command for each problem, one a line, each with its end of line."""
+    """Return a workflow command for each problem, one per line, each with a line ending."""
     base = Path.cwd() if root is None else root
     return "".join(f"{_command(problem, base)}\n" for problem in problems)
 
@@ -111,10 +111,10 @@ def _property(text: str) -> str:
 
 
 def _relative(file: str, root: Path) -> str | None:
-    """Return a file's path below the root, with slashes; None when it lies elsewhere."""
+    """Return a file's path relative to the root, with slashes; None when it is outside the root."""
     try:
         return (root / file).resolve().relative_to(root.resolve()).as_posix()
-    except (OSError, ValueError, RuntimeError):  # elsewhere; a NUL in the path; links that run in a circle
+    except (OSError, ValueError, RuntimeError):  # outside the root; a NUL in the path; circular links
         return None
 
 

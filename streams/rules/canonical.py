@@ -1,4 +1,4 @@
-"""JSON in its one canonical form, RFC 8785: the same value gives the same bytes anywhere, so it can be hashed."""
+"""JSON in the canonical form of RFC 8785: the same value gives the same bytes everywhere, so it can be hashed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MAX_SAFE_INTEGER = 2**53 - 1
 
 
 _quoted = json.encoder.encode_basestring
-"""Escapes of RFC 8785: the two-letter ones where JSON has them, `\\u00xx` in lower case for other controls."""
+"""Escapes of RFC 8785: the two-character ones where JSON has them, `\\u00xx` in lower case for other controls."""
 
 
 def canonical_json(value: Any) -> bytes:
     """Return the canonical JSON of text, numbers, booleans, None, lists, tuples, and mappings with text keys.
 
     Raises:
-        ValueError: a number that JSON can't carry exactly (NaN, infinities, integers beyond 2**53 - 1), or half a
-            character (a lone surrogate).
+        ValueError: a number that JSON can't carry exactly (NaN, infinities, integers beyond 2**53 - 1), or a lone
+            surrogate.
         TypeError: anything that is not JSON.
 
     >>> canonical_json({"b": [1.0, 1e21, "ä"], "a": None})
@@ -49,21 +49,21 @@ def _text(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-@lru_cache(maxsize=256)  # thousands of triggers have the same few sets of keys
+@lru_cache(maxsize=256)  # thousands of triggers share a few sets of keys
 def _in_order(keys: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return the keys of a mapping in their order, each with its text and colon."""
+    """Return the keys of a mapping in canonical order, each with its text and colon."""
     return [(key, f"{_quoted(key)}:") for key in sorted(keys, key=_utf16)]
 
 
 def _utf16(key: str) -> bytes:
-    """Order keys as RFC 8785 does: by UTF-16 code units."""
+    """Return the sort key of RFC 8785: UTF-16 code units."""
     if not isinstance(key, str):
         raise TypeError("keys of canonical JSON are texts")
     return key.encode("utf-16-be", "surrogatepass")
 
 
 def _number(value: float) -> str:
-    """Spell a double as ECMAScript does; Python finds the same shortest digits and places the point differently."""
+    """Format a double as ECMAScript does; Python finds the same shortest digits but places the point differently."""
     if value == 0:
         return "0"
     if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 -- NaN

@@ -1,4 +1,4 @@
-"""`lapse check`: every problem of trigger files, and what becomes of the tests in them."""
+"""`lapse check`: reports every problem of trigger files, and the results of the tests in them."""
 
 from __future__ import annotations
 
@@ -22,46 +22,46 @@ RunTests: TypeAlias = Callable[[TriggerFile], Iterable[TestRun]]
 
 
 STDIN = "<stdin>"
-"""How problems call standard input."""
+"""The file name that problems use for standard input."""
 
 MAX_SHOWN = 1_000
-"""Problems listed for people: a file of another kind may have one in every line."""
+"""The maximum number of problems listed in text output: a file of another kind may have one in every line."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What was found in which file."""
+    """The problems found, by file."""
 
     files: tuple[TriggerFile, ...]
     problems: tuple[Problem, ...]
-    """Of all files, in the order in which they were named; those of failed tests after the others of their file."""
+    """The problems of all files, in the order in which the files were given; failed tests come last within a file."""
     tests_run: int
     coverage: tuple[Coverage, ...] | None = None
-    """Of each file without errors; None when nobody asked for it."""
+    """The coverage of each file without errors; None when it was not requested."""
 
     @property
     def errors(self) -> int:
-        """How many problems are errors."""
+        """The number of problems that are errors."""
         return sum(problem.severity == "error" for problem in self.problems)
 
     @property
     def warnings(self) -> int:
-        """How many problems are warnings."""
+        """The number of problems that are warnings."""
         return len(self.problems) - self.errors
 
     def exit_code(self, *, strict: bool = False) -> int:
-        """Return 1 when there is any error, or any warning and `strict`, else 0."""
+        """Return 1 when there is any error, or any warning and `strict` is set; else 0."""
         return 1 if self.errors or (strict and self.warnings) else 0
 
     def text(self) -> str:
-        """Return a line for each problem, for each gap in the tests when they were asked for, and what sums up."""
+        """Return a line for each problem, a line for each coverage gap if coverage was requested, and the summary."""
         gaps = [line for file in self.coverage or () for line in file.lines()]
         more = len(self.problems) - MAX_SHOWN
         cut = [f"and {_count(more, 'problem')} more; --format json names them all"] if more > 0 else []
         return "\n".join([*map(_lines, self.problems[:MAX_SHOWN]), *cut, *map(one_line, gaps), self.summary()])
 
     def written(self, form: Form) -> str:
-        """Return the report in the form asked for, without a last end of line."""
+        """Return the report in the requested form, without a final line ending."""
         if form is Form.JSON:
             return json_text(json.dumps(self.json(), ensure_ascii=False))
         if form is Form.SARIF:
@@ -71,7 +71,7 @@ class CheckReport:
         return self.text()
 
     def summary(self) -> str:
-        """Return one line: what was looked at, and what came of it."""
+        """Return one line: what was checked, and the result."""
         rulesets = [file.ruleset for file in self.files if file.ruleset is not None]
         triggers = sum(len(ruleset.triggers) for ruleset in rulesets)
         active = sum(trigger.active for ruleset in rulesets for trigger in ruleset.triggers)
@@ -114,7 +114,7 @@ class CheckReport:
 def check_files(
     paths: Iterable[Path | str], run_tests: RunTests | None = None, *, coverage: bool = False
 ) -> CheckReport:
-    """Check each file by itself. Its tests are run, by `run_tests`, when nothing else is wrong with it.
+    """Check each file separately. `run_tests` runs its tests when the file has no other errors.
 
     A path `-` means standard input.
     """

@@ -38,7 +38,7 @@ from streams.rules.reference import (
 )
 
 UNLISTED_HINTS = frozenset({"channel", "reason", "state"})
-"""Names of members that session events have and tickets do not: people write them, and mean the session's."""
+"""Names of members that session events have and tickets do not: authors who write them mean the session's member."""
 
 _WHOLE = re.compile(r"(-?[0-9]+)\.0+")
 
@@ -47,15 +47,15 @@ _KEY_HINTS = {"op": "the operator stands under `operator`", "values": "a list of
 
 
 class ConditionReader:
-    """Turns nodes into conditions; what can't be one is reported and left out."""
+    """Turns nodes into conditions; invalid nodes are reported and left out."""
 
     def __init__(self, shape: Shape) -> None:
-        """Read with `shape`, report to its findings."""
+        """Read with `shape`, and report to its findings."""
         self._shape = shape
         self._findings = shape.findings
 
     def read(self, node: Node) -> Condition | None:
-        """Return one condition, None when the findings say what is wrong with it."""
+        """Return one condition; None when it is invalid, with a finding."""
         members = self._shape.members(node, CONDITION_KEYS, "a condition", _KEY_HINTS)
         if members is None:
             return None
@@ -96,7 +96,7 @@ class ConditionReader:
     # --- the three members ---
 
     def _field(self, node: Node) -> tuple[str, ConditionField] | None:
-        """Return a field's canonical name and what is known about it."""
+        """Return a field's canonical name and its entry in the table."""
         name = self._shape.text(node, "`field`")
         if name is None:
             return None
@@ -130,7 +130,7 @@ class ConditionReader:
         return name, condition_field(name)
 
     def _operator(self, node: Node | None) -> Operator | None:
-        """Return the operator; none written means `is`, as in Zendesk's exports."""
+        """Return the operator; a missing operator means `is`, as in Zendesk's exports."""
         if node is None or (isinstance(node, ScalarNode) and node.value is None):
             return Operator.IS
         name = self._shape.text(node, "`operator`")
@@ -149,7 +149,7 @@ class ConditionReader:
         return operator
 
     def _suits(self, field_node: Node, about: ConditionField, operator: Operator, place: Node) -> bool:
-        """Whether the operator may be used on the field; says so when it may, and is rarely meant."""
+        """Whether the operator may be used on the field; warns when it may but is rarely intended."""
         field, written = plain(field_node), _written(operator, place if place is not field_node else None)
         if operator in about.operators:
             return True
@@ -186,7 +186,7 @@ class ConditionReader:
         if items is None:
             return None
         texts = [_word(about, item) for item in items if item.value is not None]
-        splits = isinstance(node, ScalarNode) or about.kind is Kind.TAGS  # an entry of another list may hold spaces
+        splits = isinstance(node, ScalarNode) or about.kind is Kind.TAGS  # an entry of another list may contain spaces
         words = normal.words(" ".join(texts)) if splits else normal.words(list(texts))
         if about.kind is not Kind.TAGS:
             words = [normal.text(value) for word in words if (value := _normalised(field, word)) is not None]
@@ -220,11 +220,11 @@ class ConditionReader:
         return None
 
     def _scalar(self, field: str, about: ConditionField, node: Node) -> tuple[Any, bool]:
-        """Return a normalised scalar, and whether it is none."""
+        """Return a normalised scalar, and whether it is empty."""
         if not isinstance(node, ScalarNode):
             self._findings.add(node, "wrong_type", f"the value for `{field}` is {kind(node)}; write a text or a number")
             return None, True
-        if about.kind is not Kind.ID:  # an id is the text that was written
+        if about.kind is not Kind.ID:  # an id stays as written
             check_number_spelling(self._shape, node)
         value = _normalised(field, written_id(node) if about.kind is Kind.ID else node.value)
         if value is None:
@@ -245,7 +245,7 @@ class ConditionReader:
 
 
 def written_id(node: ScalarNode) -> str | None:
-    """Return an id as the text that was written; a number with a fraction of nothing is the integer."""
+    """Return an id as the text that was written; a number with a zero fraction becomes the integer."""
     if node.value is None:
         return None
     whole = isinstance(node.value, float) and node.value.is_integer() and _WHOLE.fullmatch(node.text)
@@ -257,7 +257,7 @@ def _word(about: ConditionField, item: ScalarNode) -> str:
 
 
 def check_separators(shape: Shape, items: Iterable[ScalarNode]) -> None:
-    """Warn of words that hold a comma or a semicolon, which separate nothing here."""
+    """Warn of words that contain a comma or a semicolon, which are not separators here."""
     for item in items:
         for word in normal.words(item.text):
             if "," in word or ";" in word:
@@ -271,7 +271,7 @@ def check_separators(shape: Shape, items: Iterable[ScalarNode]) -> None:
 
 
 def check_number_spelling(shape: Shape, node: ScalarNode) -> None:
-    """Warn of a number that is compared, or sent, in another spelling than the one that was written."""
+    """Warn of a number that is compared or sent in a different spelling from the one that was written."""
     if isinstance(node.value, float) and normal.text(node.value) != node.text:
         shape.findings.add(
             node,
@@ -295,7 +295,7 @@ def _article(about: ConditionField) -> str:
 
 
 def _misspelt(name: str) -> str | None:
-    """Return what is wrong with the name of a field that is not in the table; None when it can be a ticket's member."""
+    """Return what is wrong with the name of a field that is not in the table; None when it may be a ticket's member."""
     if looks_like_custom_field(name):
         return f"`{name[:60]}` is not a custom field; write `custom_fields_<id>`, as in `custom_fields_360001`"
     if _spelt(name).rstrip("s") == ENDED_REASON_FIELD:
@@ -307,7 +307,8 @@ def _misspelt(name: str) -> str | None:
         session = [field for field in CONDITION_FIELDS if field.startswith(SESSION_PREFIX)]
         advice = did_you_mean(_spelt(name), session, 4) or f"; there are {listed(session)}"
         return f"there is no field `{name[:60]}`{advice}"
-    # One slip is taken for one. Two make many names that tickets may well have: `state`, `created_by`, `group_ids`.
+    # One typing error is treated as a misspelling. With two, the name may well be a ticket's own member: `state`,
+    # `created_by`, `group_ids`.
     suggestion = None if name in UPDATE_ONLY_FIELDS else nearest(_spelt(name), _KNOWN_NAMES, 1)
     return f"there is no field `{name[:60]}`; did you mean `{suggestion}`?" if suggestion else None
 
@@ -317,7 +318,7 @@ def _spelt(name: str) -> str:
 
 
 def similar_field(name: str) -> str | None:
-    """Return the known field that the name of a ticket's member is probably meant for."""
+    """Return the known field that the name of a ticket's member probably means."""
     if name in UPDATE_ONLY_FIELDS:
         return None
     spelt = _spelt(name)
@@ -335,7 +336,7 @@ def similar_field(name: str) -> str | None:
 
 
 def _nearest_member(name: str) -> str:
-    """Return the known field that shares most of its name with a member that is not known."""
+    """Return the known field that shares the longest part of its name with an unknown member."""
     words = frozenset(_spelt(name).split("_"))
     shared = max(_KNOWN_NAMES, key=lambda known: (len(words & frozenset(known.split("_"))), -len(known)))
     return f"; if `{shared}` is meant, write that" if words & frozenset(shared.split("_")) - {"id", "at"} else ""
@@ -347,7 +348,7 @@ def _known_values(field: str | None) -> str:
 
 
 def _alike(name: str, known: str) -> bool:
-    """Whether names differ by slips, not by a whole short word: `created_by` is no misspelt `created_at`."""
+    """Whether names differ by typing errors, not by a whole short word: `created_by` does not mean `created_at`."""
     words, known_words = name.split("_"), known.split("_")
     return len(words) != len(known_words) or not any(
         len(word) <= 3 and nearest(word, [other], 1) is None for word, other in zip(words, known_words, strict=True)
@@ -355,12 +356,12 @@ def _alike(name: str, known: str) -> bool:
 
 
 def _written(operator: Operator, node: Node | None) -> str:
-    """Return an operator as the file spells it."""
+    """Return an operator as written in the file."""
     return node.text if isinstance(node, ScalarNode) and node.value is not None else operator.value
 
 
 def did_you_mean_value(about: ConditionField, value: str, values: Iterable[str], limit: int) -> str:
-    """Return `; did you mean ...?` for a value that a field does not have, or nothing."""
+    """Return `; did you mean ...?` for a value that a field does not have, or an empty string."""
     hint = VALUE_HINTS.get(about.name, {}).get(_spelt(value))
     return f"; did you mean `{hint}`?" if hint else did_you_mean(value, values, limit)
 

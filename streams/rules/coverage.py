@@ -1,7 +1,7 @@
-"""What the tests of a trigger file try out: which triggers fired and did not, which conditions held and did not.
+"""What the tests of a trigger file cover: which triggers fired or did not, and which conditions held or did not.
 
-A condition counts as it was when its trigger fired, or else when it was last asked in the round. What holds in every
-round (the session has become inactive) can't be tried out the other way, and isn't asked for.
+A condition counts with its value when its trigger fired, or otherwise when it was last evaluated in the round. A
+condition that holds in every round (the session has become inactive) can't be tested as false, so that is not required.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from streams.rules.wording import condition_text
 
 
 class ConditionCoverage(msgspec.Struct):
-    """How often tests found one condition true, and false."""
+    """How often tests found one condition true, and how often false."""
 
     condition: Condition
     place: At
@@ -38,7 +38,7 @@ class ConditionCoverage(msgspec.Struct):
 
     @property
     def missing(self) -> list[str]:
-        """What no test made of it: `true`, `false`."""
+        """The results that no test produced: `true`, `false`."""
         return [
             outcome
             for outcome, times in (("true", self.held), ("false", self.failed))
@@ -47,7 +47,7 @@ class ConditionCoverage(msgspec.Struct):
 
 
 class TriggerCoverage(msgspec.Struct):
-    """How often tests made one trigger fire, and asked it in vain."""
+    """How often tests made one trigger fire, and how often it was evaluated without firing."""
 
     trigger: Trigger
     place: At
@@ -57,22 +57,22 @@ class TriggerCoverage(msgspec.Struct):
 
     @property
     def asked(self) -> bool:
-        """Whether any test came to it."""
+        """Whether any test evaluated it."""
         return bool(self.fired or self.quiet)
 
     @property
     def counts(self) -> bool:
-        """Whether it is to be tried out: it is active, or some test asked it all the same."""
+        """Whether it needs to be covered: it is active, or some test evaluated it anyway."""
         return self.trigger.active or self.asked
 
     @property
     def can_be_quiet(self) -> bool:
-        """Whether some round may ask it in vain."""
+        """Whether it can be evaluated in a round without firing."""
         every, some = self.trigger.all, self.trigger.any
         return not all(map(always_holds, every)) or (bool(some) and not any(map(always_holds, some)))
 
     def missing(self) -> Iterator[tuple[At, str]]:
-        """Yield what no test made of it or of a condition, with the place to look at."""
+        """Yield the results that no test produced for the trigger or a condition, with their position."""
         name = f"`{self.trigger.id[:60]}`"
         if not self.asked:
             wait = durations.render(self.trigger.wait)
@@ -88,7 +88,7 @@ class TriggerCoverage(msgspec.Struct):
 
 
 class Coverage(msgspec.Struct):
-    """What the tests of one file try out."""
+    """What the tests of one file cover."""
 
     file: str
     tests: int
@@ -96,12 +96,12 @@ class Coverage(msgspec.Struct):
 
     @property
     def seen(self) -> int:
-        """How many outcomes of triggers and conditions some test brought about."""
+        """The number of outcomes of triggers and conditions that some test produced."""
         return self.total - sum(_gaps(one) for one in self._counted())
 
     @property
     def total(self) -> int:
-        """How many outcomes there are to bring about."""
+        """The number of possible outcomes."""
         return sum(
             1 + one.can_be_quiet + sum(2 - condition.always for condition in one.conditions) for one in self._counted()
         )
@@ -110,7 +110,7 @@ class Coverage(msgspec.Struct):
         return (one for one in self.triggers if one.counts)
 
     def lines(self) -> Iterator[str]:
-        """Yield a line for each gap, and lines that sum up."""
+        """Yield a line for each gap, then the summary lines."""
         for one in self._counted():
             for place, gap in one.missing():
                 yield f"{self.file}:{place.line}:{place.column}: untested: {gap}"
@@ -126,7 +126,7 @@ class Coverage(msgspec.Struct):
         )
 
     def json(self) -> dict[str, Any]:
-        """Return the same as one JSON object."""
+        """Return the same information as one JSON object."""
         return {
             "file": self.file,
             "tests": self.tests,
@@ -166,7 +166,7 @@ def _gaps(one: TriggerCoverage) -> int:
 
 
 def cover(file: TriggerFile, runs: Iterable[TestRun]) -> Coverage | None:
-    """Return what `runs` of the tests of a file tried out; None when the file has errors."""
+    """Return what `runs` of the tests of a file covered; None when the file has errors."""
     if file.ruleset is None:
         return None
     found = {trigger.id: _untried(trigger, file) for trigger in file.ruleset.triggers}

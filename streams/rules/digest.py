@@ -1,4 +1,4 @@
-"""The twelve hex digits that name a ruleset (SPEC section 5): the same rules, however written, the same digits."""
+"""The twelve hex digits that identify a ruleset (SPEC section 5): equal rules, however written, give equal digits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the `tests` of a trigger file: examples beside the rules (SPEC section 7). Running them is done elsewhere."""
+"""Reads the `tests` of a trigger file: examples next to the rules (SPEC section 7). They are run elsewhere."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _WHEN_KEYS = ("session",)
 _EXPECT_KEYS = ("fired", "actions", "outcome")
 SESSION_KEYS = ("state", "reason", "channel", "session_id", "event_id", "occurred_at", "sequence", "ticket_id")
 _RECORD_NAMES = frozenset({"tags", "custom_fields"})
-"""What a ticket's records have, and conditions call by another name."""
+"""Members of a ticket's records that conditions call by another name."""
 
 OUTCOMES = tuple(outcome.value for outcome in RoundOutcome)
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What the round is to come to; None where the test says nothing about it."""
+    """The expected result of the round; None where the test does not specify it."""
 
     fired: tuple[str, ...] | None = None
     """Ids of the triggers that fire, in firing order."""
@@ -48,47 +48,47 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class InlineTest:
-    """One example: given a ticket and a session, when a session event comes, expect this of the round at `after`."""
+    """One example: given a ticket and a session, after a session event, the expected result of the round at `after`."""
 
     name: str
     line: int
     column: int
     ticket: Mapping[str, Any] | None
-    """Members of the ticket before, as in a record; None: there is no ticket."""
+    """Members of the ticket before the event, as in a record; None: there is no ticket."""
     session: Mapping[str, Any] | None
-    """Members of the session before, as in a record; None: there is no session."""
+    """Members of the session before the event, as in a record; None: there is no session."""
     when: Mapping[str, Any]
     """Members of the session event, as in a record; has a `state`."""
     after: Micros
     expect: Expectation
     active: tuple[str, ...] | None = None
-    """Ids of the triggers that are on in this test, to try out what is off in the file; None: as in the file."""
+    """Ids of the triggers that are active in this test, which may be inactive in the file; None: as in the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class TestRun:
-    """What came of one test."""
+    """The result of one test."""
 
-    __test__ = False  # pytest takes the name for a test's
+    __test__ = False  # keeps pytest from collecting it as a test class
 
     test: InlineTest
     problem: Problem | None
-    """None when it passed."""
+    """None when the test passed."""
     trace: Callable[[], RoundTrace | None]
-    """Works out what its round's triggers saw; None when none was asked."""
+    """Computes the trace of the round's triggers; None when no trigger was evaluated."""
 
 
 class InlineTestReader:
-    """Turns nodes into tests; what can't be one is reported and left out."""
+    """Turns nodes into tests; invalid nodes are reported and left out."""
 
     def __init__(self, shape: Shape, trigger_ids: set[str]) -> None:
-        """Read with `shape`; `trigger_ids` are those that a test may expect to fire."""
+        """Read with `shape`; `trigger_ids` are the triggers that a test may expect to fire."""
         self._shape = shape
         self._findings = shape.findings
         self._trigger_ids = trigger_ids
 
     def read(self, node: Node) -> InlineTest | None:
-        """Return one test, None when the findings say what is wrong with it."""
+        """Return one test; None when it is invalid, with a finding."""
         members = self._shape.members(node, _TEST_KEYS, "a test")
         if members is None:
             return None
@@ -127,7 +127,7 @@ class InlineTestReader:
         return ticket, session, active
 
     def _advise_ticket(self, node: MapNode) -> None:
-        """Warn of members and values by which the ticket is another than the one that its writer thinks of."""
+        """Warn of members and values that make the ticket different from the one its author probably intends."""
         for name, (key, value) in node.entries.items():
             if name == TAGS_FIELD or name.startswith(SESSION_PREFIX):
                 what = "tags stand under `tags`" if name == TAGS_FIELD else "what the session is stands under `session`"
@@ -202,7 +202,7 @@ class InlineTestReader:
         return Expectation(fired, actions, outcome)
 
     def _ids(self, node: Node, what: str) -> tuple[str, ...]:
-        """Return ids of triggers that the file has."""
+        """Return ids of triggers that exist in the file."""
         ids = []
         for item in self._shape.items(node, what) or ():
             trigger_id = self._shape.text(item, "a trigger's id")

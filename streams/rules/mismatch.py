@@ -1,4 +1,4 @@
-"""Tests that fail: what was expected, what came instead, and which condition stood in the way."""
+"""Explains failed tests: what was expected, what happened instead, and which condition prevented it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from streams.rules.triggers import TriggerFile
 from streams.rules.wording import NO_VALUE, condition_text, value_text
 
 MAX_HINTS = 3
-"""Triggers that are explained for one failed test."""
+"""The maximum number of triggers explained for one failed test."""
 
 
 ASKED = frozenset({RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.NO_OP, RoundOutcome.NO_MATCH})
-"""Outcomes of rounds in which triggers were asked."""
+"""Outcomes of rounds in which triggers were evaluated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What became of the round that a test speaks of; None for both when there was no such round."""
+    """The result of the round that a test refers to; both are None when there was no such round."""
 
     rules: Rules
     evaluation: Evaluation | None = None
@@ -42,7 +42,7 @@ class Found:
     """Why a record of the test could not be used."""
 
     def trace(self) -> RoundTrace | None:
-        """Return what the round's triggers saw, worked out anew each time; None when none was asked."""
+        """Return the trace of the round's triggers, computed on each call; None when no trigger was evaluated."""
         ended = self.evaluation
         if ended is None or ended.outcome not in ASKED or ended.lapse is None or ended.ticket is None:
             return None
@@ -50,9 +50,9 @@ class Found:
 
 
 def mismatch(test: InlineTest, found: Found, file: TriggerFile, active: Sequence[Trigger]) -> tuple[str, ...]:
-    """Return why a test fails: a line that says what came and what was expected, then lines that explain it.
+    """Return why a test fails: a line with the actual and the expected result, then lines that explain it.
 
-    Empty when the test passes. `active` are the triggers that were on.
+    Empty when the test passes. `active`: the triggers that were active in the test.
     """
     if found.trouble is not None:
         return (f"its records can't be used: {found.trouble}",)
@@ -89,7 +89,7 @@ def _no_round(test: InlineTest, active: Iterable[Trigger]) -> str:
 
 
 def _comparable(field: str, value: Any) -> tuple[str, Any]:
-    """Return an action as it can be compared, however it was written."""
+    """Return an action in a form that can be compared, however it was written."""
     field = ACTION_FIELD_ALIASES.get(field, field)
     if field in TAG_ACTIONS:
         return field, sorted(normal.words(value))
@@ -100,7 +100,7 @@ def _comparable(field: str, value: Any) -> tuple[str, Any]:
 
 
 def _action_lines(expected: Sequence[tuple[str, Any]], found: Sequence[tuple[str, Any]]) -> Iterator[str]:
-    """Yield the actions field by field: expected ones that did not come, and those that came instead."""
+    """Yield the differences in actions by field: expected actions that are missing, and the actions found instead."""
     wanted, got = _by_field(expected), _by_field(found)
     if wanted == got:
         order = ", ".join(field for field, _ in found)
@@ -119,7 +119,7 @@ def _action_lines(expected: Sequence[tuple[str, Any]], found: Sequence[tuple[str
 
 
 def _by_field(actions: Iterable[tuple[str, Any]]) -> Mapping[tuple[str, int], Any]:
-    """Return values by field and its how-manieth time: what is passed on may come more than once."""
+    """Return values by field and occurrence: an action that is passed on may occur more than once."""
     found: dict[tuple[str, int], Any] = {}
     for field, value in actions:
         place = 0
@@ -148,7 +148,7 @@ _NOBODY_ASKED = {
 
 
 class _Hints:
-    """Explains one failed test by what its round's triggers saw."""
+    """Explains one failed test from the trace of its round's triggers."""
 
     def __init__(self, test: InlineTest, found: Found, file: TriggerFile, active: Sequence[Trigger]) -> None:
         self._test, self._found, self._file = test, found, file
@@ -185,7 +185,7 @@ class _Hints:
         return self._short(self._traces[name])
 
     def _short(self, trace: TriggerTrace) -> str:
-        """Return which conditions did not hold, with what they saw."""
+        """Return the conditions that did not hold, with the values they saw."""
         name = trace.trigger.id
         all_places, any_places = self._file.condition_places.get(name, ((), ()))
         missed = [self._saw(one, place) for one, place in zip(trace.all, all_places, strict=True) if not one.holds]

@@ -41,14 +41,14 @@ class ConditionEntry(msgspec.Struct, frozen=True):
     aliases: tuple[str, ...]
     holds: str
     values: tuple[str, ...]
-    """Known values; empty when any may stand there."""
+    """Known values; empty when any value is allowed."""
     closed: bool
-    """Whether another value is surely a mistake."""
+    """Whether any other value is certainly a mistake."""
     families: tuple[str, ...]
     operators: tuple[str, ...]
     meaning: str
     example: str
-    """A condition as a trigger file has it."""
+    """A condition as written in a trigger file."""
 
 
 class ActionEntry(msgspec.Struct, frozen=True):
@@ -66,10 +66,10 @@ class OperatorEntry(msgspec.Struct, frozen=True):
     """One operator."""
 
     operator: str
-    """By Zendesk's name in its API."""
+    """The name in Zendesk's API."""
     aliases: tuple[str, ...]
     label: str
-    """As Zendesk's interface calls it."""
+    """The name in Zendesk's interface."""
     family: str
     takes: str
     meaning: str
@@ -94,7 +94,7 @@ def action_entries(name: str | None = None) -> list[ActionEntry]:
 
 
 def field_entries(name: str | None = None) -> tuple[list[ConditionEntry], list[ActionEntry]]:
-    """Return the fields of conditions and of actions, all or those called `name`. Raises UnknownName."""
+    """Return the fields of conditions and of actions: all, or those called `name`. Raises UnknownName."""
     conditions, actions = condition_entries(name), action_entries(name)
     if name is not None and not conditions and not actions:
         names = (*CONDITION_FIELDS, *CONDITION_FIELD_ALIASES, *ACTION_FIELDS, *ACTION_FIELD_ALIASES)
@@ -176,7 +176,7 @@ def _operator(operator: Operator) -> OperatorEntry:
 
 
 def _spelling(operator: Operator) -> str:
-    """Return the spelling to recommend: `changed_to` says what `value`, Zendesk's name in its API, does not."""
+    """Return the recommended spelling: `changed_to` is clear, while `value`, Zendesk's name in its API, is not."""
     return OPERATORS[operator].aliases[0] if OPERATORS[operator].aliases else operator.value
 
 
@@ -193,7 +193,7 @@ _SPELT_OUT = {
     "reply_": "reply_public",
     "side_conversation_": "side_conversation_slack",
 }
-"""A whole name for each prefix, so that examples can be copied."""
+"""A complete example name for each prefix, so that examples can be copied."""
 
 
 def families_in_words() -> Iterator[tuple[str, str]]:

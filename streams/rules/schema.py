@@ -1,6 +1,6 @@
-"""The JSON Schema of trigger files, made from the reference table: for editors, and for checks in other languages.
+"""The JSON Schema of trigger files, generated from the reference table: for editors, and for checks in other languages.
 
-It says all that a schema can say; `lapse check` finds more (misspelt ticket members, clashes, overlaps).
+It covers everything a schema can express; `lapse check` finds more (misspelt ticket members, clashes, overlaps).
 `python -m streams.rules.schema schemas/trigger-file.schema.json` writes it.
 """
 
@@ -149,7 +149,7 @@ def _condition() -> Schema:
     ]
     for takes, value in _VALUES.items():
         condition: Schema = {"properties": {"operator": {"enum": by_takes[takes]}}}
-        if takes is not Takes.VALUE:  # no operator at all is `is`, which takes a value
+        if takes is not Takes.VALUE:  # a missing operator means `is`, which takes a value
             condition["required"] = ["operator"]
         rules.append({"if": condition, "then": {"properties": {"value": value}}})
     rules.append(

@@ -1,4 +1,4 @@
-"""Trigger files: read, checked whole, and turned into a `Ruleset` (SPEC section 4)."""
+"""Trigger files: read, fully checked, and turned into a `Ruleset` (SPEC section 4)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Part = TypeVar("Part")
 CYCLES: tuple[Cycle, ...] = ("restart", "single_pass")
 FILE_KEYS = ("cycle", "triggers", "tests")
 TRIGGER_KEYS = ("id", "title", "active", "position", "category", "wait", "conditions", "actions", "zendesk")
-"""`zendesk` is what `lapse import` keeps for `lapse export`: it is not looked into, and no part of the ruleset."""
+"""`zendesk` holds what `lapse import` keeps for `lapse export`: it is not read here, and is not part of the ruleset."""
 
 CATEGORY_KEYS = ("position", "name")
 CONDITIONS_KEYS = ("all", "any")
@@ -52,41 +52,41 @@ _SIDE_HINTS = {
 }
 _EXPORT_KEYS = frozenset({"count", "next_page", "previous_page", "meta", "links", "trigger"})
 _EXPORTED_KEYS = frozenset({"url", "raw_title", "default", "category_id", "created_at", "updated_at"})
-"""Keys of a trigger as Zendesk answers with it, and of no trigger file's."""
+"""Keys that a trigger has in Zendesk's responses but never in a trigger file."""
 
 
 ConditionPlaces: TypeAlias = tuple[tuple[At, ...], tuple[At, ...]]
-"""Where the `all` and the `any` conditions of a trigger stand."""
+"""The positions of the `all` and the `any` conditions of a trigger."""
 
 
 @dataclass(frozen=True, slots=True)
 class TriggerFile:
-    """What a trigger file says, and what is wrong with it."""
+    """The content of a trigger file, and its problems."""
 
     file: str
     ruleset: Ruleset | None
     """None when there is any error."""
     problems: list[Problem] = field(default_factory=list)
-    """Errors and warnings, in the order in which they stand in the file."""
+    """Errors and warnings, in the order of their position in the file."""
     tests: list[InlineTest] = field(default_factory=list)
     places: dict[str, At] = field(default_factory=dict)
-    """Where each trigger begins, by its id."""
+    """The start position of each trigger, by its id."""
     condition_places: dict[str, ConditionPlaces] = field(default_factory=dict)
-    """Where its conditions stand, by the trigger's id, in the order of `Trigger.all` and `Trigger.any`."""
+    """The positions of its conditions, by the trigger's id, in the order of `Trigger.all` and `Trigger.any`."""
 
     @property
     def errors(self) -> list[Problem]:
-        """The problems that keep the file from being used."""
+        """The problems that prevent the file from being used."""
         return [problem for problem in self.problems if problem.severity == "error"]
 
     @property
     def warnings(self) -> list[Problem]:
-        """The problems that don't."""
+        """The problems that do not."""
         return [problem for problem in self.problems if problem.severity == "warning"]
 
 
 def load_triggers(path: Path | str) -> TriggerFile:
-    """Read a trigger file. Never raises for what the file, or its absence, can be: see `TriggerFile.problems`."""
+    """Read a trigger file. Never raises for a bad or missing file: see `TriggerFile.problems`."""
     findings = Findings(str(path))
     text = read_text(Path(path), findings)
     if text is None:
@@ -95,14 +95,14 @@ def load_triggers(path: Path | str) -> TriggerFile:
 
 
 def read_triggers(stream: BinaryIO, file: str) -> TriggerFile:
-    """Read what comes out of a stream, as `load_triggers` reads a file."""
+    """Read a trigger file from a stream, in the same way as `load_triggers` reads a file."""
     findings = Findings(file)
     text = read_stream(stream, findings)
     return TriggerFile(file, None, findings.sorted()) if text is None else parse_triggers(text, file)
 
 
 def parse_triggers(text: str, file: str = "<text>") -> TriggerFile:
-    """Read the text of a trigger file; `file` is how problems call it."""
+    """Read the text of a trigger file; `file` is the file name that problems report."""
     with cyclic_collector_paused():
         return _parse(text, Findings(file))
 
@@ -127,7 +127,7 @@ def _parse(text: str, findings: Findings) -> TriggerFile:
 
 
 def _is_export(root: MapNode) -> bool:
-    """Whether a file is an answer of Zendesk's API, whole or only its list of triggers."""
+    """Whether a file is a response of Zendesk's API, complete or only its list of triggers."""
     if _EXPORT_KEYS & root.entries.keys():
         return True
     triggers = root.entries["triggers"][1] if "triggers" in root.entries else None
@@ -145,7 +145,7 @@ class _Reader:
         self._actions = ActionReader(self._shape)
         self._condition_places: dict[str, ConditionPlaces] = {}
         self._doubtful: set[str] = set()
-        """Ids of triggers of which something could not be read."""
+        """Ids of triggers that could only be read in part."""
 
     def read(self, root: Node) -> TriggerFile:
         file = self._findings.file
@@ -189,7 +189,7 @@ class _Reader:
         return "restart"
 
     def _trigger(self, node: Node, position: int, places: dict[str, At]) -> Trigger | None:
-        """Return one trigger, None when it has no usable id; whatever else is wrong stands in the findings."""
+        """Return one trigger; None when it has no usable id. All other problems are added to the findings."""
         members = self._shape.members(node, TRIGGER_KEYS, "a trigger", _TRIGGER_HINTS)
         if members is None:
             return None
@@ -276,7 +276,7 @@ class _Reader:
         return all_of, any_of
 
     def _side(self, nodes: list[Node] | None) -> tuple[tuple[Condition, ...], tuple[At, ...]]:
-        """Return the conditions of a list that could be read, and where they stand."""
+        """Return the conditions of a list that could be read, and their positions."""
         found = [
             (condition, At(node.line, node.column))
             for node in nodes or ()

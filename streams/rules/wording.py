@@ -1,4 +1,4 @@
-"""Conditions and values as messages say them."""
+"""Conditions and values as messages show them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_LENGTH = 80
 
 
 def condition_text(condition: Condition) -> str:
-    """Return a condition in one line, by the operator's plainest spelling.
+    """Return a condition on one line, with the operator's plainest spelling.
 
     >>> from streams.core.triggers import Operator
     >>> condition_text(Condition("status", Operator.IS, ["new", "open"]))
@@ -33,7 +33,7 @@ def condition_text(condition: Condition) -> str:
 
 
 def value_text(value: Any) -> str:
-    """Return a value as a file would have it; *no value* in words.
+    """Return a value as written in a file; *no value* in words.
 
     >>> value_text(None), value_text("open"), value_text(["a", "b"]), value_text(True), value_text("")
     ('no value', 'open', '["a","b"]', 'true', 'no value')

@@ -1,1 +1,1 @@
-"""The settings: what can be set, which values are taken, where they come from."""
+"""The settings: which exist, which values they accept, and where the values come from."""

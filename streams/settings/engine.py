@@ -1,4 +1,4 @@
-"""From what people wrote to the engine that does it."""
+"""Makes the engine from triggers and settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.settings.settings import Settings
 
 
 def make_engine(ruleset: Ruleset, settings: Settings) -> Engine:
-    """Compile the triggers and bind them to the settings that decide; `act_from` not set acts from the beginning."""
+    """Compile the triggers with the settings that affect decisions; without `act_from`, act from the beginning."""
     return Engine(
         Rules(ruleset),
         EngineSettings(

@@ -1,7 +1,7 @@
 """Settings of the worker and the command line: flags over environment over `lapse.yaml` over defaults (SPEC section 7).
 
-Every source gives text (a list, for the settings that are lists), so a value means the same wherever it is written.
-Durations and instants are microseconds once they are settings.
+Every source gives text (a list, for list settings), so a value means the same wherever it is written. In the settings,
+durations and instants are in microseconds.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def _reads(field: FieldInfo, reader: Callable[[Any], Any]) -> bool:
 
 
 class Use(Enum):
-    """Which verbs, beside `run`, take the flag of a setting; a mark in the setting's declaration."""
+    """The commands, besides `run`, that have the flag of a setting; used as a marker in the setting's declaration."""
 
     CONNECTION = "every verb that talks to brokers"
     DECISION = "backtest and explain, which run the engine without a broker"
 
 
 class Cost(NamedTuple):
-    """What a setting costs, or what goes wrong at the ends of its range: for its page, too long for `--help`."""
+    """What a setting costs, or what goes wrong at the ends of its range; for its page, too long for `--help`."""
 
     text: str
 
@@ -67,11 +67,11 @@ _KUBERNETES_LINK = re.compile(rf"{PREFIX}(SERVICE_(HOST|PORT)|PORT)(_|$)")
 
 
 class Settings(BaseSettings):
-    """All settings, resolved. `load_settings` makes one from its sources; called by itself it has the defaults.
+    """All settings, resolved. `load_settings` creates them from the sources; `Settings()` has the defaults.
 
-    A setting is declared here and nowhere else: its flag, its environment variable, its line in `lapse.yaml` and in
-    `docs/settings.md` follow from this declaration, a `Secret` also has a `<name>_file`, and a field of the same name
-    in `KafkaConfig` gets its value.
+    A setting is declared only here. Its flag, its environment variable, its line in `lapse.yaml` and its entry in
+    `docs/settings.md` are derived from this declaration. A `Secret` also has a `<name>_file`, and a field of the same
+    name in `KafkaConfig` gets its value.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
@@ -238,7 +238,7 @@ class Settings(BaseSettings):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was odd about the sources, and did not keep them from being used."""
+        """Problems with the sources that did not prevent their use."""
         return self._warnings
 
     @classmethod
@@ -250,14 +250,14 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the layers that `load_settings` hands over, highest first, and nothing behind its back."""
+        """Read only the layers that `load_settings` passes, highest first."""
         given = dict(init_settings.init_kwargs) if isinstance(init_settings, InitSettingsSource) else {}
         layers: Sequence[Layer] = given.pop(_LAYERS, ())
         named = [{name: one.value for name, one in layer.items()} for layer in layers]
         return tuple(InitSettingsSource(settings_cls, init_kwargs=layer) for layer in [given, *named])
 
-    # Checks of one setting against others look only at those declared above it that are valid, so that all errors
-    # are found in one go.
+    # Checks of one setting against others only use valid settings declared above it, so that all errors are found in
+    # one pass.
 
     @field_validator("app_id")
     @classmethod
@@ -280,7 +280,7 @@ class Settings(BaseSettings):
             for suffix in ("tickets-changelog", "sessions-changelog", "rules", "replays")
         }
         taken |= dict.fromkeys(("held-commands", "action-results", "apply-dead-letters"), "a fixed name")
-        # Kafka refuses two topics that differ only in `.` and `_`.
+        # Kafka rejects two topics whose names differ only in `.` and `_`.
         users = {_alike(name): (name, user) for name, user in taken.items()}
         found = []
         for setting, name in named.items():
@@ -332,14 +332,14 @@ PATHS = frozenset(
     for name, field in Settings.model_fields.items()
     if _reads(field, values.path) or _reads(field, values.existing_file)
 ) | frozenset(SECRET_FILES)
-"""Settings whose value names a file; in `lapse.yaml`, relative to that file."""
+"""Settings whose value is a path; in `lapse.yaml`, relative to that file."""
 
 
 class SettingsError(Refused):
-    """Settings that can't be used; `problems` has all that is wrong with them, and where."""
+    """Settings that can't be used; `problems` lists everything that is wrong, and where."""
 
     def __init__(self, problems: Sequence[SettingsProblem]) -> None:
-        """Keep the problems; the text of the error is one line for each."""
+        """Store the problems; the text of the error has one line for each."""
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
 
@@ -353,13 +353,13 @@ def load_settings(
     """Resolve the settings from their sources.
 
     Args:
-        flags: by name of the setting; None as a value is *not given*.
-        environ: the environment; of it, names that begin with `LAPSE_`. An empty variable is *not given*.
+        flags: by name of the setting; None means *not given*.
+        environ: the environment; only names that begin with `LAPSE_` are used. An empty variable is *not given*.
         config_file: the file named by `--config`, which must exist; without one, `lapse.yaml` if there is one.
-        defaults: what takes the place of a setting's own default, below all other sources.
+        defaults: values that replace a setting's own default, below all other sources.
 
     Raises:
-        SettingsError: with everything that is wrong; a bad value that a higher source overrides is not.
+        SettingsError: with every problem; a bad value that a higher source overrides is not a problem.
     """
     known = {*Settings.model_fields, *SECRET_FILES}
     problems: list[SettingsProblem] = []
@@ -386,7 +386,7 @@ def load_settings(
 
 
 def _in_place_of(layers: Sequence[Layer]) -> tuple[str, ...]:
-    """Name what environment or file say in place of a default that is a verb's own: there it is easily forgotten."""
+    """List values of environment or file that replace a command's own default: they are easily overlooked."""
     *_, defaults = layers
     found = []
     for name, default in defaults.items():
@@ -424,7 +424,7 @@ def _unknown_variables(environ: Mapping[str, str], known: set[str]) -> tuple[str
 
 
 def _kubernetes_hint(given: Given | None) -> str:
-    """Explain the value that Kubernetes puts into LAPSE_WEB_PORT beside a Service named `lapse-web`."""
+    """Explain the value that Kubernetes assigns to LAPSE_WEB_PORT next to a Service named `lapse-web`."""
     if given is None or not given.origin.startswith("environment") or not str(given.value).startswith("tcp://"):
         return ""
     return "; Kubernetes sets this variable for a Service of that name: set `enableServiceLinks: false` in the pod"

@@ -1,4 +1,4 @@
-"""Where settings come from: flags, environment, `lapse.yaml`. Each source gives text, and says where it stands."""
+"""Sources of settings: flags, environment, `lapse.yaml`. Each source gives text, with its origin."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PREFIX = "LAPSE_"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value as it was written, and where."""
+    """A value as it was written, and its origin."""
 
     value: str | list[str]
     origin: str
 
 
 Layer: TypeAlias = Mapping[str, Given]
-"""What one source says, by setting."""
+"""The values from one source, by setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class SettingsProblem:
 
 
 def from_flags(flags: Mapping[str, object]) -> Layer:
-    """Return what the command line says; None is *not given*."""
+    """Return the values from the command line; None means *not given*."""
     return {
         name: Given(
             [_text(item) for item in value] if isinstance(value, list | tuple | set | frozenset) else _text(value),
@@ -56,7 +56,7 @@ def from_flags(flags: Mapping[str, object]) -> Layer:
 
 
 def from_environment(environ: Mapping[str, str], known: set[str]) -> Layer:
-    """Return what `LAPSE_*` variables say; an empty one is *not given*, as templates leave them so."""
+    """Return the values of `LAPSE_*` variables; an empty one is *not given*, because templates leave some empty."""
     return {
         name: Given(value, f"environment variable {PREFIX}{name.upper()}")
         for name in sorted(known)
@@ -65,9 +65,9 @@ def from_environment(environ: Mapping[str, str], known: set[str]) -> Layer:
 
 
 def from_file(path: Path, known: set[str], paths: Set[str], problems: list[SettingsProblem]) -> Layer:
-    """Return what a settings file says; what is wrong with it goes to `problems`.
+    """Return the values from a settings file; its errors are added to `problems`.
 
-    The values of the settings `paths` name files, relative to the settings file.
+    The settings in `paths` have file paths as values, relative to the settings file.
     """
     findings = Findings(str(path))
     text = read_text(path, findings)
@@ -99,10 +99,10 @@ def from_file(path: Path, known: set[str], paths: Set[str], problems: list[Setti
 
 
 def with_secrets(layers: Sequence[Layer], files: Mapping[str, str], problems: list[SettingsProblem]) -> list[Layer]:
-    """Replace settings that name the file of a secret by the secret, in each layer.
+    """Replace settings that name the file of a secret with the secret, in each layer.
 
-    `files`: from the setting that names a file to the setting that holds the secret. A file is read only when no
-    higher layer gives the secret. A line break at the end of the file does not belong to the secret.
+    `files`: from the setting that names a file to the setting that holds the secret. A file is read only if no higher
+    layer gives the secret. A line break at the end of the file is not part of the secret.
     """
     found: list[dict[str, Given]] = []
     for layer in layers:
@@ -115,7 +115,7 @@ def with_secrets(layers: Sequence[Layer], files: Mapping[str, str], problems: li
                 message = f"`{secret}` is set too ({own[secret].origin}); leave one of them out"
                 problems.append(SettingsProblem(name, given.origin, message))
             elif not any(secret in higher for higher in found):
-                # One that can't be read counts as given, so that nobody is told of a missing secret too.
+                # A file that can't be read counts as given, so that the secret is not also reported as missing.
                 own[secret] = Given(_secret_in(given, name, problems) or "", f"{name}, {given.origin}")
         found.append(own)
     return list(found)
@@ -139,7 +139,7 @@ def _secret_in(given: Given, name: str, problems: list[SettingsProblem]) -> str 
 
 
 def _value(node: Node) -> str | list[str] | None:
-    """Return a node's text, as written; None when it has none."""
+    """Return a node's text, as written; None when it has no text."""
     if isinstance(node, ScalarNode):
         return None if node.value is None else node.text
     if isinstance(node, ListNode) and all(isinstance(item, ScalarNode) for item in node.items):
@@ -148,7 +148,7 @@ def _value(node: Node) -> str | list[str] | None:
 
 
 def _beside(config: Path, value: str) -> str:
-    """Return a path of a settings file as seen from here."""
+    """Return a path from a settings file, resolved against the directory of that file."""
     return str(config.parent / value) if value else value
 
 

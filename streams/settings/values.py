@@ -1,6 +1,6 @@
-"""Readers of setting values: text in, value out; ValueError with a text for people when it is none.
+"""Readers of setting values: text in, value out; invalid text raises ValueError with a message for users.
 
-All take a value that is already what they return, so that `Settings(join_wait=5)` works in code.
+All of them also accept a value that already has the result type, so that `Settings(join_wait=5)` works in code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BEGINNING: Micros = -(2**63)
 """What `act_from: beginning` means: before every instant."""
 
 NOW: Micros = 2**63 - 1
-"""What `act_from: now` is until the worker's first start is known: later than every instant."""
+"""What `act_from: now` means until the worker's first start is known: later than every instant."""
 
 SHORTEST_SESSION, LONGEST_SESSION = SECOND, 1800 * SECOND
 
@@ -44,21 +44,21 @@ _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 def text(value: Any) -> Any:
-    """Return one text; a list is none."""
+    """Return a single text; a list is not accepted."""
     if isinstance(value, list):
         raise ValueError(f"takes one value, and {value} is a list")
     return value.strip() if isinstance(value, str) else value
 
 
 def secret(value: Any) -> Any:
-    """Return a secret that does not show itself."""
+    """Return a secret that is hidden when displayed."""
     if isinstance(value, list):
         raise ValueError("takes one value, not a list")
     return SecretStr(value) if isinstance(value, str) else value
 
 
 def boolean(value: Any) -> Any:
-    """Return true or false from any of their usual spellings."""
+    """Return true or false from any of the usual spellings."""
     value = text(value)
     if not isinstance(value, str):
         return value
@@ -125,7 +125,7 @@ def share(value: Any) -> Any:
 
 
 def names(value: Any) -> Any:
-    """Return reasons and the like, normalised, from text with commas or a list."""
+    """Return reasons and similar names, normalised, from comma-separated text or a list."""
     if isinstance(value, str):
         value = [part for part in value.split(",") if part.strip()]
     if not isinstance(value, list):
@@ -140,7 +140,7 @@ def names(value: Any) -> Any:
 
 
 def brokers(value: Any) -> Any:
-    """Return `host:port` of each broker, from text with commas or a list; the port is 9092 when not given.
+    """Return `host:port` of each broker, from comma-separated text or a list; the default port is 9092.
 
     >>> brokers("kafka-1, kafka-2:9093")
     ('kafka-1:9092', 'kafka-2:9093')
@@ -165,7 +165,7 @@ def brokers(value: Any) -> Any:
 
 
 def kafka_name(value: Any) -> Any:
-    """Return a name that Kafka takes in topics and groups."""
+    """Return a name that Kafka accepts for topics and groups."""
     value = text(value)
     if isinstance(value, str) and _KAFKA_NAME.fullmatch(value) is None:
         raise ValueError(f"`{value}` is not a name that Kafka takes: letters, digits, `.`, `_` and `-` are allowed")
@@ -173,12 +173,12 @@ def kafka_name(value: Any) -> Any:
 
 
 def kafka_prefix(value: Any) -> Any:
-    """Return a prefix of such names, which may be empty."""
+    """Return a prefix of such names; it may be empty."""
     return kafka_name(value) if text(value) else ""
 
 
 def topic_name(value: Any) -> Any:
-    """Return the name of a topic that is the user's own."""
+    """Return the name of a topic that belongs to the user."""
     value = kafka_name(value)
     if isinstance(value, str):
         if value in {".", ".."}:
@@ -191,7 +191,7 @@ def topic_name(value: Any) -> Any:
 
 
 def instance_id(value: Any) -> Any:
-    """Return the name of a static member: Kafka takes for it what it takes for a topic."""
+    """Return the name of a static member; Kafka accepts the same characters as for a topic."""
     value = text(value)
     return topic_name(value) if value else None
 
@@ -203,7 +203,7 @@ def compression(value: Any) -> Any:
 
 
 def session_timeout(value: Any) -> Any:
-    """Return a session timeout in microseconds, within what brokers can be configured to take."""
+    """Return a session timeout in microseconds, within the range that brokers can be configured to accept."""
     found = duration(value)
     if isinstance(found, int) and not SHORTEST_SESSION <= found <= LONGEST_SESSION:
         raise ValueError(f"`{value}` is out of range: from `1s` to `30m`, and within what the brokers accept")
@@ -211,13 +211,13 @@ def session_timeout(value: Any) -> Any:
 
 
 def path(value: Any) -> Any:
-    """Return a path, whether there is a file or not."""
+    """Return a path, whether the file exists or not."""
     value = text(value)
     return Path(value) if value else None
 
 
 def existing_file(value: Any) -> Any:
-    """Return the path of a file that is there."""
+    """Return the path of an existing file."""
     found = path(value)
     if found is not None and not found.is_file():
         raise ValueError(f"`{found}` is not a file" if found.exists() else f"there is no file `{found}`")
@@ -254,7 +254,7 @@ def _is_ipv6(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address; any name but `localhost` may lead elsewhere.
+    """Whether an address is reachable only from this machine; any name but `localhost` may point elsewhere.
 
     >>> [is_loopback(host) for host in ("127.0.0.9", "::1", "[::1]", "localhost", "0.0.0.0", "::", "lapse.local")]
     [True, True, True, True, False, False, False]
@@ -273,7 +273,7 @@ def _one_of(value: Any, allowed: tuple[str, ...], spelt: str) -> Any:
 
 
 def first_inactive(value: Any) -> Any:
-    """Return what a first `inactive` counts as; `ignore` is another spelling of `first_seen`."""
+    """Return what the first `inactive` counts as; `ignore` is another spelling of `first_seen`."""
     value = text(value)
     spelt = value.lower() if isinstance(value, str) else ""
     return _one_of(value, ("lapse", "first_seen"), "first_seen" if spelt == "ignore" else spelt)

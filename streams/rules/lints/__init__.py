@@ -1,1 +1,1 @@
-"""Advice on triggers that can be read; `advice` is the way in, the others look for one thing each."""
+"""Advice on triggers that can be read; `advice` is the entry point, each other module looks for one thing."""

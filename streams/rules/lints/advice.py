@@ -1,4 +1,4 @@
-"""Advice on triggers that can be read: what will probably not do what its writer wants."""
+"""Advice on triggers that can be read: what will probably not do what its author wants."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streams.rules.lints.writers import Writers
 from streams.rules.wording import condition_text
 
 MAX_OVERLAPS = 100
-"""Overlaps listed one by one; a file with more has one habit, not a hundred slips."""
+"""The maximum number of overlaps listed one by one; a file with more follows a pattern and not a series of mistakes."""
 
 Places = Mapping[str, Place]
 
@@ -30,10 +30,10 @@ def advise(
     *,
     whole: bool = True,
 ) -> None:
-    """Add warnings to `findings`; `places` tells where each trigger stands, `file_place` where their list does.
+    """Add warnings to `findings`; `places` has the position of each trigger, `file_place` the position of their list.
 
-    `whole`: whether `triggers` are all of the file's. When some could not be read, nothing is said that rests on what
-    no other trigger does.
+    `whole`: whether `triggers` are all triggers of the file. When some could not be read, advice that depends on the
+    absence of other triggers is left out.
     """
     if not findings.has_errors and not any(trigger.active for trigger in triggers):
         findings.add(file_place, "no_active_trigger", "no trigger is active: nothing would ever be commanded")
@@ -62,11 +62,11 @@ def advise(
             _advise_useless(one, places, findings)
 
 
-# --- what can never fire, or only after another -----------------------------------------------------------------------
+# --- triggers that can never fire, or only after another --------------------------------------------------------------
 
 
 def _unreachable(trigger: Trigger, writers: Writers | None) -> str | None:
-    """Return why a trigger can never fire, None when it may; without `writers`, as if others might write anything."""
+    """Return why a trigger can never fire; None when it may. Without `writers`, others may write anything."""
     may_be_closed = writers is None or writers.may_close(trigger)
 
     def why_not(conditions: Iterable[Condition]) -> str | None:
@@ -95,7 +95,7 @@ def _never_changes(condition: Condition) -> str:
 
 
 def _advise_dependence(trigger: Trigger, writers: Writers, places: Places, findings: Findings) -> None:
-    """Warn of a trigger that no ticket matches before another trigger has fired."""
+    """Warn of a trigger that matches no ticket until another trigger has fired."""
     for condition in trigger.all:
         needed = writers.needed_by(condition, trigger)
         if needed:
@@ -126,7 +126,7 @@ def _dependence(trigger: Trigger, conditions: Sequence[Condition], needed: Seque
 
 
 def _advise_open(triggers: Iterable[Trigger], places: Places, findings: Findings) -> None:
-    """Warn of conditions that take Open for *not yet solved*: of each, so that a comment can allow one of several."""
+    """Warn of conditions that use Open to mean *not yet solved*, each one, so that a comment can allow one of them."""
     for trigger in triggers:
         if _wants_open_without_new(trigger):
             message = (
@@ -145,7 +145,7 @@ def _wants_open_without_new(trigger: Trigger) -> bool:
 
 
 def _advise_waits(triggers: Sequence[Trigger], places: Places, findings: Findings) -> None:
-    """Warn of triggers that end the session and so cancel others of the file, which wait longer."""
+    """Warn of triggers that end the session and so cancel other triggers of the file with a longer wait."""
     for trigger, later in later_rounds_cancelled(triggers):
         shown = [f"{_named(one, places)[:-1]}, `wait: {durations.render(one.wait)}`)" for one in later[:3]]
         more = f" and {len(later) - 3} more" if len(later) > 3 else ""
@@ -159,7 +159,7 @@ def _advise_waits(triggers: Sequence[Trigger], places: Places, findings: Finding
 def _advise_chains(
     triggers: Sequence[Trigger], cycle: Cycle, places: Places, file_place: Place, findings: Findings
 ) -> None:
-    """Warn of triggers that fire in one round though they seem to speak of two."""
+    """Warn of triggers that fire in the same round although they seem to be meant for two rounds."""
     for chain in find_chains(triggers, cycle):
         if chain is None:
             message = "there are too many triggers alike to look for all that make another one fire"
@@ -183,7 +183,7 @@ def _chain_message(chain: Chain, places: Places) -> str:
     )
 
 
-# --- triggers in each other's way -------------------------------------------------------------------------------------
+# --- triggers that interfere with each other --------------------------------------------------------------------------
 
 
 def _find_useless(
@@ -228,7 +228,7 @@ def _advise_overlaps(
     file_place: Place,
     findings: Findings,
 ) -> set[tuple[str, str]]:
-    """Warn of overlaps; return the pairs that were told."""
+    """Warn of overlaps; return the pairs that were reported."""
     told: set[tuple[str, str]] = set()
     for overlap in find_overlaps(triggers):
         if overlap is None or len(told) >= MAX_OVERLAPS:

@@ -1,7 +1,7 @@
-"""What a trigger asks and does, in a form in which two triggers can be compared: does one ask less than the other?
+"""What a trigger asks and does, in a form that allows comparing two triggers: does one ask less than the other?
 
-All that is said here holds for every ticket and every lapse. Where that can't be told, the answer is the careful one:
-`implies` says no, `keeps` and `breaks` both say no.
+Every positive answer here holds for every ticket and every lapse. In cases that can't be decided, the answer is the
+safe one: `implies`, `keeps` and `breaks` all return False.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from streams.rules.lints.demands import ANYTHING, Demand, Text, demand_now, text
 from streams.rules.reference import condition_field
 
 Key: TypeAlias = tuple[str, Operator, frozenset[Text]]
-"""A condition, however its values are ordered."""
+"""A condition, independent of the order of its values."""
 
 _EXACT = frozenset({Operator.IS, Operator.IS_NOT, Operator.PRESENT, Operator.NOT_PRESENT})
 _BEFORE_NO_LAPSE = frozenset({"inactive", "ended"})
 
 
 def read_field(condition: Condition) -> str:
-    """Return the field a condition looks at, tags under the name that actions on them write."""
+    """Return the field a condition looks at; tags go by the name that actions on them write."""
     return TAGS if condition.field in normal.TAG_FIELDS else condition.field
 
 
 def always_holds(condition: Condition) -> bool:
-    """Whether a condition holds in every round: a round begins when a session becomes inactive."""
+    """Whether a condition holds in every round. A round begins when a session becomes inactive."""
     operator, values = condition.operator, values_of(condition)
     if condition.field == STATE_FIELD:
         if operator in (Operator.CHANGED, Operator.PRESENT):
@@ -52,16 +52,16 @@ class Asks:
     __slots__ = ("_vague", "exact", "fields", "necessary", "others", "some")
 
     def __init__(self, trigger: Trigger) -> None:
-        """Sort out what `trigger` asks; a single `any` condition is as good as one of `all`."""
+        """Sort the conditions of `trigger`; a single `any` condition is equivalent to an `all` condition."""
         every = [*trigger.all, *trigger.any] if len(trigger.any) == 1 else list(trigger.all)
         some = trigger.any if len(trigger.any) > 1 else ()
         if any(always_holds(condition) for condition in some):
             some = ()
         self.fields = frozenset(read_field(condition) for condition in (*every, *some))
         self.necessary: dict[str, Demand] = {}
-        """By field, what must stand there now. There may be more to ask."""
+        """By field, the demand on its current value. The conditions may ask more."""
         self.exact: dict[str, Demand] = {}
-        """By field, what conditions ask that ask nothing else."""
+        """By field, the demand of the conditions that a demand describes completely."""
         others: set[Key] = set()
         for condition in every:
             if always_holds(condition):
@@ -79,7 +79,7 @@ class Asks:
         self._vague = {field for field, *_ in (*self.others, *self.some)}
 
     def implies(self, weaker: Asks) -> bool:
-        """Whether `weaker` holds wherever this does."""
+        """Whether `weaker` holds wherever this holds."""
         return (
             all(_covers(demand, self.necessary.get(field, ANYTHING)) for field, demand in weaker.exact.items())
             and all(self._has(key) for key in weaker.others)
@@ -91,15 +91,15 @@ class Asks:
         return self.exact == other.exact and self.others == other.others and self.some == other.some
 
     def keeps(self, field: str, value: Any) -> bool:
-        """Whether what holds goes on holding when `value` is written to `field`."""
+        """Whether conditions that hold still hold after `value` is written to `field`."""
         return field not in self.fields or (field not in self._vague and admits(self.exact.get(field), value))
 
     def breaks(self, field: str, value: Any) -> bool:
-        """Whether nothing holds any more while `value` stands in `field`."""
+        """Whether the conditions can't hold while `field` has the value `value`."""
         return field in self.necessary and not admits(self.necessary[field], value)
 
     def _has(self, key: Key) -> bool:
-        """Whether one condition holds wherever this does."""
+        """Whether one condition holds wherever this holds."""
         if key in self.others:
             return True
         field, operator, values = key
@@ -115,12 +115,12 @@ class Asks:
 
 
 class Does:
-    """What one trigger's actions write."""
+    """What the actions of one trigger write."""
 
     __slots__ = ("passes_on", "sets", "tags")
 
     def __init__(self, actions: Sequence[Action]) -> None:
-        """Work out what is left when all `actions` are done."""
+        """Compute the result of all `actions` together."""
         self.sets: dict[str, Any] = {}
         self.tags: TagEffect | None = None
         self.passes_on = False
@@ -139,18 +139,18 @@ class Does:
 
 
 class TagEffect:
-    """Which tags are there, and which are not, after a trigger has fired; all others stay, or go if `replaces`."""
+    """Which tags are present or absent after a trigger has fired; others stay, or are removed if `replaces`."""
 
     __slots__ = ("absent", "present", "replaces")
 
     def __init__(
         self, present: frozenset[str] = frozenset(), absent: frozenset[str] = frozenset(), *, replaces: bool = False
     ) -> None:
-        """Begin with what is known."""
+        """Start with the given effect."""
         self.present, self.absent, self.replaces = present, absent, replaces
 
     def then(self, kind: str, words: Sequence[str]) -> TagEffect:
-        """Return the effect with one more action."""
+        """Return the effect after one more action."""
         named = frozenset(words)
         if kind == "set_tags":
             return TagEffect(named, replaces=True)
@@ -159,7 +159,7 @@ class TagEffect:
         return TagEffect(self.present - named, self.absent | named, replaces=self.replaces)
 
     def undoes(self, other: TagEffect) -> bool:
-        """Whether this may take away, or bring back, what `other` brought or took away."""
+        """Whether this may remove a tag that `other` added, or add a tag that `other` removed."""
         return (
             self.replaces
             or bool(self.present & other.absent)
@@ -168,20 +168,20 @@ class TagEffect:
         )
 
     def within(self, other: TagEffect) -> bool:
-        """Whether, after `other`, this changes nothing."""
+        """Whether this changes nothing after `other`."""
         if self.replaces:
             return other.replaces and self.present == other.present
         gone = not self.absent & other.present if other.replaces else self.absent <= other.absent
         return self.present <= other.present and gone
 
     def decided_by(self, other: TagEffect) -> bool:
-        """Whether `other`, coming later, leaves nothing of this."""
+        """Whether a later `other` completely replaces this effect."""
         touched = other.present | other.absent
         return other.replaces or (not self.replaces and self.present | self.absent <= touched)
 
 
 def admits(demand: Demand | None, value: Any) -> bool:
-    """Whether a written value satisfies a demand. A list is never one of the values that a demand names."""
+    """Whether a written value satisfies a demand. A list is never one of the values in a demand."""
     if demand is None:
         return True
     if isinstance(value, list) and value:

@@ -1,7 +1,7 @@
-"""Pairs of triggers of which one makes the other fire in the same round, on a ticket that was not so before.
+"""Pairs of triggers in which one makes the other fire in the same round, on a ticket it did not match before.
 
-An admin who writes *open becomes pending* and *pending becomes solved* thinks of two abandonments. A round asks every
-trigger of the working copy that earlier ones changed (SPEC section 4), so one abandonment does both.
+An admin who writes *open becomes pending* and *pending becomes solved* expects two abandonments. A round asks every
+trigger about the working copy that earlier ones changed (SPEC section 4), so one abandonment does both.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from streams.rules.lints.demands import Text, clash, demand_now, text_of, values
 from streams.rules.lints.overlaps import holds_at_start, written_fields
 
 MAX_COMPARISONS = 300_000
-"""Pairs looked at before giving up, so that thousands of triggers alike take a second, not hours."""
+"""The maximum number of pairs compared, so that thousands of similar triggers take a second, not hours."""
 
 _CAN_BE_MADE = ORDERING | {Operator.IS, Operator.NOT_PRESENT, Operator.INCLUDES}
-"""Operators that name what makes them hold."""
+"""Operators that name the values that make them hold."""
 
 _CLOSE_LOOK = 20
-"""What a pair costs that simple values don't tell apart."""
+"""The cost of a pair that simple values don't rule out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +33,15 @@ class Chain:
     first: Trigger
     then: Trigger
     condition: Condition
-    """What `first` makes true of `then`."""
+    """The condition of `then` that `first` makes true."""
     wrote: Text
     """The value, or the tag, that `first` writes."""
 
 
 def find_chains(triggers: Sequence[Trigger], cycle: Cycle) -> Iterator[Chain | None]:
-    """Yield for each trigger the first that makes it fire; None says that the search was cut short.
+    """Yield for each trigger the first trigger that makes it fire; None means that the search was cut short.
 
-    `triggers` are active ones that can match, in the order in which a round asks them, of any waits.
+    `triggers` are active and can match, in the order in which a round asks them, with any waits.
     """
     links = [_Link(rank, trigger) for rank, trigger in enumerate(triggers)]
     asked = {
@@ -73,7 +73,7 @@ def find_chains(triggers: Sequence[Trigger], cycle: Cycle) -> Iterator[Chain | N
 def _possible(
     then: _Link, writers: Mapping[tuple[int, str], Mapping[Text, Sequence[_Link]]]
 ) -> Iterator[tuple[_Link, Condition, Text]]:
-    """Yield who writes what a condition of `then` asks for."""
+    """Yield the triggers that write what a condition of `then` asks for."""
     for condition in then.trigger.all:
         of_field = writers.get((then.trigger.wait, read_field(condition)))
         if of_field is None:
@@ -84,7 +84,7 @@ def _possible(
 
 
 class _Link:
-    """A trigger, seen as one that may make another fire or be made to."""
+    """A trigger that may make another trigger fire, or be made to fire."""
 
     def __init__(self, rank: int, trigger: Trigger) -> None:
         self.rank, self.trigger = rank, trigger
@@ -95,7 +95,7 @@ class _Link:
 
     @cached_property
     def asks(self) -> Asks:
-        return Asks(self.trigger)  # few triggers write what another asks for
+        return Asks(self.trigger)  # computed late: few triggers write what another asks for
 
     def writes(self) -> Iterator[tuple[str, Text]]:
         for field, value in self.does.sets.items():
@@ -105,7 +105,7 @@ class _Link:
             yield TAGS, word
 
     def may_make(self, then: _Link) -> bool:
-        """Whether `then` may match a ticket that this has changed, as far as simple values tell."""
+        """Whether `then` may match a ticket that this trigger has changed, as far as simple values show."""
         if any(then.asks.breaks(name, value) for name, value in self.does.sets.items()):
             return False
         return not any(
@@ -115,10 +115,10 @@ class _Link:
         )
 
     def makes(self, then: _Link, condition: Condition) -> bool:
-        """Whether `then` fires once this has, and would not, or need not ask, but for that."""
+        """Whether `then` fires after this trigger, and without it would not fire or would not need the condition."""
         field = read_field(condition)
         if any(one.operator in CHANGE_FAMILY and read_field(one) == field for one in then.trigger.all):
-            return False  # it tells what is new from what was there
+            return False  # `then` distinguishes new values from old ones
         if field == TAGS and self._undoes_tags(then):
             return False
         mine = [one for one in self.trigger.all if holds_at_start(one)]
@@ -141,7 +141,7 @@ class _Link:
         )
 
     def _always_before(self, then: _Link, condition: Condition) -> bool:
-        """Whether this fires wherever `then` might, so that what `then` asks of the tags is always so."""
+        """Whether this trigger fires wherever `then` might, so that what `then` asks of the tags is always true."""
         every = tuple(one for one in then.trigger.all if one is not condition)
         return Asks(_with(then.trigger, every)).implies(self.asks)
 
@@ -151,7 +151,7 @@ def _with(trigger: Trigger, every: tuple[Condition, ...]) -> Trigger:
 
 
 def _met_by(condition: Condition) -> frozenset[Text]:
-    """Return the values, or the tags, that make a condition on the ticket hold when they are written."""
+    """Return the values or tags that make a condition on the ticket hold when they are written."""
     if condition.operator not in _CAN_BE_MADE:
         return frozenset()
     if read_field(condition) == TAGS:

@@ -1,7 +1,7 @@
-"""What the conditions of a trigger demand of each field, as sets of values: enough to see that two demands clash.
+"""What the conditions of a trigger demand of each field, as sets of values: enough to detect that two demands clash.
 
-Knows what holds in every round: the session has just become inactive, the update is a change, the ticket is not
-closed, and a field of the ticket changes only by another trigger's action.
+This uses what holds in every round: the session has just become inactive, the update is a change, the ticket is not
+closed, and a field of the ticket changes only through another trigger's action.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ Text: TypeAlias = str | None
 """A value as `is` compares it; None is *no value*."""
 
 CHANGED = frozenset({Operator.CHANGED, Operator.VALUE, Operator.VALUE_PREVIOUS})
-"""Operators that are false while a field is as it was."""
+"""Operators that are false while a field is unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What may stand in a field: one of `allowed` (anything when None) but none of `excluded`."""
+    """The values a field may have: one of `allowed` (any value when None) but none of `excluded`."""
 
     allowed: frozenset[Text] | None = None
     excluded: frozenset[Text] = frozenset()
 
     def __and__(self, other: Demand) -> Demand:
-        """Return what satisfies both."""
+        """Return the demand that satisfies both."""
         if self.allowed is None or other.allowed is None:
             allowed = self.allowed if other.allowed is None else other.allowed
         else:
@@ -60,12 +60,12 @@ IN_EVERY_ROUND: Demands = {
 }
 _BEFORE_EVERY_LAPSE = {
     STATE_FIELD: Demand(excluded=frozenset({"inactive", "ended"})),
-    REASON_FIELD: Demand(frozenset({None})),  # only an inactive session has one
+    REASON_FIELD: Demand(frozenset({None})),  # only an inactive session has a reason
 }
 
 
 def text_of(value: Any) -> Text:
-    """Return a trigger's value as it is compared."""
+    """Return a trigger's value in the form used for comparison."""
     return None if value is None else normal.text(value)
 
 
@@ -76,7 +76,7 @@ def values_of(condition: Condition) -> frozenset[Text]:
 
 
 def demand_now(condition: Condition) -> Demand:
-    """Return what a condition demands of its field's value now; nothing when that can't be said in sets."""
+    """Return what a condition demands of its field's current value; no demand when it can't be expressed as sets."""
     operator = condition.operator
     if operator in (Operator.IS, Operator.VALUE):
         return Demand(values_of(condition))
@@ -103,7 +103,7 @@ def demand_now(condition: Condition) -> Demand:
 
 
 def demands_now(conditions: Iterable[Condition], given: Demands) -> dict[str, Demand]:
-    """Return what all of `conditions` demand together, field by field, on top of what is `given`."""
+    """Return what all of `conditions` demand together, by field, in addition to `given`."""
     demands = dict(given)
     for condition in conditions:
         demand = demand_now(condition)
@@ -114,7 +114,7 @@ def demands_now(conditions: Iterable[Condition], given: Demands) -> dict[str, De
 
 
 def clash(conditions: Iterable[Condition], *, may_be_closed: bool) -> str | None:
-    """Return, in a sentence, why these conditions can't hold together in any round; None when they may.
+    """Return a sentence that explains why these conditions can't hold together in any round; None when they may.
 
     `may_be_closed`: whether another trigger may close the ticket earlier in the round.
     """
@@ -147,7 +147,7 @@ _ALWAYS = {
 
 
 def _clash_of_change(name: str, conditions: list[Condition]) -> str | None:
-    """Return why conditions on one field clash over what it was before, or over its words."""
+    """Return why conditions on one field clash over its previous value, or over its words."""
     operators = {condition.operator for condition in conditions}
     changes = bool(operators & CHANGED) or name == STATE_FIELD
     now = demands_now(conditions, IN_EVERY_ROUND if name == STATE_FIELD else {}).get(name, ANYTHING)
@@ -182,7 +182,7 @@ def _clash_of_change(name: str, conditions: list[Condition]) -> str | None:
 
 
 def _clash_of_numbers(conditions: list[Condition]) -> bool:
-    """Whether no number satisfies all ordering operators on one field, or none of the values that may stand there."""
+    """Whether no number satisfies all ordering operators on one field, or none of the allowed values does."""
     bounds = [condition for condition in conditions if condition.operator in ORDERING]
     if not bounds:
         return False

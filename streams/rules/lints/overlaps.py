@@ -1,4 +1,4 @@
-"""Pairs of active triggers that one lapse can match and that write the same field differently."""
+"""Pairs of active triggers that can match the same lapse and write different values to the same field."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from streams.rules.lints.demands import ANYTHING, CHANGED, IN_EVERY_ROUND, Deman
 TAGS = "tags"
 
 _UNLISTED = ORDERING | {Operator.INCLUDES, Operator.NOT_INCLUDES}
-"""Operators whose demands are no sets of values, by which most pairs are told apart: words, and numbers."""
+"""Operators whose demands are not sets of values, on words and numbers. Sets of values rule out most pairs."""
 
 MAX_COMPARISONS = 300_000
-"""Pairs looked at before giving up, so that thousands of triggers alike take seconds, not hours."""
+"""The maximum number of pairs compared, so that thousands of similar triggers take seconds, not hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Overlap:
 
 
 def written_fields(trigger: Trigger) -> set[str]:
-    """Return the ticket's fields that a trigger's actions write; all tag actions write `tags`."""
+    """Return the ticket fields that a trigger's actions write; all tag actions write `tags`."""
     fields = [action.field for action in trigger.actions if _writes(action.field)]
     return {TAGS if field in TAG_ACTIONS else field for field in fields}
 
@@ -42,7 +42,7 @@ def in_firing_order(triggers: Sequence[Trigger]) -> list[Trigger]:
 
 
 def find_overlaps(triggers: Sequence[Trigger]) -> Iterator[Overlap | None]:
-    """Yield for each trigger the first earlier one that it overlaps with; None says that the search was cut short."""
+    """Yield for each trigger the first earlier trigger it overlaps with; None means that the search was cut short."""
     candidates = [_Candidate(rank, trigger) for rank, trigger in enumerate(in_firing_order(triggers)) if trigger.active]
     groups: dict[tuple[int, str], list[_Candidate]] = {}
     for candidate in candidates:
@@ -69,9 +69,9 @@ def find_overlaps(triggers: Sequence[Trigger]) -> Iterator[Overlap | None]:
 
 
 def later_rounds_cancelled(triggers: Sequence[Trigger]) -> Iterator[tuple[Trigger, list[Trigger]]]:
-    """Yield each trigger that ends the session, with those that wait longer and could match where it fired.
+    """Yield each trigger that ends the session, with the triggers that wait longer and could match where it fired.
 
-    The end of a session cancels what waits (SPEC section 3), so these are not asked any more. `triggers` are active.
+    The end of a session cancels waiting rounds (SPEC section 3), so these are no longer asked. `triggers` are active.
     """
     by_wait = sorted(triggers, key=lambda trigger: trigger.wait)
     enders = [trigger for trigger in by_wait if any(action.field in PASSED_ON for action in trigger.actions)]
@@ -93,7 +93,7 @@ def later_rounds_cancelled(triggers: Sequence[Trigger]) -> Iterator[tuple[Trigge
 
 
 class _Candidate:
-    """An active trigger with what it demands of a ticket and a session, and what it writes."""
+    """An active trigger, its demands on a ticket and a session, and the fields it writes."""
 
     __slots__ = ("at_start", "demands", "has_unlisted", "rank", "sets", "tags", "trigger", "writes")
 
@@ -112,7 +112,7 @@ class _Candidate:
 
 
 class _Index:
-    """Finds the triggers of a group that don't already differ in the field that tells most of them apart."""
+    """Finds the triggers of a group that don't already differ in the most distinguishing field."""
 
     def __init__(self, group: Sequence[_Candidate]) -> None:
         values: dict[str, set[Text]] = {}
@@ -132,7 +132,7 @@ class _Index:
                 self._buckets.setdefault(value, []).append(candidate)
 
     def possible(self, candidate: _Candidate) -> Iterator[_Candidate]:
-        """Yield by rank, repeats included, what may match where `candidate` does."""
+        """Yield by rank, repeats included, the triggers that may match where `candidate` does."""
         allowed = self._allowed(candidate)
         if allowed is None:
             yield from self._group
@@ -161,7 +161,7 @@ def _merged(left: Sequence[_Candidate], right: Sequence[_Candidate]) -> Iterator
 
 
 def _demands_at_start(trigger: Trigger) -> dict[str, Demand]:
-    """Return what a trigger demands when a round starts; what has to change by other triggers demands nothing yet."""
+    """Return a trigger's demands when a round starts; conditions that need another trigger's change demand nothing."""
     demands = demands_now(filter(holds_at_start, trigger.all), IN_EVERY_ROUND)
     if trigger.any and len({condition.field for condition in trigger.any}) == 1:
         alternatives = [demands_now([condition], {}) for condition in trigger.any if holds_at_start(condition)]
@@ -183,7 +183,7 @@ def holds_at_start(condition: Condition) -> bool:
 
 
 def _compatible(left: _Candidate, right: _Candidate) -> bool:
-    """Whether a ticket and a session may satisfy both when a round starts, as far as can be told."""
+    """Whether some ticket and session may satisfy both when a round starts, as far as can be determined."""
     if any((demand & right.demands.get(field, ANYTHING)).is_impossible for field, demand in left.demands.items()):
         return False
     return not (
@@ -192,7 +192,7 @@ def _compatible(left: _Candidate, right: _Candidate) -> bool:
 
 
 def _matches_after(first: _Candidate, later: _Candidate) -> bool:
-    """Whether what `first` sets leaves `later` able to match."""
+    """Whether `later` can still match after the values that `first` sets."""
     return all(
         later.demands[action.field].admits(text_of(action.value))
         for action in first.trigger.actions
@@ -205,7 +205,7 @@ def _writes(field: str) -> bool:
 
 
 def _may_conflict(field: str, group: Sequence[_Candidate]) -> bool:
-    """Whether any two of a group write `field` differently; spares comparing thousands that all write the same."""
+    """Whether any two of a group write `field` differently; avoids comparing thousands that write the same value."""
     if field != TAGS:
         return any(candidate.sets[field] != group[0].sets[field] for candidate in group)
     added: set[str] = set().union(*(candidate.tags.get("add_tags", ()) for candidate in group))
@@ -214,7 +214,7 @@ def _may_conflict(field: str, group: Sequence[_Candidate]) -> bool:
 
 
 def _conflicts(first: _Candidate, later: _Candidate) -> tuple[str, ...]:
-    """Return the fields that both write, unless they write the same."""
+    """Return the fields that both write, except those to which both write the same value."""
     common = first.writes & later.writes
     return tuple(
         field
@@ -224,7 +224,7 @@ def _conflicts(first: _Candidate, later: _Candidate) -> tuple[str, ...]:
 
 
 def _tags_conflict(left: Mapping[str, set[str]], right: Mapping[str, set[str]]) -> bool:
-    """Whether one replaces what the other wrote, or removes what the other adds."""
+    """Whether one replaces the tags the other wrote, or removes tags the other adds."""
     if "set_tags" in left or "set_tags" in right:
         return left != right
     nothing: set[str] = set()

@@ -1,12 +1,13 @@
-"""Triggers that another trigger of the same round makes useless, whatever the ticket and the lapse.
+"""Triggers that another trigger of the same round makes useless, for every ticket and every lapse.
 
-Four ways, each certain: a *duplicate* asks and does the same as an earlier trigger; a *shadowed* one never fires,
-because an earlier trigger fires wherever it could and leaves what it does not match; a *redundant* one finds its work
-done by an earlier trigger; an *overwritten* one has its work done over by a later trigger.
+There are four kinds, all certain. A *duplicate* asks and does the same as an earlier trigger. A *shadowed* trigger
+never fires, because an earlier trigger fires wherever it could and leaves a ticket it does not match. The work of a
+*redundant* trigger is already done by an earlier trigger. The work of an *overwritten* trigger is replaced by a later
+trigger.
 
-Why they are certain rests on the cycle (SPEC section 4). Wherever a trigger matches, an earlier one that asks no more
-matches too, and is asked before it: so it has fired already. For what happened since, every other trigger of the round
-is looked at that writes a field in question. Where one might interfere, nothing is said.
+The certainty follows from the cycle (SPEC section 4). Wherever a trigger matches, an earlier one that asks no more
+matches too and is asked first, so it has already fired. To account for changes since then, every other trigger of the
+round that writes a relevant field is checked. If one might interfere, nothing is reported.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from streams.rules.lints.asks import Asks, Does
 from streams.rules.lints.demands import Text, text_of
 
 MAX_COMPARISONS = 300_000
-"""Pairs and writers looked at before giving up, so that thousands of triggers alike take seconds, not hours."""
+"""The maximum number of pairs and writers checked, so that thousands of similar triggers take seconds, not hours."""
 
 
 class Why(StrEnum):
-    """How a trigger is useless."""
+    """The reason a trigger is useless."""
 
     DUPLICATE = "duplicate"
     SHADOWED = "shadowed"
@@ -37,19 +38,19 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Useless:
-    """A trigger, and the one that makes it useless."""
+    """A useless trigger, and the trigger that makes it useless."""
 
     trigger: Trigger
     by: Trigger
     why: Why
     field: str | None = None
-    """What a shadowed trigger no longer finds as it asks."""
+    """The field in which a shadowed trigger no longer finds the value it asks for."""
 
 
 def find_useless(triggers: Sequence[Trigger], cycle: Cycle) -> Iterator[Useless | None]:
-    """Yield each useless trigger once; None says that the search was cut short.
+    """Yield each useless trigger once; None means that the search was cut short.
 
-    `triggers` are active ones that can match, in the order in which a round asks them, of any waits.
+    `triggers` are active and can match, in the order in which a round asks them, with any waits.
     """
     by_wait: dict[int, list[Trigger]] = {}
     for trigger in triggers:
@@ -63,7 +64,7 @@ def find_useless(triggers: Sequence[Trigger], cycle: Cycle) -> Iterator[Useless 
 
 
 class _Spent(Exception):
-    """Too many comparisons."""
+    """The comparison budget is used up."""
 
 
 class _Budget:
@@ -77,7 +78,7 @@ class _Budget:
 
 
 class _One:
-    """A trigger with what it asks and does; `rank` is its place in the order of the round."""
+    """A trigger with what it asks and does; `rank` is its position in the order of the round."""
 
     __slots__ = ("asks", "does", "rank", "trigger")
 
@@ -87,7 +88,7 @@ class _One:
 
 
 class _Round:
-    """All triggers of one wait."""
+    """All triggers with the same wait."""
 
     def __init__(self, triggers: Iterable[Trigger], cycle: Cycle, budget: _Budget) -> None:
         self._all = [_One(rank, trigger) for rank, trigger in enumerate(triggers)]
@@ -107,7 +108,7 @@ class _Round:
         for one in self._all:
             for other in self._weaker.possible(one):
                 self._budget.spend()
-                # Of two that make each other useless, one is needed.
+                # Of two triggers that make each other useless, one is needed.
                 if other is one or told.get(other.rank) == one.rank or not one.asks.implies(other.asks):
                     continue
                 found = self._by_earlier(one, other) if other.rank < one.rank else self._by_later(one, other)
@@ -122,7 +123,7 @@ class _Round:
         if _duplicates(one, first):
             return Useless(one.trigger, first.trigger, Why.DUPLICATE)
         if not self._restarts and self._may_begin_to_match(first, (first, one)):
-            return None  # it may match too late: what it asked for was written after it had its turn
+            return None  # it may match only later: what it asks for was written after its turn
         field = self._shadow(one, first)
         if field is not None:
             return Useless(one.trigger, first.trigger, Why.SHADOWED, field)
@@ -134,7 +135,7 @@ class _Round:
         return any(True for field in one.asks.fields for _ in self._writing(field, but))
 
     def _shadow(self, one: _One, first: _One) -> str | None:
-        """Return a field that `first` leaves as `one` does not match it, and that nobody sets right again."""
+        """Return a field that `first` sets to a value `one` does not match, and that no other trigger sets back."""
         for field, value in first.does.sets.items():
             if one.asks.breaks(field, value) and all(
                 one.asks.breaks(field, other.does.sets[field]) for other in self._writing(field, (one, first))
@@ -190,11 +191,11 @@ class _Round:
             for reader in self._readers.get(field, ()):
                 self._budget.spend()
                 if reader is not one and reader is not last:
-                    return None  # it may be there to make that one match
+                    return None  # it may be there to make that trigger match
         return Useless(one.trigger, last.trigger, Why.OVERWRITTEN)
 
     def _fires_first_or_never(self, one: _One) -> bool:
-        """Whether a trigger that does not match when the round begins never will."""
+        """Whether a trigger that does not match when the round begins never matches."""
         return not any(
             field == TAGS or not one.asks.breaks(field, other.does.sets[field])
             for field in one.asks.fields
@@ -202,7 +203,7 @@ class _Round:
         )
 
     def _goes_on_matching(self, last: _One) -> bool:
-        """Whether a trigger that matches once in a round matches until it fires."""
+        """Whether a trigger that matches once in a round keeps matching until it fires."""
         return not any(
             field == TAGS or not last.asks.keeps(field, other.does.sets[field])
             for field in last.asks.fields
@@ -217,7 +218,7 @@ class _Round:
 
 
 class _Weaker:
-    """Finds the triggers that may ask no more than another, by one value of one field that they ask for."""
+    """Finds the triggers that may ask no more than another, by one value of one field the other asks for."""
 
     def __init__(self, triggers: Sequence[_One]) -> None:
         popularity: Counter[tuple[str, Text]] = Counter()
@@ -242,7 +243,7 @@ class _Weaker:
         yield from self._unbound
         for field, demand in one.asks.necessary.items():
             if demand.allowed:
-                # Whoever asks no more takes each of these values, so any one will find it.
+                # A trigger that asks no more accepts each of these values, so any of them finds it.
                 yield from self._by_value.get((field, min(demand.allowed, key=str)), ())
 
 

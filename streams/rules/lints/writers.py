@@ -1,4 +1,4 @@
-"""Which triggers write a field in the rounds of a wait: in a round, nothing else changes a ticket."""
+"""Which triggers write a field in the rounds of a wait. Within a round, nothing else changes a ticket."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from streams.rules.lints.asks import Does, always_holds
 from streams.rules.lints.demands import CHANGED, Text, demand_now, text_of, values_of
 
 _Place: TypeAlias = tuple[int, str]
-"""Of a wait, a field."""
+"""A wait and a field."""
 
 
 class Writers:
-    """Knows for every field, and every value written to it, who comes first: active triggers before the others."""
+    """The first triggers that write each field, and each value of a field: active triggers before inactive ones."""
 
     def __init__(self, in_order: Sequence[Trigger], cycle: Cycle) -> None:
-        """Look at all triggers, given in the order in which rounds ask them."""
+        """Index all triggers, given in the order in which rounds ask them."""
         self._rank = {trigger.id: rank for rank, trigger in enumerate(in_order)}
         self._only_earlier = cycle == "single_pass"
         self._of_field: dict[_Place, list[Trigger]] = {}
@@ -31,9 +31,9 @@ class Writers:
                     _keep(self._of_value.setdefault((place, text_of(value)), []), trigger)
 
     def needed_by(self, condition: Condition, trigger: Trigger) -> list[Trigger] | None:
-        """Return who could make a condition hold that a ticket can't satisfy by itself; None when it can.
+        """Return the triggers that can make a condition hold which a ticket alone can't satisfy; None when it can.
 
-        An empty list says that it never holds.
+        An empty list means that the condition never holds.
         """
         if always_holds(condition) or condition.field in SESSION_FIELDS:
             return None
@@ -62,6 +62,6 @@ class Writers:
 
 
 def _keep(writers: list[Trigger], trigger: Trigger) -> None:
-    """Keep the first two: one of them is another than the trigger that asks."""
+    """Keep the first two, so that at least one of them is not the trigger that asks."""
     if len(writers) < 2:
         writers.append(trigger)

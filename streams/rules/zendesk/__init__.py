@@ -1,1 +1,1 @@
-"""Between Zendesk's JSON and trigger files: what its API exports, and what it takes back."""
+"""Converts between Zendesk's JSON and trigger files, in both directions."""

@@ -1,4 +1,4 @@
-"""`lapse import` and `lapse export`: files in, text out, and what a person has to know."""
+"""`lapse import` and `lapse export`: convert files to text, with notes for the user."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from streams.rules.zendesk.writing import document
 
 @dataclass(frozen=True)
 class Converted:
-    """What a conversion gives."""
+    """The result of a conversion."""
 
     text: str
-    """The file to write."""
+    """The content of the output file."""
     messages: tuple[str, ...]
-    """A line for everything that was not carried, or works differently."""
+    """A line for everything that was not converted, or works differently."""
     summary: str
 
 
@@ -97,7 +97,7 @@ def _triggers(count: int) -> str:
 
 
 def _untitled(definitions: Path | None, names: Names) -> Iterator[str]:
-    """Say what a definitions file does not tell, and why."""
+    """Yield notes on titles that a definitions file does not contain, and the reason."""
     if not names.missing:
         return
     titles = " and ".join(f"`{title}`" for title in names.missing)

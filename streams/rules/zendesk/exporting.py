@@ -1,4 +1,4 @@
-"""A trigger file to the JSON that Zendesk's API takes; what Zendesk can't do is named, and exported inactive."""
+"""Converts a trigger file to the JSON of Zendesk's API; unsupported triggers are reported and exported inactive."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _WORDS = frozenset({Operator.INCLUDES, Operator.NOT_INCLUDES})
 
 @dataclass
 class Exported:
-    """One trigger as Zendesk's API takes it (`{"trigger": {...}}` wraps it there)."""
+    """One trigger in the form Zendesk's API accepts (wrapped there as `{"trigger": {...}}`)."""
 
     trigger: dict[str, Any]
     label: str
     reasons: list[str] = field(default_factory=list)
-    """Why it is exported inactive; empty when Zendesk can do all that it says."""
+    """Why it is exported inactive; empty when Zendesk supports all of it."""
     remarks: list[str] = field(default_factory=list)
-    """What is lost on the way without making a difference to what the trigger does."""
+    """What is lost in the conversion without changing what the trigger does."""
 
 
 def export_triggers(file: TriggerFile, names: Names) -> list[Exported]:
-    """Turn every trigger of a file without errors into Zendesk's form, in file order.
+    """Convert every trigger of a file without errors to Zendesk's form, in file order.
 
-    A trigger that `lapse import` could not carry comes out as it went in, as long as it is inactive: whoever activates
-    it has rewritten it.
+    A trigger that `lapse import` could not convert is exported in its original form as long as it is inactive: a user
+    who activates it has rewritten it.
     """
     assert file.ruleset is not None, "a file with errors is not exported"  # noqa: S101
     return [
@@ -46,7 +46,7 @@ def export_triggers(file: TriggerFile, names: Names) -> list[Exported]:
 
 
 def _entries(file: TriggerFile) -> list[dict[str, Any]]:
-    """Return the triggers as written: category names and what `lapse import` keeps are no part of a ruleset."""
+    """Return the triggers as written: a ruleset does not contain category names or what `lapse import` keeps."""
     content = yaml.load(Path(file.file).read_text("utf-8-sig"), yaml.CSafeLoader)
     entries: list[dict[str, Any]] = content["triggers"] or []
     return entries
@@ -93,10 +93,10 @@ def _export(trigger: Trigger, entry: dict[str, Any], names: Names) -> Exported:
 
 
 def _edited(entry: dict[str, Any], original: dict[str, Any], names: Names) -> bool:
-    """Tell whether a trigger that was kept inactive is not what `lapse import` made of its original any more."""
+    """Whether a trigger that was kept inactive differs from what `lapse import` made of its original."""
     here = {part: entry.get(part) for part in ("conditions", "actions")}
     export = Export(triggers=[original])
-    # The file may have been imported with a definitions file that is not at hand now, or without one.
+    # The file may have been imported without a definitions file, or with one that is not available now.
     made = [imported.entry for known in (names, Names()) for imported in import_triggers(export, known)]
     return all({part: one[part] for part in here} != here for one in made)
 
@@ -131,7 +131,7 @@ def _action(action: Action, names: Names) -> dict[str, Any]:
 
 
 def _value(field: str, value: Any, names: Names) -> Any:
-    """Spell a value as exports do: text, lists of texts, and `""` for none."""
+    """Format a value as exports do: text, lists of texts, and `""` for an empty value."""
     if isinstance(value, list):
         return [_value(field, one, names) for one in value]
     if value is None:

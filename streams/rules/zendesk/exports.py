@@ -1,4 +1,4 @@
-"""Reads what Zendesk's API answers: triggers in either paging form, categories, definitions.
+"""Reads responses of Zendesk's API: triggers in either form of paging, categories, definitions.
 
 Shapes: `GET /api/v2/triggers.json` is `{"triggers": [...]}` with `count`, `next_page` or `meta`, `links`;
 `GET /api/v2/triggers/ID.json` is `{"trigger": {...}}`; `GET /api/v2/trigger_categories.json` is
@@ -19,22 +19,22 @@ from streams.documents.reading import decode
 from streams.rules.zendesk.shapes import CUT, Unreadable, entries, flag, is_cut, shown, unwrapped
 
 MAX_BYTES = 100_000_000
-"""Far above any account's triggers; what is larger is another file."""
+"""Far above the size of any account's triggers; a larger file is something else."""
 
 
 class ExportError(LapseError):
-    """A file that is no answer of Zendesk's API; the text names file, line, column and what to do."""
+    """A file that is not a response of Zendesk's API; the message names the file, line, column and what to do."""
 
 
 @dataclass
 class Export:
-    """All triggers of some files, in the order in which they stand there."""
+    """All triggers of some files, in the order of the files."""
 
     triggers: list[dict[str, Any]] = field(default_factory=list)
     categories: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By id; from side-loads in the pages and from a file of their own."""
+    """By id; from side-loads in the pages and from a separate file."""
     remarks: list[str] = field(default_factory=list)
-    """What a reader should know: pages that are missing, triggers that came twice."""
+    """Notes for the user: missing pages, duplicate triggers."""
 
 
 def read_export(paths: list[Path], categories: Path | None = None) -> Export:
@@ -83,7 +83,7 @@ def read_definitions(path: Path) -> dict[str, Any]:
 
 
 def _pages(path: Path) -> Iterator[Any]:
-    """Yield the JSON documents of a file: one, a list of pages, or several one after the other."""
+    """Yield the JSON documents of a file: a single one, a list of pages, or several in sequence."""
     text = _text(path)
     decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
     at = 0
@@ -113,7 +113,7 @@ def _pages(path: Path) -> Iterator[Any]:
 
 
 class _WrittenTwiceError(Exception):
-    """An object has one member twice."""
+    """An object has a duplicate member."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -206,14 +206,14 @@ def _next_page(page: Any) -> str | None:
 
 
 _NO_PAGE = frozenset({"null", "none", "nil", "false", "0"})
-"""How scripts write that there is no next page."""
+"""Values that scripts write when there is no next page."""
 
 
 def _says_yes(value: Any) -> bool:
     try:
         return value is not None and flag(value)
     except Unreadable:
-        return True  # rather one remark too many
+        return True  # better a superfluous note than a missing one
 
 
 def _what_it_is(path: Path) -> str:

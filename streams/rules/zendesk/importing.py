@@ -1,4 +1,4 @@
-"""Zendesk's triggers to a trigger file: what can be carried is, the rest is named and kept, inactive."""
+"""Converts Zendesk's triggers to a trigger file; triggers with unsupported parts are reported and kept inactive."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from streams.rules.zendesk.names import END_ACTION, ROUTING_ACTION, Names, looks
 from streams.rules.zendesk.writing import document
 
 _NEVER = {"field": UPDATE_FIELD, "operator": "is", "value": "create"}
-"""Stands where a trigger has no condition that can be carried: it never holds here."""
+"""Replaces the conditions of a trigger when none can be converted: it never holds here."""
 _NOTHING = {"field": "add_tags", "value": "not_carried_over"}
 
 T = TypeVar("T")
@@ -41,34 +41,34 @@ _CONDITION_MEMBERS = frozenset({"field", "operator", "value", "is_user_value"})
 _ACTION_MEMBERS = frozenset({"field", "value"})
 _TAKE_LISTS = frozenset({"notification_user", "notification_group", "notification_webhook", "notification_sms_user",
                          "notification_sms_group", "notification_target", "side_conversation_slack"})  # fmt: skip
-"""Passed-on actions whose value is a list in every answer of Zendesk's API."""
+"""Passed-on actions whose value is a list in every response of Zendesk's API."""
 
 _MEMBERS = frozenset(
     "url id title raw_title description active default position category_id created_at updated_at conditions all any "
     "actions".split()
 )
-"""What a trigger of Zendesk's API has; `usage_...` are counts that come when asked for."""
+"""Members of a trigger in Zendesk's API; `usage_...` are counts that are included on request."""
 
 
 @dataclass
 class Imported:
-    """One trigger as the file will have it."""
+    """One trigger as written to the file."""
 
     entry: dict[str, Any]
-    """The members of the trigger, in the order in which they are written."""
+    """The members of the trigger, in the order of writing."""
     reasons: list[str] = field(default_factory=list)
-    """Why it is kept inactive, one sentence for each part that can't be carried; empty when all of it is."""
+    """Why it is kept inactive, one sentence for each part that can't be converted; empty when there is none."""
     remarks: list[str] = field(default_factory=list)
-    """What is carried and works differently here."""
+    """What is converted but works differently here."""
 
     @property
     def label(self) -> str:
-        """How messages call it."""
+        """The name that messages use for it."""
         return f'trigger {self.entry["id"]} "{self.entry["title"]}"'
 
 
 def import_triggers(export: Export, names: Names, *, sessions_only: bool = False) -> list[Imported]:
-    """Turn every trigger of an export into an entry of a trigger file, in the same order.
+    """Convert every trigger of an export to an entry of a trigger file, in the same order.
 
     With `sessions_only`, triggers that ask nothing about the messaging session are kept inactive too.
     """
@@ -143,7 +143,7 @@ def _import(trigger: dict[str, Any], number: int, names: Names, ids: set[str]) -
 
 
 def _read(read: Callable[[Any], T], value: Any, what: str, unread: list[str], otherwise: T) -> T:
-    """Return what `read` makes of a value; where it can't, say so and return `otherwise`."""
+    """Return the result of `read` for a value; when it can't be read, note why in `unread` and return `otherwise`."""
     try:
         return read(value)
     except shapes.Unreadable as error:
@@ -152,7 +152,7 @@ def _read(read: Callable[[Any], T], value: Any, what: str, unread: list[str], ot
 
 
 def _sides(trigger: dict[str, Any], unread: list[str]) -> dict[str, Any]:
-    """Return what stands under `all` and `any`; on writes Zendesk takes both at the top level too."""
+    """Return the conditions under `all` and `any`; in requests, Zendesk accepts both at the top level too."""
     found = shapes.unwrapped(trigger.get("conditions"))
     top = {side: trigger.get(side) for side in _SIDES if trigger.get(side)}
     if found in (None, "", []):
@@ -208,12 +208,12 @@ def _condition(condition: dict[str, Any], names: Names, imported: Imported) -> d
                 "taken for the name that records carry"
             )
     elif value == "":
-        carried["value"] = ""  # goes back as it came
+        carried["value"] = ""  # exported again unchanged
     return carried
 
 
 def _value_as_written(value: Any) -> Any:
-    """Return a value with a list that is written as an object with numbered keys as the list."""
+    """Return a value; a list written as an object with numbered keys becomes a list."""
     if isinstance(value, dict) and value and all(key.isascii() and key.isdigit() for key in value):
         return shapes.entries(value)
     return value
@@ -227,7 +227,7 @@ def _unknown_member(entry: dict[str, Any], known: frozenset[str]) -> str | None:
 
 
 def _unreadable_value(value: Any) -> str | None:
-    """Say why a value of a condition, or of an action that sets, can't be read."""
+    """Return why a value of a condition, or of an action that sets, can't be read."""
     for one in value if isinstance(value, list) else [value]:
         if shapes.is_cut(one) or isinstance(one, list | dict):
             return f"its value can't be read: {shapes.what_it_is(one, 'a text or a number')}"
@@ -302,7 +302,7 @@ def _action(action: dict[str, Any], names: Names, imported: Imported) -> dict[st
     if why is not None:
         imported.reasons.append(f"action `{theirs}`: {why}")
         return None
-    assert about is not None  # noqa: S101 -- or there would be a reason
+    assert about is not None  # noqa: S101 -- otherwise there would be a reason
     if about.does is Does.PASSES:
         if "{{" in str(value):
             imported.remarks.append(f"action `{theirs}`: its placeholders are passed on as they are written")
@@ -319,7 +319,7 @@ def _value(field: str, value: Any, names: Names) -> Any:
 
 
 def _categorise(entry: dict[str, Any], category_id: str, export: Export, places: dict[str, int]) -> None:
-    """Give the trigger its category; one whose position is not known sorts by where it first stands in the export."""
+    """Set the trigger's category; a category of unknown position is sorted by its first occurrence in the export."""
     known = export.categories.get(category_id, {})
     try:
         position = shapes.number(known.get("position"))
@@ -329,7 +329,7 @@ def _categorise(entry: dict[str, Any], category_id: str, export: Export, places:
         position = places.setdefault(category_id, len(places) + 1)
     given = known.get("name")
     name = given if isinstance(given, str) and given else category_id
-    # Written before the conditions, where a reader looks for it.
+    # Written before the conditions, where readers look for it.
     rest: dict[str, Any] = {key: entry.pop(key) for key in ("conditions", "actions", "zendesk") if key in entry}
     entry["category"] = {"position": position, "name": name}
     entry.update(rest)
@@ -359,5 +359,5 @@ def _keep_inactive(imported: Imported, trigger: dict[str, Any]) -> None:
 
 
 def _problems(entries: Iterable[dict[str, Any]]) -> list[str]:
-    """Return what a trigger file would have against these triggers."""
+    """Return the problems a trigger file with these triggers would have."""
     return [problem.message for problem in parse_triggers(document(entries), "").errors]

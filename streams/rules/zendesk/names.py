@@ -1,8 +1,8 @@
-"""What this account calls the fields whose API names Zendesk does not publish.
+"""This account's names for the fields whose API names Zendesk does not publish.
 
 *Messaging session state*, *Messaging session inactive reason* and *Set routing channel* are found by their titles in
-`GET /api/v2/triggers/definitions.json`: an entry's `subject` is the API name. Without a definitions file the names
-that Lapse uses are taken for Zendesk's.
+`GET /api/v2/triggers/definitions.json`: an entry's `subject` is the API name. Without a definitions file, Zendesk's
+names are assumed to be the same as Lapse's.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ _ACTION_TITLES = {
     "end_messaging_session": END_ACTION,
     "end_session": END_ACTION,
 }
-"""Titles as names, without what stands before them (`Ticket > `)."""
+"""Titles as names, without the prefix (`Ticket > `)."""
 
 
 @dataclass
 class Names:
-    """Zendesk's names and Lapse's, either way; a name that is not listed is the same on both sides."""
+    """Maps names between Zendesk and Lapse in both directions; a name that is not listed is the same on both sides."""
 
     conditions: dict[str, str] = field(default_factory=dict)
-    """Zendesk's condition field to Lapse's."""
+    """From Zendesk's condition field to Lapse's."""
     actions: dict[str, str] = field(default_factory=dict)
     values: dict[str, dict[str, str]] = field(default_factory=dict)
-    """By Lapse's field: Zendesk's value to the name that records carry, which is that of the value's title."""
+    """By Lapse's field: from Zendesk's value to the name in records, which is derived from the value's title."""
     known: bool = False
     """Whether there was a definitions file."""
     missing: tuple[str, ...] = ()
-    """Titles that a definitions file should have and has not, as it is in another language."""
+    """Titles that are missing from a definitions file because it is in another language."""
     likely: dict[str, str] = field(default_factory=dict)
-    """With titles missing: Zendesk's names of conditions that look like those of sessions, and their titles."""
+    """If titles are missing: Zendesk's names of conditions that look like session fields, and their titles."""
 
     def condition(self, field: str) -> str:
         """Return Lapse's name of a condition field."""
@@ -68,7 +68,7 @@ class Names:
         return self.values.get(field, {}).get(str(value), value)
 
     def unlisted(self, field: str, value: Any) -> bool:
-        """Tell whether the definitions list what a field of sessions can be, and this is not among it."""
+        """Whether the definitions list the values of a session field, and this value is not among them."""
         listed = self.values.get(field, {})
         known = {*listed, *listed.values()}
         return bool(listed) and isinstance(value, str | int) and str(value) not in known
@@ -82,7 +82,7 @@ class Names:
         return next((theirs for theirs, ours in self.actions.items() if ours == field), field)
 
     def zendesk_value(self, field: str, value: Any) -> Any:
-        """Return Zendesk's value for the one that records carry."""
+        """Return Zendesk's value for a value in records."""
         if not isinstance(value, str):
             return value
         return next((theirs for theirs, ours in self.values.get(field, {}).items() if ours == value), value)
@@ -116,7 +116,7 @@ def names_of(definitions: dict[str, Any] | None) -> Names:
 
 
 def looks_like_sessions(field: str) -> bool:
-    """Tell whether a field's name of Zendesk's looks like one of messaging sessions."""
+    """Whether Zendesk's name of a field looks like a messaging session field."""
     return "messaging" in field.lower() or "session" in field.lower()
 
 

@@ -1,8 +1,9 @@
-"""What exports look like that did not come straight from Zendesk's API.
+"""Reads exports that did not come directly from Zendesk's API.
 
-Scripts in between write numbers and flags as text (CSV), lists as objects with numbered keys (PHP), a list of one as
-its only entry, and what lies too deep as the name of a type (PowerShell's `ConvertTo-Json`). What can only mean one
-thing is read; of everything else the functions here say what it is, so that nothing is left out without a word.
+Scripts in between may write numbers and flags as text (CSV), lists as objects with numbered keys (PHP), a list with one
+entry as only that entry, and deeply nested values as the name of their type (PowerShell's `ConvertTo-Json`). Values
+with only one possible meaning are read. For all others, the functions here say what they are, so that nothing is left
+out silently.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ CUT = "cut off by PowerShell's `ConvertTo-Json`; export again with a larger `-De
 
 
 class Unreadable(ValueError):
-    """A part that can't be read; the text says what stands there instead."""
+    """A part that can't be read; the text says what was found instead."""
 
 
 def is_cut(value: Any) -> bool:
-    """Tell whether a text stands for what PowerShell left out.
+    """Whether a text is a placeholder for what PowerShell left out.
 
     >>> is_cut("@{field=status; value=open}"), is_cut("System.Collections.Hashtable"), is_cut("open")
     (True, True, False)
@@ -34,7 +35,7 @@ def is_cut(value: Any) -> bool:
 
 
 def holds_cut(value: Any) -> bool:
-    """Tell whether a value, or anything in it, stands for what PowerShell left out."""
+    """Whether a value, or anything nested in it, is a placeholder for what PowerShell left out."""
     if isinstance(value, list):
         return any(map(holds_cut, value))
     if isinstance(value, dict):
@@ -43,7 +44,7 @@ def holds_cut(value: Any) -> bool:
 
 
 def entries(value: Any) -> list[Any]:
-    """Return the entries of a list, however it is written. Raises `Unreadable`.
+    """Return the entries of a list in any of its forms. Raises `Unreadable`.
 
     >>> entries({"0": "a", "2": "b"}), entries(None), entries({"field": "status"}), entries('["a"]')
     (['a', 'b'], [], [{'field': 'status'}], ['a'])
@@ -64,7 +65,7 @@ def entries(value: Any) -> list[Any]:
 
 
 def object_of(value: Any) -> dict[str, Any]:
-    """Return an object, also one that is written as JSON in a text. Raises `Unreadable`."""
+    """Return an object, including one written as JSON in a text. Raises `Unreadable`."""
     value = unwrapped(value)
     if isinstance(value, dict):
         return value
@@ -72,7 +73,7 @@ def object_of(value: Any) -> dict[str, Any]:
 
 
 def unwrapped(value: Any) -> Any:
-    """Return what a text holds when it is a JSON object or list, as in a cell of a CSV file; else the value itself."""
+    """Return the content of a text that holds a JSON object or list, as in a cell of a CSV file; else the value."""
     if isinstance(value, str) and value.strip()[:1] in {"{", "["}:
         try:
             return json.loads(value, parse_constant=_no_constant)
@@ -82,7 +83,7 @@ def unwrapped(value: Any) -> Any:
 
 
 def flag(value: Any) -> bool:
-    """Read a flag, also one that is written as text or number. Raises `Unreadable`."""
+    """Read a flag, including one written as text or number. Raises `Unreadable`."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float) and value in (0, 1):
@@ -96,7 +97,7 @@ def flag(value: Any) -> bool:
 
 
 def number(value: Any) -> int | float | None:
-    """Read a number, also one that is written as text; None when there is none. Raises `Unreadable`."""
+    """Read a number, including one written as text; None when there is none. Raises `Unreadable`."""
     if value is None or value == "":
         return None
     if isinstance(value, str) and len(value) <= 40 and _NUMBER.fullmatch(value.strip()):
@@ -107,7 +108,7 @@ def number(value: Any) -> int | float | None:
 
 
 def text(value: Any) -> str:
-    """Read a text, also one that is written as a number; nothing is `""`. Raises `Unreadable`."""
+    """Read a text, including one written as a number; an empty value is `""`. Raises `Unreadable`."""
     if value is None:
         return ""
     if isinstance(value, str) and not is_cut(value):
@@ -118,7 +119,7 @@ def text(value: Any) -> str:
 
 
 def what_it_is(value: Any, wanted: str) -> str:
-    """Say what a value is where something else is wanted."""
+    """Describe a value that was found where something else is wanted."""
     if is_cut(value):
         return f"it is the text {shown(value)}: {CUT}"
     kind = (
@@ -134,7 +135,7 @@ def what_it_is(value: Any, wanted: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message: on one line, cut to what one can read."""
+    """Return a value for a message: on one line, cut to a readable length."""
     written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return f"`{written[:60]}{'…' if len(written) > 60 else ''}`"
 

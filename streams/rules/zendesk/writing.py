@@ -1,4 +1,4 @@
-"""Writes a trigger file as a person would: one condition or action a line, texts quoted where they must be."""
+"""Writes a trigger file as a person would: one condition or action per line, texts quoted where necessary."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from streams.core.escaping import has_control, one_line
 from streams.documents.yaml_nodes import resolve
 
 WIDTH = 10_000
-"""No condition is broken into lines."""
+"""Wide enough that no condition is broken into several lines."""
 
 
 class _Line(dict[str, Any]):
-    """A mapping that is written on one line."""
+    """A mapping that is written on a single line."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML as people write it: lists indented, anchors never."""
+    """YAML as people write it: lists indented, no anchors."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
 
     def write_double_quoted(self, text: str, split: bool = True) -> None:
-        # The emitter escapes control characters, and lets changes of direction stand as long as it may write Unicode.
+        # The emitter escapes control characters, but not bidirectional ones when it may write Unicode.
         allowed, self.allow_unicode = self.allow_unicode, self.allow_unicode and not has_control(text)
         super().write_double_quoted(text, split)
         self.allow_unicode = allowed
@@ -35,7 +35,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    """Quote what our own reader, which goes by YAML 1.2, would take for something other than a text."""
+    """Quote text that our own reader, which follows YAML 1.2, would not read as text."""
     style = '"' if has_control(text) else None if isinstance(resolve(text), str) else "'"
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
@@ -49,7 +49,7 @@ _Dumper.add_representer(
 def document(
     triggers: Iterable[dict[str, Any]], comments: Sequence[Sequence[str]] = (), head: Sequence[str] = ()
 ) -> str:
-    """Return a trigger file; `comments` are the lines above each trigger, `head` those above all."""
+    """Return a trigger file; `comments` are the lines above each trigger, `head` the lines at the top of the file."""
     lines = [f"# {line}".rstrip() for line in head]
     lines.append("triggers:")
     for number, trigger in enumerate(triggers):
@@ -74,5 +74,5 @@ def _trigger(trigger: dict[str, Any]) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Return text that can stand in a comment: line breaks of any kind would end it."""
+    """Return text that can be used in a comment, without line breaks of any kind, which would end it."""
     return one_line(" ".join(text.split()))

@@ -1,4 +1,4 @@
-"""The worker, put together: settings, triggers, engine, runtime, telemetry and web in one process."""
+"""Assembles the worker: settings, triggers, engine, runtime, telemetry and web in one process."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _HEARTBEATS_IN_SESSION = 5
 
 
 def run_worker(settings: Settings) -> int:
-    """Run a worker until SIGTERM or SIGINT; return the exit code (`run_until_stopped` says which)."""
+    """Run a worker until SIGTERM or SIGINT; return the exit code (see `run_until_stopped`)."""
     log_format = settings.log_format or "auto"
     configure_logging(settings.log_level, log_format)
     try:
@@ -55,7 +55,7 @@ def run_worker(settings: Settings) -> int:
 
 
 def load_ruleset(settings: Settings) -> Ruleset:
-    """Load the trigger file that the settings name. Raises `Refused` with everything that is wrong in it."""
+    """Load the trigger file named in the settings. Raises `Refused` with all errors in the file."""
     if settings.triggers is None:
         raise Refused(
             "No trigger file is set. Name one with --triggers, LAPSE_TRIGGERS or `triggers:` in lapse.yaml; "
@@ -70,12 +70,12 @@ def load_ruleset(settings: Settings) -> Ruleset:
 
 
 def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
-    """Put a worker together; call it inside the event loop that runs it."""
+    """Assemble a worker. Call this inside the event loop that will run it."""
     journal = Journal()
     metrics = _Kept(
         journal,
         abandonment_reasons=settings.abandonment_reasons,
-        # One that is switched off is not silent: it has no series, so that nobody is told that it does not fire.
+        # An inactive trigger has no series, so that no alert reports it as never firing.
         triggers=[trigger.id for trigger in ruleset.triggers if trigger.active],
         ruleset=ruleset.digest,
     )
@@ -109,7 +109,7 @@ def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
 
 
 class _Kept(Metrics):
-    """The metrics, with a journal of the latest for the pages."""
+    """The metrics, which also keep a journal of recent events for the pages."""
 
     def __init__(self, journal: Journal, **labels: Any) -> None:
         super().__init__(**labels)
@@ -123,7 +123,7 @@ class _Kept(Metrics):
 
 
 class _LoggedServer(Server):
-    """The web server, with its address in the log."""
+    """The web server, which logs its address."""
 
     async def start(self) -> None:
         await super().start()
@@ -131,9 +131,9 @@ class _LoggedServer(Server):
 
 
 def runtime_config(settings: Settings, patience: Micros | None = None) -> KafkaConfig:
-    """Return what the runtime needs of the settings. `patience`: how long an absent broker is tried again.
+    """Return the runtime's configuration from the settings. `patience`: how long to retry an unreachable broker.
 
-    A field of `KafkaConfig` takes the value of the setting of the same name, where there is one.
+    Each field of `KafkaConfig` takes the value of the setting with the same name, if there is one.
     """
     of_the_same_name: dict[str, Any] = {
         name: getattr(settings, name) for name in KafkaConfig.__struct_fields__ if name in Settings.model_fields
@@ -185,9 +185,9 @@ def _path(path: object) -> str | None:
 
 
 def faust_app() -> faust.App:
-    """Return the app that `faust -A streams` looks for; its worker runs just what `lapse run` does.
+    """Return the app that `faust -A streams` looks for. Its worker does the same as `lapse run`.
 
-    The settings are those of the environment and of `lapse.yaml`. Ends the process when they will not do.
+    The settings come from the environment and `lapse.yaml`. Ends the process if they are not valid.
     """
     try:
         settings = load_settings({}, os.environ)
@@ -197,7 +197,7 @@ def faust_app() -> faust.App:
         sys.exit(2)
 
     class FaustWorker(faust.Worker):
-        """What `faust worker` starts: our event loop, signals, messages and exit codes instead of Faust's."""
+        """The worker that `faust worker` starts, with Lapse's event loop, signals, messages and exit codes."""
 
         def execute_from_commandline(self) -> NoReturn:
             sys.exit(run_worker(settings))
@@ -206,6 +206,6 @@ def faust_app() -> faust.App:
 
 
 def _log_format(environ: Mapping[str, str]) -> Format:
-    """Return the format that the environment asks for, even where other settings are wrong."""
+    """Return the log format set in the environment, even if other settings are invalid."""
     wanted = environ.get("LAPSE_LOG_FORMAT")
     return "text" if wanted == "text" else "json" if wanted == "json" else "auto"

@@ -1,4 +1,4 @@
-"""The command line: each verb hands over to the package that does the work, which is imported only then."""
+"""The command line. Each verb calls the package that does the work, and imports it only when called."""
 
 # `lapse --help` lists the verbs in the order of these imports.
 # isort: off

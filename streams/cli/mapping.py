@@ -1,4 +1,4 @@
-"""The verb on mapping files: what they make of captured records."""
+"""The verb for mapping files, which shows how they read captured records."""
 
 # ruff: noqa: PLC0415 - loading what the verb uses takes longer than most verbs take to run
 

@@ -1,4 +1,4 @@
-"""Verbs for operating an installation: what is wrong with records, what is known of a ticket."""
+"""Verbs for operating an installation: dead letters and the stored state of a ticket."""
 
 # ruff: noqa: PLC0415 - Faust, aiokafka and rich take longer to import than `lapse check` takes to run
 
@@ -82,8 +82,8 @@ def replay_dead_letters(
 ) -> None:
     """Send dead letters back to the topic and partition they came from, each once.
 
-    A letter that was sent back, and the new letter of a record that died again, are left out unless --offset names
-    them. What was sent is noted in the topic <app id>-replays, which the first replay creates.
+    Letters that were already sent back, and new letters of records that died again, are skipped unless --offset names
+    them. Replays are recorded in the topic <app id>-replays, which the first replay creates.
     """
     from streams.assembly import runtime_config
     from streams.operate.dead_letters import replay

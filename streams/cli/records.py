@@ -1,4 +1,4 @@
-"""Verbs on the records of a broker."""
+"""Verbs that read or write the records of a broker."""
 
 # ruff: noqa: PLC0415 - Faust, aiokafka and rich take longer to import than `lapse check` takes to run
 
@@ -20,7 +20,7 @@ from streams.core.errors import Failed
 from streams.settings.settings import Settings
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
-"""What writing a file meets; errors of connections have become others by then."""
+"""Errors from writing a file. Connection errors have already been converted to other exceptions."""
 
 
 @app.command()

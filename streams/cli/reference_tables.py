@@ -1,4 +1,4 @@
-"""The tables of `lapse fields` and `lapse operators`, as wide as the terminal, between 60 and 120 columns."""
+"""The tables of `lapse fields` and `lapse operators`, as wide as the terminal, within 60 to 120 columns."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from streams.rules.reference_pages import ActionEntry, ConditionEntry, OperatorE
 
 NARROWEST, WIDEST = 60, 120
 NAMES = 36
-"""Columns for the longest name, `messaging_session_inactive_reason`, and a gap."""
+"""Width in columns of the longest name, `messaging_session_inactive_reason`, and a gap."""
 
 
 def print_fields(conditions: Sequence[ConditionEntry], actions: Sequence[ActionEntry]) -> None:
-    """Print what conditions can look at and what actions can write."""
+    """Print the fields that conditions can check and actions can write."""
     if conditions:
         _heading("CONDITION FIELD", "HOLDS")
         for condition in conditions:
@@ -35,7 +35,7 @@ def print_fields(conditions: Sequence[ConditionEntry], actions: Sequence[ActionE
 
 
 def print_operators(entries: Sequence[OperatorEntry]) -> None:
-    """Print what conditions can ask."""
+    """Print the operators of conditions."""
     _heading("OPERATOR", "TAKES")
     for entry in entries:
         label = f"Zendesk's interface calls it “{entry.label}”"
@@ -43,7 +43,7 @@ def print_operators(entries: Sequence[OperatorEntry]) -> None:
 
 
 def _entry(name: str, aliases: Sequence[str], about: str, lines: Sequence[str], example: str) -> None:
-    """Print one name: its other spellings and what it is beside it, then its meaning, then an example to copy."""
+    """Print one name with its aliases and description beside it, then its meaning, then an example to copy."""
     names = ", ".join((name, *aliases))
     first, *rest = _wrapped(about, " " * NAMES, " " * NAMES)
     if len(names) < NAMES:
@@ -57,7 +57,7 @@ def _entry(name: str, aliases: Sequence[str], about: str, lines: Sequence[str], 
 
 
 def _joined(lines: Sequence[str]) -> Iterator[str]:
-    """Yield what is said of a name, in as few lines as it takes."""
+    """Yield the description of a name, joined into as few lines as possible."""
     together = "; ".join(lines)
     if len(together) <= _width() - 4:
         yield f"    {together}"

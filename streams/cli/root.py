@@ -1,6 +1,6 @@
-"""The command line's root: what all verbs hang on, and where their errors end.
+"""The root of the command line: all verbs are registered here, and their errors are reported here.
 
-Exit codes: 0 all went well; 1 something failed, or errors were found; 2 wrong usage or settings.
+Exit codes: 0 success; 1 something failed, or errors were found; 2 wrong usage or settings.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def root(
 
 
 class UsageError(Refused):
-    """The command can't be run as it was given."""
+    """The command can't be run with the given arguments."""
 
 
 def main() -> None:
-    """Run the command line; what users can mend ends in one message, what they can't in a traceback."""
-    # Only `run` has a log. For the other verbs, what matters of it reaches the user as an error of ours.
+    """Run the command line. Errors that users can fix end in one message; all others in a traceback."""
+    # Only `run` has a log. For the other verbs, important messages reach the user as Lapse errors.
     logging.lastResort = logging.NullHandler()
     try:
         app()

@@ -1,4 +1,4 @@
-"""Verbs on trigger files: what is right and wrong with them."""
+"""Verbs for trigger files: check them, list fields and operators, import and export."""
 
 # ruff: noqa: PLC0415 - Faust, aiokafka and rich take longer to import than `lapse check` takes to run
 
@@ -130,7 +130,7 @@ def export(
 
 
 def _require_new(output: Path, *, force: bool) -> None:
-    """Refuse to write over a file, before anything is read."""
+    """Refuse to overwrite a file, before anything is read."""
     if not force and output != Path("-") and output.is_file():
         raise UsageError(f"{output}: the file exists; name another one with -o, or write over it with --force.")
 

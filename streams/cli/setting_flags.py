@@ -1,4 +1,4 @@
-"""Settings as flags of a verb: over environment, over `lapse.yaml`, over defaults (SPEC section 7)."""
+"""Settings as flags of a verb. Flags override the environment, `lapse.yaml` and defaults (SPEC section 7)."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def _echo(warning: str, _: Settings) -> None:
 def takes_settings(
     *names: str, warn: Callable[[str, Settings], None] = _echo, **defaults: str
 ) -> Callable[[Verb], Verb]:
-    """Give a verb a flag for each of these settings, and `--config`; it is called with `settings=Settings`.
+    """Add to a verb a flag for each of these settings, and `--config`; the verb is called with `settings=Settings`.
 
-    `defaults` are flags too, of settings whose default is another one for this verb. `warn` shows a warning about the
+    `defaults` adds flags for settings that have a different default for this verb. `warn` shows warnings about the
     settings before the verb is called.
     """
 
@@ -55,7 +55,7 @@ def takes_settings(
                 warn(warning, settings)
             verb(settings=settings, **given)
 
-        # Typer reads a verb's flags from its signature, so that is where they have to stand.
+        # Typer reads a verb's flags from its signature, so they must be part of it.
         with_settings.__name__, with_settings.__doc__ = verb.__name__, verb.__doc__
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in [*own, config, *flags]]
         with_settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -66,7 +66,7 @@ def takes_settings(
 
 
 def _flag(name: str, default: str | None) -> tuple[Any, Any]:
-    """Return the type and the option of a setting's flag. The value stays text: it is read like that of a file."""
+    """Return the type and the option of a setting's flag. The value stays text and is parsed like one from a file."""
     if name in SECRET_FILES:
         panel = "Connection" if SECRET_FILES[name] in BROKER else "Settings"
         text = f"File that holds `{SECRET_FILES[name]}`."
@@ -81,7 +81,7 @@ def _flag(name: str, default: str | None) -> tuple[Any, Any]:
 
 
 def default_text(field: FieldInfo) -> str:
-    """Return a setting's default as it would be written; empty when there is none."""
+    """Return a setting's default as it would be written in a file; empty if there is none."""
     default = field.default
     if any(getattr(reader, "func", None) in {duration, positive_duration} for reader in field.metadata):
         return render(default)
@@ -95,7 +95,7 @@ def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
 
 
 def instant(text: str) -> Micros:
-    """Read an RFC 3339 time given on the command line."""
+    """Parse an RFC 3339 time given on the command line."""
     read = instants.read(text)
     if read is not None:
         return read
@@ -109,9 +109,9 @@ def instant(text: str) -> Micros:
 
 
 def zone(name: str) -> tzinfo:
-    """Read a time zone given on the command line."""
+    """Parse a time zone given on the command line."""
     if name == "UTC":
-        return UTC  # known without a time zone database
+        return UTC  # needs no time zone database
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -51,7 +51,7 @@ TAKES = {
     "share": "`0` to `1`, or `0%` to `100%`",
     "text": "text",
 }
-"""What a reader of `streams.settings.values` takes, by its name."""
+"""The values that each reader in `streams.settings.values` accepts, by the reader's name."""
 
 
 SECRETS = """
@@ -92,7 +92,7 @@ def takes(field: FieldInfo) -> str:
     choices = list(_choices(field.annotation))
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
-    # The last one is the first to read.
+    # The last reader in the metadata is applied first.
     readers = [getattr(reader, "func", None) for reader in reversed(field.metadata)]
     return next((TAKES[reader.__name__] for reader in readers if reader and reader.__name__ in TAKES), "text")
 

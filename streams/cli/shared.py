@@ -1,4 +1,4 @@
-"""What verbs share: files that may be `-`, a count of records on a terminal, patience with brokers."""
+"""Helpers shared by verbs: files that may be `-`, a record counter on a terminal, the patience with brokers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from streams.cli.root import UsageError
 from streams.core.model import SECOND
 
 PATIENCE = 5 * SECOND
-"""How long a verb that somebody waits for tries to reach a broker; a worker has more patience."""
+"""How long an interactive verb tries to reach a broker; a worker tries longer."""
 
 
 @contextlib.contextmanager
 def opened(path: Path, mode: str) -> Iterator[IO[bytes]]:
-    """Give a file, or standard input or output for `-`. Ends the command when it can't be opened."""
+    """Yield an open file; `-` is standard input or output. Ends the command if the file can't be opened."""
     if path == Path("-"):
         yield sys.stdin.buffer if mode == "rb" else sys.stdout.buffer
         return
@@ -31,7 +31,7 @@ def opened(path: Path, mode: str) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def counting(word: str) -> Iterator[Callable[[int], None]]:
-    """Give a function that shows how many records are done, on a terminal."""
+    """Yield a function that shows the number of records done, on a terminal."""
     from rich.console import Console  # noqa: PLC0415 - takes longer to import than most verbs to run
 
     console = Console(stderr=True)

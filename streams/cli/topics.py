@@ -27,7 +27,7 @@ def create_topics(
     ] = None,
     replication: Annotated[int, typer.Option(min=-1, help="Of each topic; -1 is the broker's default.")] = -1,
 ) -> None:
-    """Make what is missing, and change nothing that exists."""
+    """Create the topics that are missing; existing topics are not changed."""
     from streams.assembly import runtime_config
     from streams.kafka.topics import create_topics as create
 
@@ -41,7 +41,7 @@ def create_topics(
 @topics.command("check")
 @takes_settings(*BROKER)
 def check_topics(settings: Settings) -> None:
-    """Say everything that is wrong with the topics, and warn of what may trouble a worker later."""
+    """Report everything that is wrong with the topics, and warn of what may cause trouble later."""
     from streams.assembly import runtime_config
     from streams.kafka.topics import check_topics as check
 

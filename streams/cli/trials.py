@@ -1,4 +1,4 @@
-"""Verbs that try triggers out on a capture, with the worker's own engine and no broker."""
+"""Verbs that try out triggers on a capture, with the worker's engine and without a broker."""
 
 # ruff: noqa: PLC0415 - Faust, aiokafka and rich take longer to import than `lapse check` takes to run
 
@@ -88,7 +88,7 @@ def explain(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Tell what happened to a ticket in a capture, and why: every trigger and condition of its rounds."""
+    """Show what happened to a ticket in a capture, and why: every trigger and condition of its rounds."""
     from streams.mapping.load import decode_by
     from streams.offline.explanation import explain as run_explain
 

@@ -65,7 +65,7 @@ def _write_traffic(brokers: str | None, rate: float, seconds: float | None, conf
 
 
 def _in_the_log_format(verb: Verb) -> Verb:
-    """Say why a worker can't start as its log would: who reads the log reads one format to its last line."""
+    """Report startup errors in the worker's log format, so that the whole log has one format."""
 
     @functools.wraps(verb)
     def run(**flags: Any) -> None:
@@ -81,7 +81,7 @@ def _in_the_log_format(verb: Verb) -> Verb:
 
 
 def _wanted_log_format(flags: Mapping[str, object]) -> Literal["text", "json", "auto"]:
-    """Return the format that was asked for, even where other settings are wrong."""
+    """Return the requested log format, even if other settings are invalid."""
     file = flags.get("config") or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
     layers = (
         from_flags({"log_format": flags.get("log_format")}),
@@ -109,5 +109,5 @@ def run(settings: Settings) -> None:
 
 
 def _text(value: Any) -> str:
-    """Return a setting's value as `lapse.yaml` has it, secrets in the clear."""
+    """Return a setting's value as written in `lapse.yaml`, with secrets in plain text."""
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

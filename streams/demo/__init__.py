@@ -1,1 +1,1 @@
-"""Lapse to look at: an embedded broker, believable traffic, the worker, and what happens, live in the terminal."""
+"""The demo: an embedded broker, realistic traffic, the worker, and a live view of the results in the terminal."""

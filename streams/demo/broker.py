@@ -1,7 +1,7 @@
-"""A throw-away Kafka broker for the demo: one small binary (noida-db, the extra `demo`), data in a temporary folder.
+"""A temporary Kafka broker for the demo: one small binary (noida-db, the extra `demo`), data in a temporary folder.
 
-It is no Apache Kafka. It serves transactions, fencing and `read_committed` well enough for one worker; a commit during
-a rebalance wedges its groups, and it applies retention to record timestamps at once, hence `TOPIC_CONFIG`.
+It is not Apache Kafka. It supports transactions, fencing and `read_committed` well enough for one worker. A commit
+during a rebalance blocks its groups. It applies retention to record timestamps immediately, hence `TOPIC_CONFIG`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from streams.core.errors import LapseError
 from streams.demo.processes import child_arguments
 
 TOPIC_CONFIG = {"retention.ms": "-1"}
-"""What every topic on this broker needs, or records with old timestamps are gone as soon as they are written."""
+"""Configuration of every topic. Without it, records with old timestamps are deleted as soon as they are written."""
 
 _READY_SECONDS = 20.0
 _STOP_SECONDS = 5.0
@@ -29,33 +29,33 @@ _ADDRESS = re.compile(r"^\s*kafka\s+(\S+:\d+)\s*$", re.MULTILINE)
 
 
 class BrokerFailed(LapseError):
-    """The embedded broker is not installed or does not start; the text says what to do."""
+    """The embedded broker is not installed or does not start. The message says what to do."""
 
 
 class EmbeddedBroker:
-    """One broker on a free loopback port; `start` returns when it serves, `close` ends it and removes its data."""
+    """One broker on a free loopback port. `start` returns when it is ready; `close` ends it and removes its data."""
 
     def __init__(self) -> None:
-        """Hold nothing yet."""
+        """Create the object; nothing is started yet."""
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.address = ""
-        """`host:port` for clients, once started."""
+        """`host:port` for clients, available once started."""
 
     @property
     def folder(self) -> Path:
-        """Where the data lies while the broker runs. Raises BrokerFailed before that and after it."""
+        """The data folder while the broker runs. Raises BrokerFailed when it does not run."""
         if self._folder is None:
             raise BrokerFailed("the embedded broker is not running")
         return self._folder
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs, else None."""
+        """The process id while the broker runs, else None."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self) -> Self:
-        """Start and wait until it serves. Raises BrokerFailed; nothing is left behind then."""
+        """Start and wait until the broker is ready. Raises BrokerFailed, after removing process and data."""
         binary = _binary()
         self._folder = Path(tempfile.mkdtemp(prefix="lapse-demo-"))
         try:
@@ -67,7 +67,7 @@ class EmbeddedBroker:
         return self
 
     def close(self) -> None:
-        """End the process, by its id, and remove its data. Safe to call twice."""
+        """End the process by its id and remove its data. Safe to call twice."""
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
@@ -81,11 +81,11 @@ class EmbeddedBroker:
             self._folder = None
 
     def __enter__(self) -> Self:
-        """Start."""
+        """Start the broker."""
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Close."""
+        """Close the broker."""
         self.close()
 
     @staticmethod

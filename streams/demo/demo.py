@@ -1,4 +1,4 @@
-"""The demo from start to end: broker, topics, traffic, worker, and the screen that shows what comes out."""
+"""The demo from start to end: broker, topics, traffic, worker, and the screen that shows the results."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ from streams.wire import instants
 TRIGGERS = Path(__file__).with_name("triggers.yaml")
 PARTITIONS = 4
 PACE = 20.0
-"""How many times faster than life the demo's people act."""
+"""How many times faster than real time people act in the demo."""
 REASON = "user_inactive_or_offline"
 FALSE_WINDOW = 300 / PACE
-"""Five minutes of life, in seconds."""
+"""Five minutes of real time, in seconds."""
 HISTORY = 90.0
-"""Seconds of traffic that lie in the topics when the worker starts."""
+"""Seconds of traffic already in the topics when the worker starts."""
 
 RECORDS_A_CONVERSATION = 21.7  # measured over 20,000 conversations of the default profile
 _PATIENCE = 5 * SECOND
@@ -56,28 +56,28 @@ _APPLY_AFTER = 0.4
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What `lapse demo` was asked for. `rate` is in records a second; no `seconds`: until Ctrl-C."""
+    """Options of `lapse demo`. `rate` is in records per second; without `seconds`, the demo runs until Ctrl-C."""
 
     brokers: tuple[str, ...] = ()
-    """Empty: the embedded one."""
+    """Empty: the embedded broker."""
     seconds: float | None = None
     rate: float = 60.0
     triggers: Path = TRIGGERS
     seed: int = 1
     web_port: int | None = None
-    """None: 6066 when it is free, else any."""
+    """None: 6066 if it is free, else any free port."""
     settings: Mapping[str, Any] = {}
-    """Further settings for the worker, such as those that reach a secured broker."""
+    """Additional settings for the worker, such as those needed for a secured broker."""
     security: Mapping[str, Any] = {}
-    """The same for the demo's own clients, as aiokafka's keyword arguments."""
+    """The same settings for the demo's own clients, as keyword arguments of aiokafka."""
 
 
 class DemoFailed(LapseError):
-    """The demo can't go on."""
+    """The demo can't continue."""
 
 
 def run_demo(options: Options, console: Console) -> None:
-    """Run until the time is over or Ctrl-C, and print a summary. Raises DemoFailed."""
+    """Run until the time is over or Ctrl-C is pressed, then print a summary. Raises DemoFailed."""
     file = load_triggers(options.triggers)
     if file.errors or file.ruleset is None:
         raise DemoFailed("\n  ".join(["these triggers can't be used:", *map(str, file.errors)]))
@@ -106,7 +106,7 @@ async def _run(options: Options, console: Console) -> None:
 
 
 def too_late(ruleset: Ruleset, seconds: float | None) -> str | None:
-    """Name the triggers that wait longer than there is traffic; None when there are none, or no end is set."""
+    """Name the triggers that wait longer than the traffic lasts; None if there are none, or no end is set."""
     if seconds is None:
         return None
     shown = HISTORY + seconds
@@ -126,14 +126,14 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 
     def on_signal(number: int) -> None:
         stop.set()
-        loop.remove_signal_handler(number)  # a second one ends the demo at once
+        loop.remove_signal_handler(number)  # a second signal ends the demo at once
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last: the terminal was closed
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal was closed
         loop.add_signal_handler(number, on_signal, number)
 
 
 def _broker(options: Options, stack: contextlib.AsyncExitStack) -> tuple[KafkaConfig, str]:
-    """Start the embedded broker, or take the one given; there under a prefix of our own, to meet nobody's data."""
+    """Start the embedded broker, or use the one given, there with a topic prefix of its own to avoid other data."""
     if options.brokers:
         prefix = f"lapse-demo-{uuid.uuid4().hex[:6]}-"
         config = KafkaConfig(
@@ -146,9 +146,9 @@ def _broker(options: Options, stack: contextlib.AsyncExitStack) -> tuple[KafkaCo
 
 @contextlib.asynccontextmanager
 async def _topics(config: KafkaConfig, *, keep_all: bool) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Make the topics; delete them afterwards where they are not thrown away with their broker."""
+    """Create the topics. Delete them afterwards, unless they disappear with the embedded broker."""
     async with admin_client(config) as admin:
-        # Not `create_topics` of the runtime: it asks for the topics first, and asking the embedded broker makes them.
+        # Not `create_topics` of the runtime: it looks topics up first, and the embedded broker creates them on look-up.
         answer = await admin.create_topics(
             [
                 NewTopic(
@@ -172,12 +172,12 @@ async def _topics(config: KafkaConfig, *, keep_all: bool) -> AsyncIterator[AIOKa
             yield admin
         finally:
             if not keep_all:
-                # The broker forgets the group, too, once the topics of its offsets are gone.
+                # The broker also deletes the group once the topics of its offsets are deleted.
                 await admin.delete_topics([topic.name for topic in wanted_topics(config)])
 
 
 class _Demo:
-    """What runs while the demo is shown."""
+    """The tasks that run while the demo is shown."""
 
     def __init__(
         self,
@@ -198,7 +198,7 @@ class _Demo:
         self.ended = self.story.started
 
     async def run(self, folder: Path) -> None:
-        """Run until the stop is set or the time is over, let what is under way come out, and end the worker."""
+        """Run until stopped or the time is over, wait for work in progress to finish, and end the worker."""
         port = self._options.web_port or _free_port(6066)
         worker = await Worker.start(folder, self._settings(port))
         try:
@@ -254,7 +254,7 @@ class _Demo:
         )
 
     async def _settle(self, consumer: AIOKafkaConsumer) -> None:
-        """Wait until the worker has done all that was fed, and what it wrote was read; not for ever."""
+        """Wait, up to a limit, until the worker has processed all records fed and its output has been read."""
         self._screen.note("the traffic has ended; the worker does what is left")
         names = [self._config.topic(topic.value) for topic in Topic]
         ends = await consumer.end_offsets([TopicPartition(n, p) for n in names for p in range(PARTITIONS)])
@@ -296,7 +296,7 @@ class _Demo:
                 return self.story.record(record.value, now)
 
     async def _apply(self, value: bytes, producer: AIOKafkaProducer) -> None:
-        """Do what a helpdesk does with a command, a moment later."""
+        """Apply a command as a helpdesk would, after a short delay."""
         await asyncio.sleep(_APPLY_AFTER)
         now = int(time.time() * 1000)
         update = self._desk.apply(msgspec.json.decode(value), instants.text(now * 1000), now)
@@ -343,7 +343,7 @@ class _Demo:
 def _free_port(preferred: int) -> int:
     for port in (preferred, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will: what just closed is free
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # like the server: a port just closed is free
             probe.bind(("127.0.0.1", port))
             return int(probe.getsockname()[1])
     raise DemoFailed("no free port on the loopback interface for the live page")

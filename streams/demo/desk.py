@@ -1,7 +1,8 @@
-"""Plays the helpdesk downstream: does to its tickets what commands ask for, and says so in the ticket topic.
+"""Simulates the downstream helpdesk: applies commands to its tickets and writes updates to the ticket topic.
 
-The plays of `streams.testing.traffic` know nothing of commands, so every ticket update passes through the desk on its
-way to the broker and gets what commands did to its ticket. The status stays the play's: people change it at once.
+The plays of `streams.testing.traffic` do not know about commands. Every ticket update therefore passes through the
+desk on its way to the broker, which adds the effects of commands. The status stays that of the play, because people
+would change it at once.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from streams.core.triggers import SET_FIELDS
 from streams.testing.traffic import Record
 
 _REMEMBERED = 50_000
-"""How many tickets the desk knows at a time; those of the demo's conversations are closed long before."""
+"""Maximum number of tickets kept. The demo's conversations are closed long before their tickets are dropped."""
 
 
 class _Ticket(msgspec.Struct):
-    """What the desk holds of a ticket: its tags as last seen, and what commands made of it."""
+    """The desk's state of a ticket: its tags as last seen, and the effects of commands."""
 
     tags: list[str] = []
     added: set[str] = msgspec.field(default_factory=set)
@@ -29,14 +30,14 @@ class _Ticket(msgspec.Struct):
 
 
 class Desk:
-    """Every ticket that a command was for, or that an update was seen of."""
+    """All tickets that had a command or an update."""
 
     def __init__(self) -> None:
-        """Begin with no tickets."""
+        """Start with no tickets."""
         self._tickets: dict[str, _Ticket] = {}
 
     def through(self, record: Record) -> Record:
-        """Return the record with what commands did to its ticket; a broken one as it is."""
+        """Return the record with the effects of commands on its ticket; a broken record is returned unchanged."""
         if record.topic is not Topic.TICKETS or record.value is None:
             return record
         try:
@@ -52,7 +53,7 @@ class Desk:
         return record._replace(value=msgspec.json.encode(update))
 
     def apply(self, command: dict[str, Any], at: str, timestamp: int) -> Record:
-        """Do what a command asks for and return the ticket update that says so; `at` and `timestamp` are now."""
+        """Apply a command and return the resulting ticket update. `at` and `timestamp` are the current time."""
         ticket = self._ticket(command["ticket_id"])
         members: dict[str, Any] = {}
         for action in command["actions"]:

@@ -1,4 +1,4 @@
-"""Sends traffic at the time it carries: what lies in the past at once, what lies ahead when its moment has come."""
+"""Sends traffic at the time of its timestamps: past records at once, future ones when they are due."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 
 from streams.testing.traffic import Record
 
-# How many records may be under way before the feed waits for the broker.
+# Number of records in flight before the feed waits for the broker.
 _UNDER_WAY = 1_000
 
 
@@ -23,11 +23,11 @@ async def feed(
     stop: asyncio.Event,
     on_fed: Callable[[int], None],
 ) -> None:
-    """Send `records` until they end or `stop` is set; tell `on_fed` how many the broker has taken each time.
+    """Send `records` until they end or `stop` is set; call `on_fed` with each number of records acknowledged.
 
-    `name` gives the name of a topic on the broker by its default name.
+    `name` maps the default name of a topic to its name on the broker.
 
-    Raises aiokafka's error when the broker refuses a record.
+    Raises aiokafka's error if the broker rejects a record.
     """
     under_way: list[asyncio.Future[Any]] = []
 

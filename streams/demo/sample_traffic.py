@@ -1,7 +1,7 @@
-"""The demo's traffic without the demo: into the topics of an installation that runs by itself.
+"""The demo's traffic without the demo, written to the topics of an installation that runs separately.
 
-Customers come and go as they do in `lapse demo`, and a helpdesk carries out the commands that it reads, so that every
-panel of a dashboard has something to show.
+Customers come and go as in `lapse demo`, and a simulated helpdesk applies the commands that it reads, so that every
+panel of a dashboard shows data.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from streams.wire import instants
 
 
 def write_sample_traffic(config: KafkaConfig, rate: float, seconds: float | None) -> int:
-    """Write about `rate` records a second until the time is over or a signal says stop; return how many.
+    """Write about `rate` records per second until the time is over or a stop signal arrives; return how many.
 
-    Raises `Refused` when the topics will not do, `Failed` when the broker refuses.
+    Raises `Refused` if the topics are not suitable, `Failed` if the broker rejects a record.
     """
     try:
         return asyncio.run(_write(config, rate, seconds))
@@ -48,7 +48,7 @@ async def _write(config: KafkaConfig, rate: float, seconds: float | None) -> int
     profile = Profile(
         seed=int(now),
         start=int(now * 1000),
-        first_ticket=int(now),  # new tickets at every start: to those of the last one these records would be old
+        first_ticket=int(now),  # new tickets at every start: for tickets of an earlier run these records would be stale
         rate=rate / RECORDS_A_CONVERSATION,
         pace=PACE,
         duration=seconds,

@@ -1,4 +1,4 @@
-"""Shows a story: on a terminal figures above and the last happenings below, redrawn in place; elsewhere plain lines."""
+"""Shows a story. A terminal gets figures above the latest events, redrawn in place; other output, plain lines."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ _WORDS = {
     RoundOutcome.UNJOINED: ("unjoined", "dim"),
     RoundOutcome.CLOSED: ("closed", "dim"),
 }
-"""What a happening is called, and its colour."""
+"""The label and colour of each kind of happening."""
 
 _FIGURES_EVERY = 5.0
 _HEAD_LINES = 9  # seven figures and the frame
 
 
 class Screen(Protocol):
-    """Where a demo is shown."""
+    """The output of a demo."""
 
     def note(self, text: str) -> None:
-        """Say what the demo itself is doing."""
+        """Show what the demo itself is doing."""
 
     def tell(self, happening: Happening) -> None:
-        """Show one more thing that happened."""
+        """Show one more happening."""
 
     def refresh(self, story: Story, now: float) -> None:
-        """Bring the figures up to date; called several times a second."""
+        """Update the figures; called several times per second."""
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Restore the terminal."""
 
 
 def screen_for(console: Console, title: str) -> Screen:
-    """Return the screen that suits where the output goes."""
+    """Return the screen that suits the console."""
     return LiveScreen(console, title) if console.is_terminal else PlainScreen(console, title)
 
 
 class PlainScreen:
-    """One line for each thing that happens, and the figures every few seconds: for logs, pipes and tests."""
+    """Prints one line per happening, and the figures every few seconds. For logs, pipes and tests."""
 
     def __init__(self, console: Console, title: str) -> None:
         """Print to `console`."""
@@ -60,11 +60,11 @@ class PlainScreen:
         self.note(title)
 
     def note(self, text: str) -> None:
-        """Print it."""
+        """Print the note."""
         self._print(text)
 
     def tell(self, happening: Happening) -> None:
-        """Print it with its time of day and ticket."""
+        """Print the happening with its time of day and ticket."""
         word, _ = _WORDS[happening.what]
         self._print(f"{_clock(happening.at)}  {happening.ticket:>6}  {word:<9}  {happening.text}")
 
@@ -76,14 +76,14 @@ class PlainScreen:
             self._print("--- " + ", ".join(cells) + f"; {_abandonment(story)}")
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is no terminal to restore."""
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class LiveScreen:
-    """The whole terminal, redrawn in place, given back at the end."""
+    """Uses the whole terminal, redraws it in place, and restores it at the end."""
 
     def __init__(self, console: Console, title: str) -> None:
         """Take over the terminal of `console`."""
@@ -95,12 +95,12 @@ class LiveScreen:
         self._live.start()
 
     def note(self, text: str) -> None:
-        """Show it in the frame's lower edge."""
+        """Show the note in the frame's lower edge."""
         self._note = text
         self._live.update(Panel(Text(text), title=self._title, title_align="left"), refresh=True)
 
     def tell(self, happening: Happening) -> None:
-        """Add it to the list; the next refresh shows it."""
+        """Add the happening to the list; the next refresh shows it."""
         self._last.append(happening)
 
     def refresh(self, story: Story, now: float) -> None:
@@ -128,7 +128,7 @@ class LiveScreen:
 
 
 def summary(story: Story, now: float) -> RenderableType:
-    """Return what is left to say at the end."""
+    """Return the summary shown at the end."""
     table = Table(
         title=f"Lapse demo, {duration(now - story.started)}", title_justify="left", show_header=False, box=None
     )

@@ -1,6 +1,7 @@
-"""What the output topics tell, as a person would say it: figures of everything, and the happenings worth a line.
+"""Turns the output topics into figures for people, and into one line for each notable happening.
 
-Fed with the values of `session-transitions` and `action-commands` in the order read; knows neither Kafka nor a screen.
+Receives the values of `session-transitions` and `action-commands` in the order read. Depends on neither Kafka nor a
+screen.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Happening(msgspec.Struct, frozen=True):
-    """One line of the story; `at` in seconds since the epoch, `what` one of the words the screen has a colour for."""
+    """One line of the story. `at` is in seconds since the epoch; `what` is one of the words in the screen's colours."""
 
     at: Seconds
     ticket: str
@@ -30,23 +31,23 @@ class Happening(msgspec.Struct, frozen=True):
 
 
 class Rate:
-    """How often something happens, over the last ten seconds."""
+    """The rate of something over the last ten seconds."""
 
     SPAN: Seconds = 10.0
 
     def __init__(self, started: Seconds) -> None:
-        """Start counting at `started`, so that the first seconds are no thinner than the later ones."""
+        """Start counting at `started`, so that the rate is not too low in the first seconds."""
         self._started = started
         self._added: deque[tuple[Seconds, int]] = deque()
         self.total = 0
 
     def add(self, now: Seconds, count: int = 1) -> None:
-        """Note that it happened `count` times."""
+        """Count `count` occurrences."""
         self._added.append((now, count))
         self.total += count
 
     def per_second(self, now: Seconds) -> float:
-        """Return the rate over the last ten seconds, or since the start when that is less long ago."""
+        """Return the rate over the last ten seconds, or since the start if that is more recent."""
         while self._added and self._added[0][0] <= now - self.SPAN:
             self._added.popleft()
         return sum(count for _, count in self._added) / max(1.0, min(self.SPAN, now - self._started))
@@ -56,7 +57,7 @@ class Story:
     """The figures of one demo. Times are seconds since the epoch, durations seconds."""
 
     def __init__(self, started: Seconds, abandonment_reasons: frozenset[str], false_window: Seconds) -> None:
-        """Begin at `started`; a return within `false_window` makes an abandonment a false one."""
+        """Start at `started`. A return within `false_window` makes an abandonment a false one."""
         self.started = started
         self.reasons = abandonment_reasons
         self.false_window = false_window
@@ -80,12 +81,12 @@ class Story:
         self._command_ids: set[str] = set()
 
     def record(self, value: bytes, now: Seconds) -> Happening | None:
-        """Take in one value of `session-transitions`; return what to tell of it, if anything."""
+        """Process one value of `session-transitions`; return the happening to show, if any."""
         told = _decode(value)
         return self._transition(told, now) if told["type"] == "transition" else self._evaluation(told, now)
 
     def command(self, value: bytes, now: Seconds) -> Happening:
-        """Take in one value of `action-commands`."""
+        """Process one value of `action-commands`."""
         told = _decode(value)
         self.commands.add(now)
         self.repeated_commands += told["command_id"] in self._command_ids
@@ -102,7 +103,10 @@ class Story:
         self.dead_letters[headers.get("lapse.error.code", b"?").decode()] += 1
 
     def delay(self) -> tuple[Seconds, Seconds] | None:
-        """Return median and 90th percentile from an event to its transition record being read; None before any."""
+        """Return median and 90th percentile of the time from an event until its transition is read.
+
+        None with fewer than two values.
+        """
         if len(self.delays) < 2:
             return None
         return statistics.median(self.delays), statistics.quantiles(self.delays, n=10)[-1]
@@ -144,7 +148,7 @@ class Story:
         self.outcomes[outcome] += 1
         ticket = told["ticket_id"]
         if outcome == RoundOutcome.CANCELLED:
-            # Of all that a return cancels, one line is enough.
+            # One line is enough for all the rounds that a return cancels.
             at = self._back.pop(ticket, None)
             return None if at is None else Happening(at, ticket, outcome, "what waited for this customer is off")
         text = {
@@ -155,7 +159,7 @@ class Story:
 
 
 def duration(seconds: Seconds) -> str:
-    """Say a duration shortly.
+    """Format a duration briefly.
 
     >>> duration(0.25), duration(4.04), duration(75)
     ('0.2 s', '4 s', '1 min 15 s')

@@ -1,4 +1,4 @@
-"""The worker of the demo: `lapse run` as a process of its own, as in life."""
+"""The worker of the demo: `lapse run` as a separate process, as in production."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _LOG_TAIL = 15
 
 
 class WorkerFailed(LapseError):
-    """The worker ended by itself, or with an error; the text has the end of its log."""
+    """The worker ended unexpectedly or with an error. The message contains the end of its log."""
 
 
 class Worker:
-    """One `lapse run` with its settings in a file; its log stands beside it."""
+    """One `lapse run` with its settings in a file and its log beside that file."""
 
     def __init__(self, process: Process, log: Path) -> None:
-        """Hold a process that `start` has started."""
+        """Wrap a process that `start` has started."""
         self._process = process
         self._log = log
 
     @classmethod
     async def start(cls, folder: Path, settings: Mapping[str, Any]) -> Self:
-        """Start it in `folder`. Settings of the user's environment don't reach it: those given are all it has."""
+        """Start the worker in `folder` with only the given settings; `LAPSE_` variables are not passed on."""
         config, log = folder / "lapse.yaml", folder / "worker.log"
         config.write_text(json.dumps(settings, indent=2))  # JSON is YAML
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LAPSE_")}
@@ -52,12 +52,12 @@ class Worker:
         return cls(process, log)
 
     async def ended(self) -> None:
-        """Return never while it runs; raise WorkerFailed when it has ended without being asked to."""
+        """Wait while the worker runs; raise WorkerFailed if it ends without being asked to."""
         code = await self._process.wait()
         raise WorkerFailed(f"the worker ended with exit code {code}; its log ends with:\n{self._tail()}")
 
     async def stop(self) -> None:
-        """Ask it to end (SIGTERM) and wait. Raises WorkerFailed when it does not end well."""
+        """Ask the worker to end (SIGTERM) and wait. Raises WorkerFailed if it does not end cleanly."""
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
         try:
@@ -71,7 +71,7 @@ class Worker:
             raise WorkerFailed(f"the worker ended with exit code {code}; its log ends with:\n{self._tail()}")
 
     def kill(self) -> None:
-        """End it at once, when nothing else will do."""
+        """Kill the worker at once, as a last resort."""
         if self._process.returncode is None:
             self._process.kill()
 
@@ -81,7 +81,7 @@ class Worker:
 
 
 async def until_ready(page: str) -> None:
-    """Return once the worker's `/readyz` says that every partition is restored."""
+    """Return once the worker's `/readyz` reports that every partition is restored."""
 
     def ready() -> bool:
         try:

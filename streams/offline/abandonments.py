@@ -1,4 +1,4 @@
-"""Abandonments of a capture and when the customers came back, as the metrics count them (SPEC section 8)."""
+"""Abandonments in a capture and when the customers returned, counted as the metrics count them (SPEC section 8)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _AWAY = -1
 
 
 class Abandonment(NamedTuple):
-    """One abandonment; `away` is how long until the customer was active again, None when that is not in the capture."""
+    """One abandonment. `away` is the time until the customer was active again; None if the capture has no return."""
 
     occurred_at: Micros
     away: Micros | None
@@ -22,15 +22,15 @@ class Abandonment(NamedTuple):
 
 
 class Abandonments:
-    """Collects them from the transitions of a backtest, in the order in which they arise within each partition."""
+    """Collects abandonments from the transitions of a backtest, in order within each partition."""
 
     def __init__(self, reasons: frozenset[str], false_window: Micros) -> None:
         """Count lapses with these reasons; a return within the window makes an abandonment a false one."""
         self.false_window = false_window
         self.sessions = array("q")
-        """When each session was first heard of."""
+        """The time of each session's first transition."""
         self.lapses: dict[str, int] = {}
-        """Lapses by reason, of whatever reason; `none` without one."""
+        """All lapses, counted by reason; `none` for a lapse without a reason."""
         self.first: Micros | None = None
         self.last: Micros | None = None
         """The `occurred_at` of the earliest and the latest transition."""
@@ -40,11 +40,11 @@ class Abandonments:
         self._left: dict[str, int] = {}
 
     def empty(self) -> Abandonments:
-        """Return a collector for another partition, to be given to `extend`."""
+        """Return an empty collector for another partition, to be passed to `extend` later."""
         return Abandonments(self._reasons, self.false_window)
 
     def extend(self, other: Abandonments) -> None:
-        """Append those of another partition, whose tickets are others."""
+        """Append the abandonments of another partition. No ticket is in both partitions."""
         for name, count in other.lapses.items():
             self.lapses[name] = self.lapses.get(name, 0) + count
         for instant in (other.first, other.last):
@@ -56,7 +56,7 @@ class Abandonments:
         self._labels.extend(other._labels)
 
     def add(self, batch: Batch) -> None:
-        """Take in the transitions of one batch."""
+        """Add the transitions of one batch."""
         for record in batch.records:
             if type(record) is Transition:
                 self._add(record)
@@ -84,11 +84,11 @@ class Abandonments:
         self.last = at if self.last is None else max(self.last, at)
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of abandonments."""
         return len(self._at)
 
     def __iter__(self) -> Iterator[Abandonment]:
-        """Yield them."""
+        """Yield the abandonments."""
         for at, away, (reason, channel) in zip(self._at, self._away, self._labels, strict=True):
             yield Abandonment(at, None if away == _AWAY else away, reason, channel)
 
@@ -97,10 +97,13 @@ class Abandonments:
         return one.away is not None and one.away <= self.false_window
 
     def returns(self) -> list[Micros]:
-        """Return how long those who came back were away, the shortest first."""
+        """Return the times away of the customers who returned, shortest first."""
         return sorted(away for away in self._away if away != _AWAY)
 
     def unsettled(self, within: Micros) -> int:
-        """Count those that left within so much of the capture's end and are not back: nobody knows yet."""
+        """Count customers who left less than `within` before the end of the capture and have not returned.
+
+        A later return would not be in the capture, so their outcome is unknown.
+        """
         last = self.last or 0
         return sum(away == _AWAY and last - at < within for at, away in zip(self._at, self._away, strict=True))

@@ -24,7 +24,7 @@ Taker: TypeAlias = Callable[[Batch], None]
 
 
 class Report(msgspec.Struct):
-    """What a backtest counted; the members of `lapse backtest --json`. Counts that are 0 are 0, not left out."""
+    """The counts of a backtest: the members of `lapse backtest --json`. Counts of 0 are included."""
 
     records: int = 0
     applied: int = 0
@@ -38,7 +38,7 @@ class Report(msgspec.Struct):
     triggers: dict[str, int] = msgspec.field(default_factory=dict)
 
     def add(self, batch: Batch) -> None:
-        """Count what one batch did."""
+        """Add the counts of one batch."""
         self.records += batch.taken
         for (_, result), count in batch.counts.items():
             if result != Result.DEAD_LETTER:
@@ -55,7 +55,7 @@ class Report(msgspec.Struct):
         self.commands += len(batch.commands)
 
     def merge(self, other: Report) -> None:
-        """Add what another partition did."""
+        """Add the counts of another partition."""
         for name in self.__struct_fields__:
             mine, theirs = getattr(self, name), getattr(other, name)
             if isinstance(mine, dict):
@@ -66,17 +66,17 @@ class Report(msgspec.Struct):
 
 
 class Against:
-    """Other rules to run over the same capture, and what they do differently."""
+    """Other rules to run over the same capture, and the differences in their results."""
 
     def __init__(self, engine: Engine, trigger_ids: list[str], new_trigger_ids: list[str], samples: int) -> None:
-        """Compare `engine`, the old rules, to those of the backtest; keep so many examples of each kind."""
+        """Compare `engine` (the old rules) with the rules of the backtest; keep `samples` examples of each kind."""
         self.engine = engine
         self.report = _empty_report(trigger_ids)
         self.comparison = compared(trigger_ids, new_trigger_ids, samples)
 
 
 class Found(msgspec.Struct):
-    """What is filled in, partition by partition."""
+    """The results that are filled in, partition by partition."""
 
     report: Report
     abandonments: Abandonments | None = None
@@ -84,7 +84,7 @@ class Found(msgspec.Struct):
     comparison: Comparison | None = None
 
     def add(self, other: Found) -> None:
-        """Add what the next partition gave."""
+        """Add the results of the next partition."""
         self.report.merge(other.report)
         if self.abandonments is not None and other.abandonments is not None:
             self.abandonments.extend(other.abandonments)
@@ -107,11 +107,11 @@ def run_backtest(
     jobs: int = 1,
     decode: Decode = decode,
 ) -> Report:
-    """Run every captured partition by itself, in merged order, and report what it did.
+    """Run each captured partition separately, in merged order, and report the results.
 
-    `now` is the wall clock that `bad_timestamp` is judged by. Rounds that are due by the capture's last usable record
-    run; later ones stay pending. `trigger_ids` are reported with 0 when they never fired. `abandonments` and `against`
-    are filled in. With more than one of `jobs`, partitions run in processes of their own; the result is the same.
+    `now` is the wall clock used to detect `bad_timestamp`. Rounds that are due by the capture's last usable record
+    run; later ones stay pending. `trigger_ids` that never fired are reported with 0. `abandonments` and `against`
+    are filled in. If `jobs` is greater than 1, each partition runs in its own process; the result is the same.
     """
     last = captures.latest(
         lambda partition, topic, record: not isinstance(decode(topic, partition, record, now), Rejection)
@@ -174,7 +174,7 @@ def _run_partition(
     now: Micros,
     last: int | None,
 ) -> int:
-    """Run one partition, and what is due by `last` (milliseconds); return how many rounds are still pending."""
+    """Run one partition and the rounds due by `last` (milliseconds); return the number of rounds still pending."""
     pipeline = new_pipeline(engine, number, decode)
     for batch in run_partition(captures, pipeline, now=now, last=last):
         for take in takers:

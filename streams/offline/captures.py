@@ -1,8 +1,8 @@
-"""Capture files on disk, read twice: once to see what is where, once in the order of each topic-partition.
+"""Capture files on disk, read twice: once to index the lines, once in the order of each topic-partition.
 
-A capture interleaves topics and partitions as it was written, while a partition must be merged by time; so the first
-pass notes for every line where it starts and which offset it holds, and the second reads each topic-partition's lines
-in offset order. What is kept in memory is 38 bytes a line, not the lines.
+A capture interleaves topics and partitions in the order they were written, but a partition must be merged by time. The
+first pass therefore records where each line starts and which offset it holds. The second pass reads the lines of each
+topic-partition in offset order. The index takes 38 bytes of memory per line; the lines are not kept in memory.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from streams.wire.capture import CapturedRecord, CaptureLineError, Entry, entry,
 STDIN = Path("-")
 _GZIP = b"\x1f\x8b"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff", b"{\x00", b"\x00{")
-"""How one begins: with its mark, or with the bracket of the first line."""
+"""First bytes of a UTF-16 file: a byte order mark, or the opening brace of the first line."""
 _FORGET_EVERY = 64 * 1024 * 1024
-"""Bytes read between two hints to the kernel that the pages of a file are no longer needed."""
+"""Bytes read between hints to the kernel that the pages already read are no longer needed."""
 
 Progress = Callable[[int, int], None]
-"""Called now and then with (bytes done, bytes in all)."""
+"""Called periodically with (bytes done, total bytes)."""
 
 
 class CaptureError(LapseError):
-    """A capture cannot be read; the text names the file and says why."""
+    """A capture cannot be read. The message names the file and the reason."""
 
 
 class BrokenLine(NamedTuple):
-    """A line of a capture that holds no record."""
+    """A line of a capture that is not a valid record."""
 
     file: str
     line: int
@@ -49,7 +49,7 @@ class BrokenLine(NamedTuple):
 
 
 class _Lines:
-    """Where the records of one topic-partition stand, in the order of their offsets."""
+    """The positions of the records of one topic-partition, in offset order."""
 
     def __init__(self) -> None:
         self.files = array("H")
@@ -76,19 +76,19 @@ class _Lines:
         self.timestamps.append(timestamp)
 
     def order(self) -> Sequence[int]:
-        """Return line numbers in offset order; of equal offsets the one read first comes first."""
+        """Return line numbers in offset order; lines with equal offsets stay in the order read."""
         count = range(len(self.offsets))
         return count if self.sorted else sorted(count, key=self.offsets.__getitem__)
 
     def latest_first(self) -> Iterator[int]:
-        """Yield line numbers by falling timestamp; the first one, nearly always the only one asked for, is cheap."""
+        """Yield line numbers by descending timestamp. The first is cheap, and usually the only one needed."""
         count = range(len(self.timestamps))
         yield max(count, key=self.timestamps.__getitem__)
         yield from sorted(count, key=self.timestamps.__getitem__, reverse=True)[1:]
 
 
 class _File:
-    """One capture, mapped into memory; packed or piped ones are unpacked to a temporary file first."""
+    """One memory-mapped capture. Compressed or piped input is first written to a temporary file, uncompressed."""
 
     def __init__(self, path: Path) -> None:
         self.name = "<stdin>" if path == STDIN else str(path)
@@ -131,7 +131,7 @@ class _File:
 
 
 class Captures:
-    """Every record of some capture files, by topic and partition. Use as a context manager."""
+    """All records of one or more capture files, by topic and partition. Use as a context manager."""
 
     def __init__(self, paths: Sequence[Path], progress: Progress | None = None) -> None:
         """Index all lines of `paths` (`-` is standard input). Raises `CaptureError`."""
@@ -153,7 +153,7 @@ class Captures:
             raise
 
     def __enter__(self) -> Captures:
-        """Return the captures, open."""
+        """Return the open captures."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -161,7 +161,7 @@ class Captures:
         self.close()
 
     def close(self) -> None:
-        """Close all files; temporary ones are gone then."""
+        """Close all files; temporary files are deleted."""
         for file in self._files:
             file.close()
 
@@ -171,7 +171,7 @@ class Captures:
         return sorted({partition for _, partition in self._lines})
 
     def count(self, partition: int) -> int:
-        """Return how many records a partition has."""
+        """Return the number of records in a partition."""
         return sum(len(lines.offsets) for (_, number), lines in self._lines.items() if number == partition)
 
     def read(self, partition: int, topic: Topic) -> Iterator[CapturedRecord]:
@@ -183,7 +183,7 @@ class Captures:
             yield self._record(lines, at)
 
     def sample(self, most: int) -> Iterator[tuple[Topic, int, CapturedRecord]]:
-        """Yield up to `most` records of every topic-partition, spread evenly over it, in the order they were read."""
+        """Yield up to `most` records of each topic-partition, evenly spaced, in the order they were read."""
         for (topic, partition), lines in self._lines.items():
             count = len(lines.offsets)
             for at in range(0, count, max(1, -(-count // most))):
@@ -206,7 +206,7 @@ class Captures:
         return record_at(text, lines.offsets[at], lines.timestamps[at], lines.values[at], lines.keys[at])
 
     def _index(self, number: int, file: _File) -> Iterator[int]:
-        """Note where every record of a file stands; yield now and then how many bytes are done."""
+        """Index the position of every record in a file; periodically yield the number of bytes done."""
         by_partition = self._lines
         for line_number, (start, text) in enumerate(file.lines(), start=1):
             if not line_number % 20_000:
@@ -239,7 +239,7 @@ def _plain(path: Path) -> IO[bytes]:
 
 
 def unpacked(stream: IO[bytes]) -> IO[bytes]:
-    """Return what a stream holds, unpacked when it is gzip, whatever its file is called."""
+    """Return the stream, decompressed if its content is gzip, regardless of the file name."""
     head = stream.peek(2)[:2] if hasattr(stream, "peek") else b""
     return gzip.open(stream) if head == _GZIP else stream  # type: ignore[return-value]
 

@@ -1,4 +1,4 @@
-"""Record timestamps that can't be right: the merge goes by them, so a user must hear of it."""
+"""Detects implausible record timestamps. The merge order depends on timestamps, so the user must be warned."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from streams.offline.captures import Captures
 from streams.wire import instants
 
 LOOKED_AT = 200
-"""Records of a topic-partition that are looked at, spread over it."""
+"""Number of records sampled from each topic-partition, evenly spaced."""
 
 _YEAR: Micros = 365 * 86_400 * SECOND
 _NO_TIMESTAMP = -1
 
 
 def timestamp_warnings(captures: Captures, now: Micros, decode: Decode) -> Iterator[str]:
-    """Yield a warning for each topic whose records were written long before what they tell happened.
+    """Yield a warning for each topic with record timestamps more than a year before the events.
 
-    A record can be written long after its event (a backfill), and hardly a year before it.
+    A record can be written long after its event (a backfill), but hardly a year before it.
     """
     early: dict[str, list[tuple[int, Micros]]] = {}
     seen: dict[str, int] = {}

@@ -36,39 +36,39 @@ from streams.settings.settings import Settings
 from streams.wire.decode import decode
 
 BROKEN_SHOWN = 10
-"""Broken lines of a capture that are named; the rest are only counted."""
+"""Number of broken lines of a capture that are listed; the rest are only counted."""
 
 WORTH_PROCESSES = 100_000
-"""Records from which starting processes takes less time than it saves."""
+"""Number of records above which starting processes saves more time than it costs."""
 
 
 class BacktestError(LapseError):
-    """A backtest that cannot run; the text says why, the exit code whose fault it is."""
+    """A backtest cannot run. The message gives the reason; the exit code separates bad files from wrong usage."""
 
     def __init__(self, message: str, exit_code: int) -> None:
-        """Keep the message and the exit code: 1 for what files hold, 2 for how the command was called."""
+        """Keep the message and the exit code: 1 for bad file contents, 2 for wrong usage."""
         super().__init__(message)
         self.exit_code = exit_code
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What `lapse backtest` was asked for, beside the capture and its triggers."""
+    """Options of `lapse backtest`, apart from the capture and the triggers."""
 
     against: Path | None = None
-    """Another trigger file to compare with: the old one."""
+    """The old trigger file to compare with."""
     samples: int = 5
-    """Examples of each kind of difference."""
+    """Number of examples of each kind of difference."""
     suggest_wait: bool = False
     html: Path | None = None
     time_zone: tzinfo = UTC
-    """For the hours and weekdays of the page."""
+    """Time zone of the hours and weekdays on the page."""
     commands: Path | None = None
     transitions: Path | None = None
     as_json: bool = False
     strict: bool = False
-    """A broken line is an error."""
+    """Treat a broken line as an error."""
     jobs: int | None = None
-    """Processes; None for as many as there are processors, one for a small capture."""
+    """Number of processes; None for one per processor, or a single one for a small capture."""
 
 
 def backtest(
@@ -80,9 +80,9 @@ def backtest(
     wanted: Wanted,
     decode: Decode = decode,
 ) -> None:
-    """Run a backtest and print what it did to standard output; progress and warnings go to standard error.
+    """Run a backtest and print the results to standard output; progress and warnings go to standard error.
 
-    `now` is the clock for `bad_timestamp`, the present by default. Raises `BacktestError`.
+    `now` is the clock used to detect `bad_timestamp`, by default the current time. Raises `BacktestError`.
     """
     ruleset = _usable(triggers)
     old_ruleset = None if wanted.against is None else _usable(wanted.against)
@@ -185,7 +185,7 @@ def _print(findings: Findings, wanted: Wanted) -> None:
 
 
 def name_broken_lines(captures: Captures, *, strict: bool) -> None:
-    """Name the lines of captures that hold no record; with `strict` they are an error, a `BacktestError`."""
+    """List the broken lines of the captures. With `strict`, raises `BacktestError` if there are any."""
     for broken in captures.broken[:BROKEN_SHOWN]:
         print(one_line(str(broken)), file=sys.stderr)
     count = len(captures.broken)
@@ -198,7 +198,7 @@ def name_broken_lines(captures: Captures, *, strict: bool) -> None:
 
 
 def warn_of_timestamps(captures: Captures, now: Micros, decode: Decode) -> None:
-    """Say on standard error which topics have record timestamps that can't be right."""
+    """Warn on standard error about topics with implausible record timestamps."""
     for warning in timestamp_warnings(captures, now, decode):
         print(one_line(warning), file=sys.stderr)
 
@@ -214,7 +214,7 @@ def _opened(stack: ExitStack, flag: str, path: Path | None) -> IO[bytes] | None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], OnProgress]]:
-    """Give a function that makes one progress bar a phase; nothing is shown where no one watches."""
+    """Yield a function that makes one progress bar per phase. Without a terminal, nothing is shown."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -1,8 +1,8 @@
-"""What two trigger files decide differently over the same capture.
+"""The differences between the decisions of two trigger files over the same capture.
 
-Triggers are compared lapse by lapse, not round by round: a trigger whose `wait` was changed fires in another round of
-the same lapse, and that is still the same trigger firing. Commands are compared round by round; of a lapse whose
-commands stand in other rounds than before, they are paired in the order of their waits.
+Triggers are compared per lapse, not per round: a trigger whose `wait` was changed fires in a different round of the
+same lapse, and this still counts as the same firing. Commands are compared per round. If the commands of a lapse are
+in different rounds than before, they are paired in the order of their waits.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ LapseKey: TypeAlias = tuple[str, str, int]
 
 
 class Deed(msgspec.Struct):
-    """What the rounds of one lapse did."""
+    """The results of the rounds of one lapse."""
 
     occurred_at: Micros
     fired: set[str] = msgspec.field(default_factory=set)
     commands: dict[Micros, Command] = msgspec.field(default_factory=dict)
-    """By wait."""
+    """Keyed by wait."""
 
 
 class Deeds:
-    """What the lapses of one partition led to; lapses that led to nothing are left out."""
+    """The results of the lapses of one partition. Lapses without a result are left out."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start empty."""
         self.by_lapse: dict[LapseKey, Deed] = {}
 
     def add(self, batch: Batch) -> None:
-        """Take in what one batch decided."""
+        """Add the decisions of one batch."""
         for record in batch.records:
             if type(record) is Evaluation and record.triggers:
                 self._of(record.ticket_id, record.event_id, record.episode, record.occurred_at).fired.update(
@@ -57,7 +57,7 @@ class Deeds:
 
 
 class Lapsed(msgspec.Struct, frozen=True):
-    """Names one lapse."""
+    """Identifies one lapse."""
 
     ticket_id: str
     event_id: str
@@ -66,7 +66,7 @@ class Lapsed(msgspec.Struct, frozen=True):
 
 
 class TriggerChange(msgspec.Struct):
-    """How one trigger's firing differs: numbers of lapses, and the first few of those that differ."""
+    """How the firings of one trigger differ: counts of lapses, and the first few lapses that differ."""
 
     old: bool = True
     """Whether the old file has this trigger."""
@@ -79,7 +79,7 @@ class TriggerChange(msgspec.Struct):
 
 
 class CommandChange(NamedTuple):
-    """One command that differs; None on the side that has none."""
+    """One command that differs; None on the side without a command."""
 
     lapse: Lapsed
     old: Command | None
@@ -87,22 +87,22 @@ class CommandChange(NamedTuple):
 
 
 class Comparison(msgspec.Struct):
-    """The differences over all partitions; the capture's order within each."""
+    """The differences over all partitions, in capture order within each partition."""
 
     samples: int
-    """How many examples of each kind are kept."""
+    """Number of examples of each kind to keep."""
     triggers: dict[str, TriggerChange]
     same: int = 0
-    """Commands that both files give: same round, same triggers, same actions, same `issued_at`."""
+    """Number of commands that both files issue: same round, same triggers, same actions, same `issued_at`."""
     changed: int = 0
     added: int = 0
     removed: int = 0
     tickets: set[str] = msgspec.field(default_factory=set)
-    """Tickets of commands that differ."""
+    """Tickets with commands that differ."""
     commands: list[CommandChange] = msgspec.field(default_factory=list)
 
     def add(self, old: Deeds, new: Deeds) -> None:
-        """Compare what one partition's lapses led to."""
+        """Compare the results of one partition's lapses."""
         nothing = Deed(0)
         for key in _in_order(new.by_lapse, old.by_lapse):
             before, after = old.by_lapse.get(key, nothing), new.by_lapse.get(key, nothing)
@@ -113,13 +113,13 @@ class Comparison(msgspec.Struct):
                 self._commanded(lapse, was, now)
 
     def empty(self) -> Comparison:
-        """Return a comparison for another partition, to be given to `extend`."""
+        """Return an empty comparison for another partition, to be passed to `extend` later."""
         return Comparison(
             self.samples, {name: TriggerChange(old=one.old, new=one.new) for name, one in self.triggers.items()}
         )
 
     def extend(self, other: Comparison) -> None:
-        """Append that of another partition."""
+        """Append the comparison of another partition."""
         for name, theirs in other.triggers.items():
             mine = self.triggers[name]
             mine.newly += theirs.newly
@@ -166,7 +166,7 @@ class Comparison(msgspec.Struct):
 
 
 def compared(old: Iterable[str], new: Iterable[str], samples: int) -> Comparison:
-    """Begin a comparison of two files with these trigger ids: those of the new file first, then those that are gone."""
+    """Return an empty comparison of two files by trigger id: ids of the new file first, then ids that were removed."""
     before, after = list(old), list(new)
     return Comparison(
         samples,

@@ -1,7 +1,7 @@
-"""What happened to one ticket in a capture, and why: every event, every round, every condition that was asked.
+"""What happened to one ticket in a capture, and why: every event, every round, every condition evaluated.
 
-The capture is run as a backtest runs it, by an engine that is watched; rounds are then traced from what their
-evaluations carry.
+The capture runs as in a backtest, with an engine that records its outcomes. Rounds are then traced from their
+evaluation records.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ from streams.wire.decode import decode, given_event_id
 from streams.wire.decode import decode as decode_as_it_is
 
 ASKED = frozenset({RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.NO_OP, RoundOutcome.NO_MATCH})
-"""Outcomes of rounds in which triggers were asked."""
+"""Outcomes of rounds in which triggers were evaluated."""
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One record of the ticket, or a timer that stream time reached, and what it did."""
+    """One record of the ticket, or a timer that stream time reached, and its effect."""
 
     topic: Topic | None
     """None for a timer."""
     event_id: str
     at: Micros
-    """`occurred_at`; for a timer, when it was due."""
+    """`occurred_at`; for a timer, its due time."""
     result: Result
     kind: Kind | None = None
-    """Of the session's transition; None when nothing happened to the session."""
+    """From the session's transition; None when the session did not change."""
     rejection: Rejection | None = None
 
 
@@ -60,30 +60,30 @@ class Round(msgspec.Struct, frozen=True):
 
     evaluation: Evaluation
     ended_by: Event
-    """The event that it ended at: the lapse itself, a timer, a return, the ticket's first update."""
+    """The event that ended the round: the lapse itself, a timer, a return, or the ticket's first update."""
     trace: RoundTrace | None
-    """None where no trigger was asked."""
+    """None if no trigger was evaluated."""
     command: Command | None
 
 
 class Story(msgspec.Struct):
-    """Everything that a capture has of one ticket."""
+    """Everything that a capture contains about one ticket."""
 
     ticket_id: str
     events: list[Event] = msgspec.field(default_factory=list)
     transitions: list[Transition] = msgspec.field(default_factory=list)
     rounds: list[Round] = msgspec.field(default_factory=list)
     session: SessionRow | None = None
-    """At the end of the capture: what still waits stands here."""
+    """The session at the end of the capture, with the rounds still pending."""
 
     def event(self, event_id: str) -> Event | None:
-        """Return the event of that id that did most: an applied one before one that was a duplicate of it."""
+        """Return the event with that id. An applied event takes precedence over its duplicates."""
         found = [event for event in self.events if event.event_id == event_id]
         return min(found, key=lambda event: event.result not in {Result.APPLIED, Result.DUE}, default=None)
 
 
 class _Watched(Engine):
-    """An engine that remembers what became of one ticket's records."""
+    """An engine that keeps the outcomes of one ticket's records."""
 
     def __init__(self, rules: Rules, settings: EngineSettings, ticket_id: str) -> None:
         super().__init__(rules, settings)
@@ -94,7 +94,7 @@ class _Watched(Engine):
         outcome = super().step(tables, record, clock)
         if record.ticket_id == self._ticket_id:
             if self.seen and self.seen[-1][0] is record:
-                self.seen.pop()  # large records are tried out before they are taken
+                self.seen.pop()  # a large record is evaluated on trial first, then again when it is applied
             self.seen.append((record, outcome))
         return outcome
 
@@ -109,7 +109,7 @@ def tell(
     progress: Callable[[int, int], None] | None = None,
     decode: Decode = decode,
 ) -> Story:
-    """Run the partitions that the ticket has records in, and tell its story; `now` judges `bad_timestamp`."""
+    """Run the partitions with records of the ticket and return its story. `now` is used to detect `bad_timestamp`."""
     story = Story(ticket_id)
     key = ticket_id.encode()
     is_mapped = decode is not decode_as_it_is
@@ -147,7 +147,7 @@ def tell(
 
 
 def _for_the_engine(decode: Decode) -> Decode:
-    """Decode as `decode` does, but let the engine take every record, because the engine is what is watched."""
+    """Decode as `decode` does, but pass every record through the engine, because outcomes are recorded there."""
 
     def whole(topic: Topic, number: int, record: RawRecord, now: Micros) -> Update | Rejection:
         update = decode(topic, number, record, now)
@@ -161,7 +161,7 @@ def _take(story: Story, rules: Rules, record: TicketUpdate | SessionUpdate | Due
     evaluations = [said for said in outcome.records if isinstance(said, Evaluation)]
     if isinstance(record, Due):
         if not evaluations:
-            return  # a timer of old, or the end of the ticket's state
+            return  # an outdated timer, or the expiry of the ticket's state
         event = Event(None, evaluations[0].event_id, record.at, outcome.result)
     else:
         topic = Topic.TICKETS if isinstance(record, TicketUpdate) else Topic.SESSIONS

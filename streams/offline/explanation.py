@@ -1,4 +1,4 @@
-"""`lapse explain`: a ticket's story as text for people and as one JSON object for tools."""
+"""`lapse explain`: a ticket's history as text for people and as one JSON object for tools."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def explain(
     as_json: bool = False,
     decode: Decode = decode,
 ) -> None:
-    """Print every round of a ticket, or those of one lapse (`event`), to standard output.
+    """Print all rounds of a ticket, or only those of one lapse (`event`), to standard output.
 
-    Raises `BacktestError` when files can't be used, and when the capture has no such ticket or event.
+    Raises `BacktestError` if files can't be used, or if the capture has no such ticket or event.
     """
     file = load_triggers(triggers)
     for problem in file.errors:
@@ -139,7 +139,7 @@ _KINDS = {
 
 
 def what_it_did(event: Event) -> str:
-    """Say in a sentence what one event did: the answer to *why did nothing happen?*"""
+    """Return a sentence on the effect of one event: the answer to *why did nothing happen?*"""
     if event.rejection is not None:
         return f"The record is a dead letter ({event.rejection.code}): {event.rejection.message}."
     if event.result is Result.STALE:
@@ -155,7 +155,7 @@ def what_it_did(event: Event) -> str:
 
 
 def why(one: Round, settings: EngineSettings) -> str:
-    """Say in a sentence why a round ended as it did."""
+    """Return a sentence on why a round ended as it did."""
     by = one.evaluation.cancelled_by
     if by is not None:
         return why_cancelled(by)
@@ -163,7 +163,7 @@ def why(one: Round, settings: EngineSettings) -> str:
 
 
 def why_pending(entry: PendingRound) -> str:
-    """Say what a round that has not ended waits for."""
+    """Return what a pending round waits for."""
     if entry.parked_until is not None:
         return f"Its ticket was not heard of yet; it waits for an update until {instants.text(entry.parked_until)}."
     return f"It is due at {instants.text(entry.due)}, after the end of the capture."
@@ -173,7 +173,7 @@ def why_pending(entry: PendingRound) -> str:
 
 
 def as_text(story: Story, ruleset: Ruleset, settings: EngineSettings, event: str | None = None) -> Iterator[str]:
-    """Yield the lines of a story."""
+    """Yield the story as lines of text."""
     lapses = sum(one.kind is Kind.LAPSED for one in story.transitions)
     records = sum(one.topic is not None for one in story.events)
     yield (

@@ -1,4 +1,4 @@
-"""Runs the tests that stand in a trigger file, each by itself, on the worker's own engine and with real records."""
+"""Runs the tests in a trigger file, each on its own, with the worker's engine and real records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _EVENT_ID = "when"
 
 
 def run_tests(file: TriggerFile) -> Iterator[TestRun]:
-    """Run all tests of a file without errors, with default settings: a `failed_test` for each that fails."""
+    """Run all tests of a file that has no errors, with default settings. Each failure gives a `failed_test`."""
     if file.ruleset is None:
         return
     engines: dict[tuple[str, ...] | None, tuple[Engine, list[Trigger]]] = {}
@@ -48,7 +48,7 @@ def run_tests(file: TriggerFile) -> Iterator[TestRun]:
 
 
 def _switched(ruleset: Ruleset, active: tuple[str, ...] | None) -> Ruleset:
-    """Return the rules with only these triggers on; as they are when a test does not say."""
+    """Return the rules with only these triggers active; unchanged if the test does not specify any."""
     if active is None:
         return ruleset
     triggers = tuple(msgspec.structs.replace(trigger, active=trigger.id in active) for trigger in ruleset.triggers)
@@ -56,7 +56,7 @@ def _switched(ruleset: Ruleset, active: tuple[str, ...] | None) -> Ruleset:
 
 
 def _run(test: InlineTest, engine: Engine) -> Found:
-    """Play the test's records, let time pass until its round has ended whatever it waits for, and look it up."""
+    """Feed the test's records, advance time until its round must have ended, and look up the result."""
     pipeline = new_pipeline(engine)
     batches: list[Batch] = []
     for topic, members, at in _records(test):
@@ -77,7 +77,7 @@ def _run(test: InlineTest, engine: Engine) -> Found:
 
 
 def _records(test: InlineTest) -> Iterator[tuple[Topic, Mapping[str, Any], Micros]]:
-    """Yield topic, members and instant of the test's records. All are of one ticket, whatever they call it."""
+    """Yield topic, members and instant of the test's records. All get the same ticket id, whatever id they state."""
     if test.session is not None:
         yield Topic.SESSIONS, test.session, GIVEN_AT
     if test.ticket is not None:

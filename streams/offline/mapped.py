@@ -1,4 +1,4 @@
-"""`lapse map`: what a mapping makes of captured records, one by one."""
+"""`lapse map`: shows how a mapping reads captured records, one by one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from streams.wire.decode import decode
 def show_mapped(
     events: Sequence[Path], mappers: Mapping[Topic, Mapper], *, now: Micros | None = None, as_json: bool = False
 ) -> int:
-    """Print every record of the captures as the worker would read it, or why it could not.
+    """Print each record of the captures as the worker would read it, or the reason it can't be read.
 
-    Return the exit code: 1 when no record of the captures can be used. Raises `BacktestError` when they can't be read.
+    Return the exit code: 1 if no record of the captures can be used. Raises `BacktestError` if one can't be read.
     """
     clock = time.time_ns() // 1000 if now is None else now
     counts: Counter[str] = Counter()
@@ -49,7 +49,7 @@ def show_mapped(
 def _shown(
     topic: Topic, partition: int, record: CapturedRecord, mappers: Mapping[Topic, Mapper], now: Micros
 ) -> dict[str, Any]:
-    """Return what there is to say of one record; the members are those of `lapse map --json`."""
+    """Return the result for one record, with the members of `lapse map --json`."""
     shown: dict[str, Any] = {"topic": topic.value, "partition": partition, "offset": record.offset}
     mapper = mappers.get(topic)
     made = record if mapper is None else mapper.map(record)

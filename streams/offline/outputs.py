@@ -1,4 +1,4 @@
-"""Where a backtest writes what it decides: one file, or one a partition until its turn comes."""
+"""Output files of a backtest: one file, or one per partition until that partition's turn to be appended."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from streams.wire.writes import command_writes, lines, transition_writes
 
 
 class Outputs:
-    """Where a backtest writes what it decides, one JSON object a line; None for nowhere."""
+    """Output files for commands and transition records, one JSON object per line; None means not written."""
 
     def __init__(self, app_id: str, commands: IO[bytes] | None = None, transitions: IO[bytes] | None = None) -> None:
-        """Write commands and transition records to these files."""
+        """Write commands and transition records to the given files."""
         self.app_id = app_id
         self.commands = commands
         self.transitions = transitions
 
     @contextmanager
     def apart(self) -> Iterator[Parts]:
-        """Give each partition files of its own for a while."""
+        """Give each partition its own files while the context is open."""
         with tempfile.TemporaryDirectory(prefix="lapse-") as folder:
             yield Parts(self, Path(folder))
 
     def write(self, batch: Batch) -> None:
-        """Write the commands and records of one batch, in the order in which they arose."""
+        """Write the commands and records of one batch, in the order in which they were produced."""
         if self.commands is not None and batch.commands:
             self.commands.write(lines(command_writes(batch, self.app_id)))
         if self.transitions is not None and batch.records:
@@ -37,15 +37,15 @@ class Outputs:
 
 
 class Parts:
-    """The outputs of partitions that run at the same time, each in files of its own until its turn comes."""
+    """The outputs of partitions that run in parallel, each in its own files until they are appended in order."""
 
     def __init__(self, outputs: Outputs, folder: Path) -> None:
-        """Keep the files in `folder`."""
+        """Store the files in `folder`."""
         self._outputs = outputs
         self._folder = folder
 
     def of(self, number: int) -> Outputs:
-        """Return where a partition writes; called in the process that runs it."""
+        """Return the outputs of a partition. Called in the process that runs the partition."""
         whole = self._outputs
         commands, transitions = (
             None if file is None else (self._folder / f"{name}-{number}").open("wb", buffering=0)
@@ -54,7 +54,7 @@ class Parts:
         return Outputs(whole.app_id, commands, transitions)
 
     def take(self, number: int) -> None:
-        """Append what a partition has written."""
+        """Append the output of a partition."""
         for name, file in (("commands", self._outputs.commands), ("transitions", self._outputs.transitions)):
             if file is not None:
                 part = self._folder / f"{name}-{number}"

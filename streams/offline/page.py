@@ -1,4 +1,4 @@
-"""A backtest as one self-contained page: figures, plots, tables; no script, nothing loaded from elsewhere."""
+"""A backtest as one self-contained HTML page: figures, plots, tables; no scripts, no external resources."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def html_page(
     against: Path | None,
     zone: tzinfo,
 ) -> bytes:
-    """Return the page, UTF-8. Hours, weekdays and times on it are those of `zone`."""
+    """Return the page in UTF-8. Hours, weekdays and times are in the time zone `zone`."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"n": lambda number: f"{number:,}", "share": _share, "wait": render, "delay": delay_in_all}
     template = environment.from_string(files("streams.offline").joinpath("page.html").read_text(encoding="utf-8"))
@@ -57,7 +57,7 @@ def html_page(
 
 
 def _tiles(findings: Findings, abandonments: Abandonments) -> list[tuple[str, str, str]]:
-    """Return (figure, name, definition) of what stands at the top."""
+    """Return (figure, name, definition) for the figures at the top of the page."""
     suggestion = findings.suggestion
     false = 0 if suggestion is None else suggestion.false_abandonments
     returns = abandonments.returns()

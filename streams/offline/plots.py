@@ -1,4 +1,4 @@
-"""The plots of a backtest's page, as SVG whose colours the page's style sheet decides."""
+"""The plots of a backtest's page, as SVG with colours taken from the page's style sheet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streams.offline.abandonments import Abandonments
 from streams.offline.waits import ENOUGH, Suggestion
 from streams.wire.instants import in_zone
 
-# Matplotlib writes these into the SVG; `_svg` puts the page's variables in their place.
+# Matplotlib writes these into the SVG; `_svg` replaces them with the page's variables.
 _INK, _MUTED, _LINE, _MAIN, _SECOND, _PAPER = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 _VARIABLES = {
     _INK: "var(--ink)",
@@ -58,7 +58,7 @@ _AWAY_TICKS = (5, 15, 30, 60, 120, 300, 600, 1800, 3600, 21_600, 86_400)
 
 
 def bucket_width(first: Micros, last: Micros) -> Micros:
-    """Return the narrowest usual stretch of time that fits a span into so many bars as can be told apart.
+    """Return the shortest standard bar width that keeps the number of bars for a time span readable.
 
     >>> bucket_width(0, 3_600 * SECOND) // SECOND, bucket_width(0, 86_400 * SECOND) // SECOND
     (60, 1800)
@@ -67,7 +67,7 @@ def bucket_width(first: Micros, last: Micros) -> Micros:
 
 
 def by_weekday_and_hour(instants: Iterable[Micros], zone: tzinfo) -> list[list[int]]:
-    """Count instants by weekday (Monday first) and hour of a time zone: seven rows of 24."""
+    """Count instants by weekday (Monday first) and hour in a time zone: seven rows of 24."""
     counts = [[0] * 24 for _ in _DAYS]
     for instant in instants:
         when = in_zone(instant, zone)
@@ -76,7 +76,7 @@ def by_weekday_and_hour(instants: Iterable[Micros], zone: tzinfo) -> list[list[i
 
 
 def over_time(abandonments: Abandonments, zone: tzinfo) -> str:
-    """Draw abandonments over time: those that stand, and above them those whose customers came back soon."""
+    """Draw abandonments over time, with the false ones (customers who soon returned) stacked on top."""
     first, last = abandonments.first or 0, abandonments.last or 0
     width = bucket_width(first, last)
     stand: dict[int, int] = {}
@@ -87,7 +87,7 @@ def over_time(abandonments: Abandonments, zone: tzinfo) -> str:
         side[place] = side.get(place, 0) + 1
     places = range(first // width, last // width + 1)
     starts = [_day_number(place * width, zone) for place in places]
-    bar = 0.86 * width / (86_400 * SECOND)  # in days, as Matplotlib counts
+    bar = 0.86 * width / (86_400 * SECOND)  # in days, Matplotlib's unit for dates
     below = [stand.get(place, 0) for place in places]
 
     def draw(axes: Axes) -> None:
@@ -107,7 +107,7 @@ def over_time(abandonments: Abandonments, zone: tzinfo) -> str:
 
 
 def by_reason(lapses: dict[str, int], abandonment_reasons: Iterable[str]) -> str:
-    """Draw lapses by reason, those that count as abandonments in the main colour."""
+    """Draw lapses by reason. Reasons that count as abandonments have the main colour."""
     ranked = sorted(lapses.items(), key=lambda entry: (-entry[1], entry[0]))
     if len(ranked) > 12:
         ranked = [*ranked[:11], (f"{len(ranked) - 11} other reasons", sum(count for _, count in ranked[11:]))]
@@ -128,7 +128,7 @@ def by_reason(lapses: dict[str, int], abandonment_reasons: Iterable[str]) -> str
 
 
 def heat(counts: list[list[int]]) -> str:
-    """Draw abandonments by weekday and hour, the darker the more."""
+    """Draw abandonments by weekday and hour; darker means more."""
     most = max(max(row) for row in counts) or 1
 
     def draw(axes: Axes) -> None:
@@ -151,7 +151,7 @@ def heat(counts: list[list[int]]) -> str:
 
 
 def time_to_return(returns: Sequence[Micros], abandonments: int, false_window: Micros) -> str:
-    """Draw which share of all abandonments was back by when, on a logarithmic scale of time."""
+    """Draw the cumulative share of abandonments with a return, over a logarithmic time axis."""
     seconds = [max(away / SECOND, 1.0) for away in returns]
     shares = [place / abandonments for place in range(1, len(seconds) + 1)]
     end = max([86_400.0 if seconds and seconds[-1] > 3_600 else 3_600.0, *seconds[-1:]])
@@ -172,7 +172,7 @@ def time_to_return(returns: Sequence[Micros], abandonments: int, false_window: M
 
 
 def waits(suggestion: Suggestion) -> str:
-    """Draw for each wait which share of the false abandonments it would have avoided."""
+    """Draw for each wait the share of false abandonments that it would have avoided."""
     names = [render(one.wait) for one in suggestion.waits]
     shares = [one.share or 0.0 for one in suggestion.waits]
     colours = [_SECOND if one is suggestion.enough else _MAIN for one in suggestion.waits]
@@ -194,7 +194,7 @@ def _day_number(instant: Micros, zone: tzinfo) -> float:
 
 
 def _svg(draw: Callable[[Axes], None], width: float, height: float) -> str:
-    """Return an `<svg>` element of that size in inches, which scales to its place."""
+    """Return an `<svg>` element of that size in inches, which scales to its container."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.add_subplot())

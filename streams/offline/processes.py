@@ -1,4 +1,4 @@
-"""Work on several partitions at a time, each in a process of its own that sees what this one has read so far."""
+"""Runs several partitions in parallel, each in a forked process that shares the data read so far."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ _LOOK_SECONDS = 0.2
 
 
 class ProcessDied(LapseError):
-    """A process ended without a result: out of memory, or killed."""
+    """A process ended without a result: it ran out of memory or was killed."""
 
 
 def can_fork() -> bool:
-    """Whether a process can be made that shares what this one holds in memory."""
+    """Whether the platform can fork a process that shares this one's memory."""
     return "fork" in multiprocessing.get_all_start_methods()
 
 
 def processors() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 class InProcesses(Generic[T]):
-    """Runs `work(number, tell)` for each number, at most `jobs` at a time.
+    """Runs `work(number, tell)` for each number, at most `jobs` of them at a time.
 
-    `work` calls `tell(done)` now and then; what it returns must be picklable. `progress` is given the sum over all.
+    `work` calls `tell(done)` periodically and must return a picklable result. `progress` receives the total.
     """
 
     def __init__(
         self, work: Callable[[int, Callable[[int], None]], T], jobs: int, progress: Callable[[int], None] | None = None
     ) -> None:
-        """Prepare; nothing is started yet."""
+        """Store the arguments; nothing is started yet."""
         self._work = work
         self._jobs = jobs
         self._progress = progress
         self._context: Any = multiprocessing.get_context("fork")
 
     def over(self, numbers: Sequence[int]) -> Iterator[T]:
-        """Yield the results in the order of the numbers, each as soon as it and those before it are there.
+        """Yield the results in the order of the numbers, each as soon as it and all earlier ones are ready.
 
-        Raises what `work` raised, or `ProcessDied`.
+        Raises the exception that `work` raised, or `ProcessDied`.
         """
         done = self._context.RawArray("Q", len(numbers))
         waiting = list(enumerate(numbers))

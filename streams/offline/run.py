@@ -1,4 +1,4 @@
-"""Captured records through the worker's own pipeline: what backtest, `explain` and inline tests run."""
+"""Runs captured records through the worker's pipeline, for backtest, `explain` and inline tests."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows
 
 CHUNK = 2_000
-"""Records of one topic that are read ahead at a time, and of a batch."""
+"""Number of records read ahead per topic, and the size of a batch."""
 
 
 def new_pipeline(engine: Engine, number: int = 0, decode: Decode = decode) -> Pipeline:
-    """Return the pipeline of a partition with empty tables; nothing stops it, however many records are bad.
+    """Return the pipeline of a partition with empty tables. It does not stop, however many records are bad.
 
-    `decode` differs from the default where records of another shape are mapped.
+    Pass another `decode` when a mapping reads records of another shape.
     """
     partition = Partition(
         engine,
@@ -39,16 +39,16 @@ def new_pipeline(engine: Engine, number: int = 0, decode: Decode = decode) -> Pi
 
 
 def settled(pipeline: Pipeline) -> Iterator[Batch]:
-    """Yield the batch that is ready, if there is one, settled: offline, nothing can keep it from being carried out."""
+    """Yield the batch that is ready, if any, and settle it. Offline, a batch can't fail to commit."""
     if (batch := pipeline.hand_over()) is not None:
         pipeline.settle()
         yield batch
 
 
 def run_partition(captures: Captures, pipeline: Pipeline, *, now: Micros, last: int | None) -> Iterator[Batch]:
-    """Run the pipeline's partition of a capture to its end, and what is due by `last` (milliseconds).
+    """Run the pipeline's partition of a capture to its end, and then the rounds due by `last` (milliseconds).
 
-    `now` is the wall clock that `bad_timestamp` is judged by.
+    `now` is the wall clock used to detect `bad_timestamp`.
     """
     partition = pipeline.partition
     inputs: dict[Topic, Iterator[CapturedRecord]] = {topic: captures.read(partition.number, topic) for topic in Topic}

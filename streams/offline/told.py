@@ -1,4 +1,4 @@
-"""A backtest's findings in words and as JSON: counts, differences to other triggers, what waits are worth."""
+"""A backtest's findings as text and as JSON: counts, differences from other triggers, effects of waits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streams.wire import encode, instants
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a backtest found."""
+    """All findings of a backtest."""
 
     report: Report
     ruleset: str
@@ -28,7 +28,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def as_text(findings: Findings, *, with_advice: bool) -> Iterator[str]:
-    """Yield everything for people."""
+    """Yield the findings as lines of text."""
     yield from summary(findings.report)
     if findings.against is not None:
         yield ""
@@ -39,7 +39,7 @@ def as_text(findings: Findings, *, with_advice: bool) -> Iterator[str]:
 
 
 def as_object(findings: Findings, *, with_advice: bool) -> dict[str, Any]:
-    """Return everything for tools: the members of SPEC section 7, with `against` and `waits` where asked for."""
+    """Return the findings as JSON: the members of SPEC section 7, with `against` and `waits` if requested."""
     found: dict[str, Any] = msgspec.to_builtins(findings.report)
     if findings.broken_lines:
         found["broken_lines"] = findings.broken_lines
@@ -56,7 +56,7 @@ def as_object(findings: Findings, *, with_advice: bool) -> dict[str, Any]:
 
 
 def summary(report: Report) -> Iterator[str]:
-    """Yield the lines of a report for people."""
+    """Yield the report as lines of text."""
     records = "1 record" if report.records == 1 else f"{report.records} records"
     yield f"{records}: {report.applied} applied, {report.stale} stale, {report.duplicate} duplicate"
     yield from _counts("dead letters", report.dead_letters)
@@ -80,7 +80,7 @@ def _counts(title: str, counts: Mapping[str, int], *, zeros: bool = False) -> It
 
 
 def differences(against: Against, report: Report, old_ruleset: str, new_ruleset: str) -> Iterator[str]:
-    """Yield what would differ from the old triggers, for people."""
+    """Yield the differences from the old triggers as lines of text."""
     found = against.comparison
     old, new = against.report, report
     yield f"against the old triggers (ruleset {old_ruleset} → {new_ruleset}):"
@@ -126,12 +126,12 @@ def _by_trigger(triggers: Mapping[str, TriggerChange]) -> Iterator[str]:
 
 
 def differences_object(against: Against, report: Report, old_ruleset: str, new_ruleset: str) -> dict[str, Any]:
-    """Return what would differ from the old triggers.
+    """Return the differences from the old triggers as JSON.
 
     `{"ruleset": {"old", "new"}, "commands": {"old", "new", "same", "changed", "removed", "added"}, "tickets",
     "rounds": {outcome: {"old", "new"}}, "pending": {"old", "new"}, "triggers": {id: {"old", "new", "newly",
     "no_longer", "same", "newly_samples", "no_longer_samples"}}, "differing": [{"lapse", "old", "new"}]}`. A trigger's
-    `old` and `new` say whether that file has it; a sample names a lapse; `differing` holds whole commands, or null.
+    `old` and `new` say whether that file has it; a sample identifies a lapse; `differing` holds full commands, or null.
     """
     found, old = against.comparison, against.report
     return {
@@ -186,7 +186,7 @@ def _object(command: Command | None) -> Any:
 
 
 def side_by_side(change: CommandChange) -> tuple[str, str, str]:
-    """Return (lapse, old command, new command) of a command that differs, a line each."""
+    """Return (lapse, old command, new command) of a command that differs, one line each."""
     return _lapse(change.lapse), _command(change.old), _command(change.new)
 
 
@@ -194,7 +194,7 @@ def side_by_side(change: CommandChange) -> tuple[str, str, str]:
 
 
 def advice(suggestion: Suggestion) -> Iterator[str]:
-    """Yield what each `wait` would have spared and cost, for people."""
+    """Yield the benefit and cost of each `wait` as lines of text."""
     yield (
         f"waits, by {counted(suggestion.abandonments, 'abandonment')}: {suggestion.returned:,} customers came back, "
         f"{suggestion.false_abandonments:,} of them within {render(suggestion.false_window)} (false abandonments)"
@@ -219,7 +219,7 @@ def advice(suggestion: Suggestion) -> Iterator[str]:
 
 
 def verdict(suggestion: Suggestion) -> str:
-    """Say in a sentence which wait is enough, and how far that can be trusted."""
+    """Return a sentence on which wait is long enough, and how reliable that is."""
     if not suggestion.false_abandonments:
         return "There was no false abandonment, so nothing that a wait would have avoided."
     if suggestion.enough is None:
@@ -259,6 +259,6 @@ def advice_object(suggestion: Suggestion) -> dict[str, Any]:
 
 
 def delay_in_all(duration: Micros) -> str:
-    """Return the time for which all conversations together would have waited."""
+    """Return the total delay over all conversations, as text."""
     hours = duration / 3_600_000_000
     return f"{hours:,.1f} h" if hours >= 0.1 else f"{duration / 60_000_000:.1f} min"

@@ -1,8 +1,8 @@
-"""What a `wait` would have spared, and what it would have cost, by when customers came back in a capture.
+"""The benefit and cost of a `wait`, computed from the times at which customers returned in a capture.
 
-A trigger with wait *w* does nothing about a customer who is back before *w* is over (a round that is due at an instant
-runs before what comes at that instant); about everybody else it acts *w* later. So the times to return tell what each
-wait is worth, whatever the triggers are.
+A trigger with wait *w* does not act on a customer who returns before *w* is over; on all others it acts *w* later.
+(A round that is due at an instant runs before a record with that timestamp.) The times to return are therefore enough
+to judge each wait, whatever the triggers are.
 """
 
 from __future__ import annotations
@@ -19,52 +19,52 @@ WAITS: tuple[Micros, ...] = tuple(
 )
 
 ENOUGH = 0.9
-"""A wait is suggested that would have avoided this share of what can be avoided."""
+"""The suggested wait would have avoided at least this share of the false abandonments."""
 
 FEW = 30
-"""Below so many false abandonments, shares are chance."""
+"""With fewer false abandonments than this, shares are not meaningful."""
 
 
 class Wait(msgspec.Struct, frozen=True):
-    """One wait, judged."""
+    """The effect of one wait."""
 
     wait: Micros
     avoided: int
     """False abandonments that would not have been acted on."""
     share: float | None
-    """Of all false abandonments; None when there were none."""
+    """Share of all false abandonments; None when there were none."""
     returned: int
-    """Customers back before the wait was over, false abandonments or not."""
+    """Customers who returned before the wait was over, whether or not they were false abandonments."""
     acted_on: int
-    """Abandonments that would have been acted on all the same, each of them `wait` later."""
+    """Abandonments that would still have been acted on, each of them `wait` later."""
 
     @property
     def delay(self) -> Micros:
-        """Time for which abandoned conversations would have waited in all."""
+        """The total delay over all abandoned conversations."""
         return self.wait * self.acted_on
 
 
 class Suggestion(msgspec.Struct, frozen=True):
-    """The waits and the one that is enough."""
+    """The waits and the shortest one that is enough."""
 
     abandonments: int
     returned: int
     false_abandonments: int
     false_window: Micros
     unsettled: int
-    """Abandonments so close to the end of the capture that a return may be missing."""
+    """Abandonments so close to the end of the capture that a return may be missing from it."""
     waits: tuple[Wait, ...]
     enough: Wait | None
-    """The shortest that would have avoided `ENOUGH` of the false abandonments; None when none would."""
+    """The shortest wait that would have avoided `ENOUGH` of the false abandonments; None if there is none."""
 
     @property
     def few(self) -> bool:
-        """Whether there are too few to go by."""
+        """Whether there are too few false abandonments for a reliable suggestion."""
         return self.false_abandonments < FEW
 
 
 def suggest_wait(abandonments: Abandonments, waits: tuple[Micros, ...] = WAITS) -> Suggestion:
-    """Judge each wait by the times to return of a capture."""
+    """Evaluate each wait against the times to return in a capture."""
     returns = abandonments.returns()
     false = bisect_right(returns, abandonments.false_window)
     count = len(abandonments)

@@ -1,4 +1,4 @@
-"""Values, counts and commands as people read them."""
+"""Formats values, counts and commands for people."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from streams.rules.reference import Does, action_field
 from streams.wire import instants
 
 _SPOKEN = {operator: alias for alias, operator in OPERATOR_ALIASES.items()}
-"""For people `changed_to`, which Zendesk's API calls `value`."""
+"""Text output shows `changed_to` where Zendesk's API says `value`."""
 
 
 def shown(value: Value) -> str:
-    """Return a field's value.
+    """Format a field's value.
 
     >>> shown(None), shown(["vip", "web"]), shown(True), shown(360)
     ('no value', '[vip, web]', 'true', '360')
@@ -46,7 +46,7 @@ def counted(number: int, word: str, words: str | None = None) -> str:
 
 
 def acts(actions: Iterable[FieldValue]) -> str:
-    """Return a command's actions on one line.
+    """Format a command's actions on one line.
 
     >>> acts([FieldValue("status", "solved"), FieldValue("add_tags", ["a"])])
     'status = solved; add_tags = [a]'
@@ -55,7 +55,7 @@ def acts(actions: Iterable[FieldValue]) -> str:
 
 
 def act(action: FieldValue) -> str:
-    """Return one action; what a trigger passes on without a value is its name alone.
+    """Format one action. An action that is passed on without a value is shown by its name alone.
 
     >>> act(FieldValue("group_id", None)), act(FieldValue("end_messaging_session", None))
     ('group_id = no value', 'end_messaging_session')
@@ -67,7 +67,7 @@ def act(action: FieldValue) -> str:
 
 
 class Asked(NamedTuple):
-    """A condition in words: what it asks, and what it saw."""
+    """A condition as text: what it checks, and the value it found."""
 
     holds: bool
     asks: str
@@ -75,7 +75,7 @@ class Asked(NamedTuple):
 
 
 def asked(one: ConditionTrace) -> Asked:
-    """Return a condition as it was asked."""
+    """Return a condition as it was evaluated."""
     condition = one.condition
     wanted = "" if condition.operator in WITHOUT_VALUE else f" {shown(condition.value)}"
     saw = shown(one.now)
@@ -86,7 +86,7 @@ def asked(one: ConditionTrace) -> Asked:
 
 
 def how_it_ended(outcome: RoundOutcome, join_wait: Micros) -> str:
-    """Say in a sentence why a round ended as it did, as far as the outcome alone tells."""
+    """Return a sentence on why a round ended as it did, based on the outcome alone."""
     return {
         RoundOutcome.COMMANDED: "Triggers fired; the command below is what they come to.",
         RoundOutcome.DRY_RUN: "Triggers fired; with `dry_run` no command is sent.",
@@ -113,13 +113,13 @@ _CANCELLED_BY = {
 
 
 def why_cancelled(by: Cancellation) -> str:
-    """Say in a sentence what cancelled a round."""
+    """Return a sentence on what cancelled a round."""
     event = "" if by.event_id is None else f"event {by.event_id}, "
     return f"Before the round was due, {_CANCELLED_BY[by.what]} ({event}{instants.text(by.at)})."
 
 
 def not_asked(wait: Micros, ruleset: Ruleset) -> Iterator[tuple[str, str]]:
-    """Yield (id, reason) of the triggers that the round of a wait does not ask."""
+    """Yield (id, reason) of the triggers that a round with this wait does not evaluate."""
     for trigger in ruleset.triggers:
         if not trigger.active:
             yield trigger.id, "inactive"
@@ -128,21 +128,21 @@ def not_asked(wait: Micros, ruleset: Ruleset) -> Iterator[tuple[str, str]]:
 
 
 def say(lines: Iterable[str]) -> None:
-    """Print lines; on a terminal none is wider than it, and what is continued stands further in than it began."""
+    """Print lines. On a terminal, lines are wrapped to its width, with continuations indented further."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     safe = map(one_line, lines)
     print("\n".join(safe if width is None else folded(safe, width)))
 
 
 def say_json(value: object) -> None:
-    """Print one JSON object on a line, in UTF-8 whatever the terminal's encoding is."""
+    """Print one JSON object on one line, in UTF-8 whatever the terminal's encoding."""
     sys.stdout.flush()
     sys.stdout.buffer.write(json_text(msgspec.json.encode(value).decode()).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
 def folded(lines: Iterable[str], width: int) -> Iterator[str]:
-    """Break lines between words, deeper by four columns than where they began.
+    """Wrap lines between words; continuation lines are indented by four more columns than the first.
 
     >>> list(folded(["  the first words of many", "", "short"], 24))
     ['  the first words of', '      many', '', 'short']

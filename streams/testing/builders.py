@@ -1,4 +1,4 @@
-"""One valid record of each kind, small enough to read: say what matters to a test, the rest has a default.
+"""Builders for one small, valid record of each kind: a test states what matters, the rest has defaults.
 
 >>> session_state("5158", "inactive", "user_inactive_or_offline", at="2026-03-01T10:05:00Z").value
 b'{"ticket_id":"5158","occurred_at":"2026-03-01T10:05:00Z","state":"inactive","reason":"user_inactive_or_offline"}'
@@ -27,7 +27,7 @@ def ticket_update(
     command_id: str | None = None,
     **members: Any,
 ) -> Record:
-    """Return an update of a ticket; `members` are those of `ticket`, an open one when none are given.
+    """Return a ticket update. `members` are the members of `ticket`; without any, the ticket is open.
 
     `at` (RFC 3339) is both `occurred_at` and the record's timestamp.
     """
@@ -47,7 +47,7 @@ def session_state(
     event_id: str | None = None,
     sequence: int | None = None,
 ) -> Record:
-    """Return a state of a ticket's session; what is None is left out."""
+    """Return a session state of a ticket. Members that are None are left out."""
     extra = {"event_id": event_id, "sequence": sequence}
     said = {"state": state, "reason": reason, "session_id": session_id, "channel": channel}
     return _record(Topic.SESSIONS, ticket_id, at, extra, said)
@@ -59,12 +59,12 @@ def ticket_deleted(ticket_id: str = TICKET, *, at: str = NOON) -> Record:
 
 
 def session_forgotten(ticket_id: str = TICKET, *, at: str = NOON) -> Record:
-    """Return the tombstone that forgets a session."""
+    """Return the tombstone that deletes a session."""
     return Record(Topic.SESSIONS, ticket_id.encode(), None, millis(at))
 
 
 def bad_record(code: str, topic: Topic = Topic.TICKETS, *, at: str = NOON) -> Record:
-    """Return a record that goes to the dead letters with `code`. Raises KeyError for a code that SPEC has not."""
+    """Return a record that becomes a dead letter with `code`. Raises KeyError for a code that is not in SPEC."""
     sound = ticket_update(at=at) if topic is Topic.TICKETS else session_state(at=at)
     value = sound.value or b""
     required = b'"ticket":' if topic is Topic.TICKETS else b'"state":'
@@ -79,7 +79,7 @@ def bad_record(code: str, topic: Topic = Topic.TICKETS, *, at: str = NOON) -> Re
 
 
 def millis(instant: str) -> int:
-    """Return an RFC 3339 instant as Kafka writes record timestamps: milliseconds since the Unix epoch."""
+    """Convert an RFC 3339 instant to a Kafka record timestamp: milliseconds since the Unix epoch."""
     return round(datetime.fromisoformat(instant).timestamp() * 1000)
 
 

@@ -1,9 +1,9 @@
 """A worker without Kafka: the real pipeline, codec and encoders over an in-memory log with transactions.
 
-For tests of triggers and of Lapse itself, in the manner of Kafka Streams' `TopologyTestDriver`: pipe records in, read
-back what a `read_committed` consumer would see. As in a worker, slices run ahead of the transaction that is under way,
-and rows settle when it has committed. A crash can be set before any write; the driver then restarts the worker from
-what was committed, as a new process would be.
+For tests of triggers and of Lapse itself, similar to Kafka Streams' `TopologyTestDriver`: pipe records in, read back
+what a `read_committed` consumer would see. As in a worker, slices run ahead of the transaction in progress, and rows
+settle when it has committed. A crash can be set before any write; the driver then restarts the worker from the
+committed data, as a new process would start.
 
     driver = Driver(rules)
     driver.pipe("session-states", "5158", {"ticket_id": "5158", …}, timestamp_ms=1_772_359_500_000)
@@ -39,7 +39,7 @@ class Transaction:
     """The writes of one batch, invisible until `Broker.commit`."""
 
     def __init__(self) -> None:
-        """Begin with nothing written."""
+        """Start with no writes."""
         self.outputs: list[tuple[Output, Write]] = []
         self.rows: list[tuple[Table, Write]] = []
         self.offsets: dict[Topic, int] = {}
@@ -50,10 +50,10 @@ _WriteOut: TypeAlias = Callable[[Transaction], None]
 
 
 class Broker:
-    """What survives a crash: the input logs, and everything that committed transactions wrote."""
+    """The data that survives a crash: the input logs and all writes of committed transactions."""
 
     def __init__(self) -> None:
-        """Begin with empty topics."""
+        """Start with empty topics."""
         self.inputs: dict[Topic, list[CapturedRecord]] = {topic: [] for topic in Topic}
         self.outputs: dict[str, list[Write]] = {output: [] for output in Output}
         self.changelogs: dict[str, list[tuple[bytes, bytes | None]]] = {table: [] for table in Table}
@@ -73,7 +73,7 @@ class Broker:
 
 
 class Driver:
-    """One partition's worker, driven by hand."""
+    """The worker of one partition, driven step by step by a test."""
 
     def __init__(
         self,
@@ -87,9 +87,9 @@ class Driver:
         slice_records: int = SLICE_RECORDS,
         batch_records: int = BATCH_RECORDS,
     ) -> None:
-        """Start a worker; `now_ms` is its wall clock, by default late enough for every record piped in.
+        """Start a worker. `now_ms` is its wall clock, by default late enough for every record piped in.
 
-        `slice_records` and `batch_records` are where a slice ends and a batch is full, for tests of that.
+        `slice_records` and `batch_records` are the maximum sizes of a slice and a batch, for tests of these limits.
         """
         self.broker = Broker()
         self.restarts = 0
@@ -116,7 +116,7 @@ class Driver:
         offset: int | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
-        """Append one record to an input; it is taken by the next `run`, in merged order with all the others."""
+        """Append one record to an input. The next `run` processes it, in merged order with all others."""
         log = self.broker.inputs[Topic(topic)]
         at = offset if offset is not None else (log[-1].offset + 1 if log else 0)
         raw_key = key.encode() if isinstance(key, str) else key
@@ -126,20 +126,20 @@ class Driver:
         self._pipeline.feed(Topic(topic), [record], 0)
 
     def advance(self, to_ms: int) -> None:
-        """Take what was piped in, then let stream time reach `to_ms`."""
+        """Process the records piped in, then advance stream time to `to_ms`."""
         self.run()
         self._restarting(lambda: self._pipeline.advance(to_ms * MILLISECOND))
 
     def run(self) -> None:
-        """Take everything that was piped in, and commit it, a batch a transaction."""
+        """Process and commit all records piped in, one transaction per batch."""
         self._restarting(self._fill)
 
     def crash_after(self, writes: int) -> None:
-        """Crash once, when this many more writes were done (0: before the next one)."""
+        """Crash once, after this many more writes (0: before the next write)."""
         self._writes_left = writes
 
     def crash(self) -> None:
-        """Kill the worker between transactions and start it again."""
+        """Kill the worker between transactions and restart it."""
         self.restarts += 1
         self._pipeline = self._open()
 
@@ -150,7 +150,7 @@ class Driver:
         return [json.loads(write.value or b"null") for write in self.read(Output.COMMANDS)]
 
     def records(self) -> list[Any]:
-        """Return the committed transition and evaluation records as JSON, in the order in which they arose."""
+        """Return the committed transition and evaluation records as JSON, in the order in which they were produced."""
         return [json.loads(write.value or b"null") for write in self.read(Output.TRANSITIONS)]
 
     def dead_letters(self) -> list[Write]:
@@ -158,18 +158,18 @@ class Driver:
         return self.read(Output.DEAD_LETTERS)
 
     def read(self, topic: str) -> list[Write]:
-        """Take everything that was piped in, then return what an output topic holds."""
+        """Process all records piped in, then return the contents of an output topic."""
         self.run()
         return list(self.broker.outputs[topic])
 
     @property
     def writes(self) -> int:
-        """Writes done so far, those of aborted transactions included: the crash points there are."""
+        """Number of writes so far, including those of aborted transactions: the number of possible crash points."""
         return self._writes
 
     @property
     def pending_rounds(self) -> int:
-        """Rounds that wait or are parked."""
+        """Number of rounds that are waiting or parked."""
         self.run()
         return self._pipeline.partition.pending_rounds
 
@@ -198,7 +198,7 @@ class Driver:
         return pipeline
 
     def _restarting(self, take: Callable[[], None]) -> None:
-        """Take and commit until there is nothing left to commit; after a crash, with the worker that comes next."""
+        """Process and commit until nothing is left to commit; after a crash, continue with a new worker."""
         while True:
             take()
             batch = self._pipeline.hand_over()

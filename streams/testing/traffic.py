@@ -1,10 +1,10 @@
-"""Believable traffic for the two inputs: the same seed gives the same bytes, as fast as a broker takes them.
+"""Realistic traffic for the two inputs. The same seed gives the same bytes; a broker is the limit on speed.
 
-Every conversation is a small play: a customer opens it, an agent picks it up, messages go back and forth, and then
-somebody leaves, comes back, solves or ends it. A play is written down whole when its conversation opens; `generate`
-interleaves the plays by the time at which their records reach the broker.
+Every conversation is a small play: a customer opens it, an agent picks it up, they exchange messages, and then
+somebody leaves, comes back, solves or ends it. All records of a play are generated when its conversation opens;
+`generate` interleaves the plays by the time at which their records reach the broker.
 
-Sizes follow what helpdesks send: about 545 bytes a ticket update, about 280 a session state.
+Record sizes are those typical of helpdesks: about 545 bytes per ticket update, about 280 per session state.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from streams.core.names import Topic
 
 Millis = int
 
-# How many records are written at the least before they are sorted and the finished part is handed out.
+# The minimum number of records to generate before they are sorted and the finished part is yielded.
 _CHUNK = 4096
 _TEN_YEARS: Millis = 10 * 366 * 86_400_000
 DEFAULT_START: Millis = 1_772_359_200_000  # 2026-03-01T10:00:00Z
 
 
 class Record(NamedTuple):
-    """A Kafka record to be; `timestamp` in milliseconds is when it reaches the broker."""
+    """A Kafka record to send. `timestamp`, in milliseconds, is when it reaches the broker."""
 
     topic: Topic
     key: bytes | None
@@ -39,37 +39,37 @@ class Record(NamedTuple):
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """What kind of traffic. Shares are between 0 and 1; raises ValueError when a number makes no sense.
+    """The kind of traffic to generate. Shares are between 0 and 1. Raises ValueError for an invalid number.
 
-    `late`, `doubled` and `broken` are shares of all records: sent seconds after they should have been, sent twice,
-    and accompanied by a damaged sibling that belongs into the dead letters.
+    `late`, `doubled` and `broken` are shares of all records: sent some seconds late, sent twice, and followed by a
+    damaged copy that must become a dead letter.
     """
 
     seed: int = 1
     start: Millis = DEFAULT_START
     """The instant at which the first conversation opens."""
     tickets: int | None = None
-    """How many conversations open in all; None: they never stop opening."""
+    """Total number of conversations; None: unlimited."""
     first_ticket: int = 50_000
-    """Id of the first conversation's ticket; the others count on from there."""
+    """Ticket id of the first conversation; the following ids count up from it."""
     duration: float | None = None
-    """Seconds of traffic: records that would reach the broker later are left out. None: until every play has ended."""
+    """Seconds of traffic; records that would reach the broker later are left out. None: until every play has ended."""
     rate: float = 1.0
-    """Conversations opened a second."""
+    """Conversations opened per second."""
     pace: float = 1.0
-    """How many times faster than life people act: at 10, who would come back after a minute does so after 6 s."""
+    """How many times faster than real time people act: at 10, a return after one minute happens after 6 s."""
     messages: float = 8.0
-    """Messages written per conversation between coming and going, on average."""
+    """Average number of messages per conversation between arriving and leaving."""
     leaving: float = 0.45
-    """Share of customers who leave without a word, each time they are there."""
+    """Probability that a customer leaves without a word, each time they are present."""
     returning: float = 0.5
-    """Share of those who left that come back, after seconds or after minutes."""
+    """Share of the customers who left that return, after seconds or minutes."""
     late: float = 0.004
     doubled: float = 0.006
     broken: float = 0.002
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no sense."""
+        """Reject invalid numbers."""
         for field in ("leaving", "returning", "late", "doubled", "broken"):
             if not 0 <= getattr(self, field) <= 1:
                 raise ValueError(f"{field} is a share between 0 and 1, not {getattr(self, field)}")
@@ -82,21 +82,21 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def generate(profile: Profile) -> Iterator[Record]:
-    """Yield the records in the order in which they reach the broker; endless when the profile sets no bound."""
+    """Yield the records in the order in which they reach the broker; endless if the profile sets no limit."""
     until = math.inf if profile.duration is None else profile.start + profile.duration * 1000
-    # Plays are tuples (timestamp, number, topic, key, value): the number keeps equal instants in the order written.
+    # Plays are tuples (timestamp, number, topic, key, value). The number keeps records with equal timestamps in order.
     waiting: list[_Written] = []
     play = _Play(profile)
     opened = 0
     opening = float(profile.start)
     while (profile.tickets is None or opened < profile.tickets) and opening < until:
-        # As many as still wait, so that each record is sorted a few times and not once a chunk.
+        # At least as many new records as are waiting, so that each is sorted a few times and not once per chunk.
         enough = max(_CHUNK, 2 * len(waiting))
         while len(waiting) < enough and opened != profile.tickets and opening < until:
             play.conversation(profile.first_ticket + opened, int(opening), waiting)
             opened += 1
             opening += play.exponential(1000 / profile.rate)
-        # Whatever opens from now on has no record before `opening`, so what lies before it is in its final order.
+        # Later conversations have no record before `opening`, so all records before it are in their final order.
         waiting.sort()
         settled = bisect_left(waiting, min(opening, until), key=itemgetter(0))
         for timestamp, _, topic, key, value in waiting[:settled]:
@@ -108,8 +108,8 @@ def generate(profile: Profile) -> Iterator[Record]:
         yield Record(_TOPICS[topic], key, value, timestamp)
 
 
-# Atoms only, the topic as an index into _TOPICS: the cyclic garbage collector then leaves these tuples alone, which
-# doubles the speed when hundreds of thousands wait.
+# Atomic values only, with the topic as an index into _TOPICS. The cyclic garbage collector then does not track these
+# tuples, which doubles the speed when hundreds of thousands are waiting.
 _Written = tuple[Millis, int, int, bytes | None, bytes | None]
 _TOPICS = (Topic.TICKETS, Topic.SESSIONS)
 _TICKETS, _SESSIONS = 0, 1
@@ -139,9 +139,9 @@ _AGENT_ENDED = "ended_by_agent"
 
 
 class _Play:
-    """Writes down conversations, one at a time; the only source of chance is one seeded generator."""
+    """Generates conversations, one at a time. One seeded generator is the only source of randomness."""
 
-    # The conversation being written.
+    # State of the current conversation.
     _into: list[_Written]
     _id: str
     _key: bytes
@@ -161,7 +161,7 @@ class _Play:
         self._random = Random(profile.seed)  # noqa: S311 - traffic, not a secret
         self._number = 0
         self._iso = _Iso()
-        # Shares on one scale, so that an ordinary record costs a single draw.
+        # Cumulative shares, so that an ordinary record needs a single random draw.
         self._late = profile.late
         self._doubled = self._late + profile.doubled
         self._broken = self._doubled + profile.broken
@@ -179,7 +179,7 @@ class _Play:
 
         self._session("active")
         if chance() < 0.04:
-            # The ticket is made when the bot hands over, and this customer was faster than the bot.
+            # The ticket is created when the bot hands over. This customer is active, and may leave, before that.
             if chance() < 0.7:
                 self._pass(2, 6)
                 self._session("inactive", _LEFT)
@@ -196,7 +196,7 @@ class _Play:
             self._leave()
             if chance() >= profile.returning:
                 break
-            # Half of those who come back do so within seconds: a lost connection, not a lost customer.
+            # Half of those who return do so within seconds: they lost the connection and did not leave.
             if chance() < 0.5:
                 self._pass(2, 45)
             else:
@@ -224,10 +224,10 @@ class _Play:
         chance = self._random.random
         self._pass(15, 120)
         if chance() < 0.1:
-            self._status = "pending"  # the agent asked something and waits for an answer
+            self._status = "pending"  # the agent asked a question and waits for an answer
             self._ticket()
             self._pass(1, 5)
-        # Not every source spells a reason the same way.
+        # Sources spell reasons in different ways.
         self._session("inactive", _LEFT if chance() < 0.8 else "User inactive or offline")
         if chance() < 0.05:
             self._pass(5, 30)
@@ -283,7 +283,7 @@ class _Play:
         )
 
     def _pass(self, least: float, most: float) -> None:
-        """Let between `least` and `most` seconds of life pass, at the profile's pace but 1 ms at the least."""
+        """Advance time by `least` to `most` real-time seconds, scaled to the profile's pace, and by at least 1 ms."""
         seconds = (least + (most - least) * self._random.random()) / self._profile.pace
         self._now += 1 + int(seconds * 1000)
 
@@ -345,7 +345,7 @@ class _Play:
 
 
 class _Iso:
-    """Milliseconds to RFC 3339 text. Most instants share their second with another, so seconds are remembered."""
+    """Converts milliseconds to RFC 3339 text. Many instants share the same second, so seconds are cached."""
 
     def __init__(self) -> None:
         self._seconds: dict[int, str] = {}

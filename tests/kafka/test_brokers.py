@@ -30,8 +30,8 @@ async def test_a_broker_that_is_not_there_is_told_of_once_and_not_at_every_try(n
     lines = stream.getvalue().splitlines()
     (ours,) = [line for line in lines if "streams.kafka.brokers" in line]
     assert (
-        f"Can't connect: {nowhere}: nothing listens on that port. The setting is `brokers` (--brokers, LAPSE_BROKERS). Trying again for 2 s"
-        in ours
+        f"Can't connect: {nowhere}: nothing listens on that port. "
+        "The setting is `brokers` (--brokers, LAPSE_BROKERS). Trying again for 2 s" in ours
     )
     (theirs,) = [line for line in lines if "[aiokafka" in line]
     assert nowhere in theirs, "aiokafka says which, and why"

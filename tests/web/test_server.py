@@ -15,6 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams.core import model
+from streams.core.names import Topic
 from streams.core.triggers import Action, Ruleset, Trigger
 from streams.telemetry.observer import Metrics
 from streams.web import server as server_module
@@ -135,11 +136,11 @@ async def test_a_worker_is_ready_once_every_partition_is_restored(get, worker):
 async def test_a_worker_is_alive_until_a_partition_stalls(serve, client, worker, monkeypatch):
     monkeypatch.setattr(server_module, "LOOK_EVERY", 0.01)
     server = await serve(stalled_after=0.1)
-    worker.held[0].topics[model.Topic.TICKETS].lag = 0
+    worker.held[0].topics[Topic.TICKETS].lag = 0
     await asyncio.sleep(0.2)
     answer = await client.get(f"{server.url}healthz")
     assert (answer.status, await answer.json()) == (200, {"alive": True, "stalled": []})
-    worker.held[0].topics[model.Topic.TICKETS].lag = 3
+    worker.held[0].topics[Topic.TICKETS].lag = 3
     stalled = (await (await healthz_says(503, client, server)).json())["stalled"]
     assert [partition["partition"] for partition in stalled] == [1]
     status = await (await client.get(f"{server.url}api/v1/status")).json()

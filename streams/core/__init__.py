@@ -1,1 +1,1 @@
-"""Decides. Pure: no clock, no I/O, no logging; imports the standard library and `msgspec.Struct` only."""
+"""The pure core: no clock, no I/O, no logging; it imports only the standard library and `msgspec.Struct`."""

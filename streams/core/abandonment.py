@@ -1,7 +1,7 @@
-"""The abandonment figures: what a session event means for them (SPEC section 8).
+"""The abandonment figures and how a session event changes them (SPEC section 8).
 
-The session row keeps what they need: `opened_at`, `abandoned` (the latest abandonment that nobody has returned from),
-and whether the session and the ticket were ever abandoned. None of it decides anything.
+The session row keeps what they need: `opened_at`, `abandoned` (the latest abandonment without a return), and whether
+the session and the ticket were ever abandoned. These members do not affect any decision.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from streams.core.session import Change
 
 
 class Figures(NamedTuple):
-    """The members of a session row that serve the figures."""
+    """The members of a session row that the figures are computed from."""
 
     opened_at: Micros | None
     abandoned: tuple[Micros, str | None] | None
@@ -26,9 +26,9 @@ class Figures(NamedTuple):
 def count(
     before: SessionRow, done: Change, update: SessionUpdate, *, reasons: Container[str | None], false_window: Micros
 ) -> tuple[Figures, list[Fact]]:
-    """Return what the row keeps after an event, and what is to be counted.
+    """Return the row's figures after an event, and the facts to count.
 
-    `reasons` are those whose lapses are abandonments; a return within `false_window` makes one a false abandonment.
+    A lapse with one of `reasons` is an abandonment; a return within `false_window` makes it a false abandonment.
     """
     at = update.occurred_at
     opened_at = None if done.new_session else before.opened_at

@@ -15,7 +15,7 @@ TAGS = "tags"
 
 @lru_cache(maxsize=1024)
 def is_passed_on(field: str) -> bool:
-    """Whether an action is carried to the consumer as it is, changing nothing here.
+    """Whether an action is passed to the consumer unchanged, without effect on the working copy.
 
     >>> is_passed_on("notification_user"), is_passed_on("end_messaging_session"), is_passed_on("status")
     (True, True, False)
@@ -24,7 +24,7 @@ def is_passed_on(field: str) -> bool:
 
 
 class WorkingCopy:
-    """The ticket as the triggers of one round change it; the row it came from stays as it is."""
+    """The ticket as changed by the triggers of one round; the original row is not modified."""
 
     def __init__(self, row: Fields) -> None:
         """Start from `row`, the ticket's fields before the round."""
@@ -35,7 +35,7 @@ class WorkingCopy:
         self._tags_replaced = False
 
     def apply(self, actions: tuple[Action, ...]) -> bool:
-        """Apply one trigger's actions in order; whether the working copy is different afterwards."""
+        """Apply one trigger's actions in order; return whether the working copy changed."""
         changed = False
         for action in actions:
             if action.field in TAG_ACTIONS:
@@ -63,7 +63,7 @@ class WorkingCopy:
         return set(before) != set(after)
 
     def net(self) -> tuple[FieldValue, ...]:
-        """Return the actions of one command: set fields that differ, then tags that differ, then what is passed on."""
+        """Return the actions of one command: changed fields, then changed tags, then actions that are passed on."""
         actions = [
             FieldValue(field, self.now.get(field))
             for field in self._set_order
@@ -84,7 +84,7 @@ class WorkingCopy:
     def expected(self, actions: tuple[FieldValue, ...]) -> dict[str, Value]:
         """Return the row's values that a safe update downstream compares before it writes `actions`.
 
-        The ticket's `updated_at`, which is one of them whatever the actions are, is for the caller to add.
+        The ticket's `updated_at` always belongs to them; the caller adds it.
         """
         expected: dict[str, Value] = {}
         for action in actions:

@@ -1,4 +1,4 @@
-"""What a round asks for: the command, its id and its instant (SPEC section 5)."""
+"""The command of a round: its content, id and instant (SPEC section 5)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _NAMESPACE = NAMESPACE_URL.bytes
 
 
 def command_id(ticket_id: str, event_id: str, episode: int, wait: Micros) -> str:
-    """Name the command of one round; the same lapse and wait give the same name, whatever crashed.
+    """Return the id of a round's command; the same lapse and wait give the same id, also after a crash.
 
     >>> command_id("5158", "s-9", 1, 0)
     '4934461d-9fc5-5a15-afa4-3de792f40688'
     """
     name = _compact(["lapse", ticket_id, event_id, episode, wait // MILLISECOND])
-    # `uuid.uuid5`, which takes three times as long: SHA-1, with the version and the variant put in.
+    # The same as `uuid.uuid5`, which takes three times as long: SHA-1 with the version and variant bits set.
     digits = hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).hexdigest()
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
@@ -37,7 +37,7 @@ def command(
     updated_at: Value,
     ruleset: str,
 ) -> Command:
-    """Put together the one command of a round, whose decision has actions; `updated_at` is the ticket's."""
+    """Build the command of a round whose decision has actions; `updated_at` is the ticket's."""
     return Command(
         command_id=command_id(ticket_id, lapse.event_id, lapse.episode, wait),
         ticket_id=ticket_id,

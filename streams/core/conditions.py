@@ -1,7 +1,7 @@
 """Conditions compiled to closures: SPEC section 4, *Fields*, *Operators*, *Before* and *now*.
 
-A predicate sees two mappings from field to value: the ticket (or the session) before, and now. A field that a mapping
-lacks has no value.
+A predicate takes two mappings from field to value: the ticket (or the session) before, and now. A field that is missing
+from a mapping has no value.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _NEGATED = {
 
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)((?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)")
-"""A number by JSON's grammar; the group holds its fraction and exponent."""
+"""A number in JSON's grammar; the group holds its fraction and exponent."""
 
 _MAX_DIGITS = 1000
-"""Longer integers are compared as floats: Python refuses to read very long ones, and 1 KiB is the limit of a text."""
+"""Longer integers are compared as floats: Python refuses to parse very long ones, and a text may have up to 1 KiB."""
 
 
 def compile_condition(condition: Condition) -> Predicate:
-    """Return the predicate of one condition. The condition must have passed the lints of a trigger file."""
+    """Return the predicate of one condition. The condition must have passed the checks of a trigger file."""
     field = "tags" if condition.field in normal.TAG_FIELDS else condition.field
     operator = condition.operator
     positive = _NEGATED.get(operator)
@@ -70,12 +70,12 @@ def compile_condition(condition: Condition) -> Predicate:
 
 
 def is_none(value: Value) -> bool:
-    """Whether a stored value is *no value*; an empty list (no tags) is none."""
+    """Whether a stored value is *no value*; an empty list (no tags) counts as no value."""
     return value is None or value == []
 
 
 def same(left: Value, right: Value) -> bool:
-    """Whether two values are equal as conditions and actions see it: by text, element by element for lists.
+    """Whether conditions and actions treat two values as equal: compared by text, lists element by element.
 
     >>> same(360, "360"), same(None, []), same(["a", 1], ["a", "1"]), same("a", ["a"])
     (True, True, True, False)
@@ -92,7 +92,7 @@ def same(left: Value, right: Value) -> bool:
 
 
 def matcher(value: Any) -> Callable[[Value], bool]:
-    """Return the test behind `is`: equality by text; membership when the condition names a list."""
+    """Return the test for `is`: equality by text, or membership when the condition's value is a list."""
     if isinstance(value, list):
         texts = frozenset(normal.text(item) for item in value if item is not None)
         accepts_none = None in value
@@ -112,7 +112,7 @@ def matcher(value: Any) -> Callable[[Value], bool]:
 
 
 def number(value: Any) -> float | int | None:
-    """Read a number, also one written as text by JSON's grammar, spaces around it aside; None when it is none.
+    """Return a number, or a text in JSON's number grammar (ignoring surrounding spaces) as a number; otherwise None.
 
     >>> number("3"), number(" 2.5e0 "), number("high"), number(True), number("1_000"), number("+3"), number("NaN")
     (3, 2.5, None, None, None, None, None)
@@ -124,7 +124,7 @@ def number(value: Any) -> float | int | None:
     return _real(value)
 
 
-@lru_cache(maxsize=4096)  # all triggers that order by a field read the same text
+@lru_cache(maxsize=4096)  # all triggers that compare a field by order parse the same text
 def _number_in(text: str) -> float | int | None:
     written = _NUMBER.fullmatch(text.strip())
     if written is None:
@@ -138,7 +138,7 @@ def _real(found: float) -> float | int | None:
 
 
 def rank(field: str, value: Any) -> float | int | None:
-    """Return where a value stands in its field's order; None when it has no place there."""
+    """Return a value's rank in the order of its field; None when it has none."""
     ranks = _RANKS.get(field)
     if ranks is not None:
         return ranks.get(value) if isinstance(value, str) else None
@@ -168,7 +168,7 @@ def _change(field: str, operator: Operator, value: Any) -> Predicate:
 
 
 def _elements(value: Value) -> list[str]:
-    """Return what `includes` looks into: a list's elements, or a scalar as a list of one."""
+    """Return the elements that `includes` searches: those of a list, or a scalar as a list of one."""
     if isinstance(value, list):
         return [item if isinstance(item, str) else normal.text(item) for item in value]
     return [] if value is None else [normal.text(value)]

@@ -1,8 +1,8 @@
-"""Which triggers fire in a round, in which order: SPEC section 4, *Order and cycle*.
+"""Which triggers fire in a round, and in which order: SPEC section 4, *Order and cycle*.
 
-Rules are compiled once. What a condition says of the session is the same all through a round, so for every session
-context (states, reasons, channels before and now) the triggers that can match at all are worked out once and kept;
-a round then looks only at what is left to ask of the ticket.
+Rules are compiled once. The session does not change during a round, so the triggers that can match at all are
+determined once for every session context (states, reasons, channels before and now) and cached. A round then
+evaluates only the remaining conditions, which concern the ticket.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from streams.core.names import CHANNEL_FIELD, REASON_FIELD, STATE_FIELD, UPDATE_
 from streams.core.triggers import TAG_ACTIONS, Condition, Operator, Ruleset, Trigger
 
 CONTEXTS_KEPT = 1024
-"""Session contexts whose candidate triggers are kept. Reasons and channels are open sets, so there is a bound."""
+"""Maximum number of cached session contexts. Reasons and channels are open sets, so the cache needs a bound."""
 
 DECISIONS_KEPT = 4096
-"""Decisions of rounds that are remembered, for each wait."""
+"""Maximum number of cached decisions of rounds, for each wait."""
 
 UPDATE_TYPE = "change"
 
@@ -31,23 +31,23 @@ _Context: TypeAlias = tuple[Micros, str | None, str | None, str | None, str | No
 
 
 class Key(NamedTuple):
-    """A ticket field, and the texts of which it must be one, or, as tags, must have one."""
+    """A ticket field and a set of texts: the field's value, or for tags one of the tags, must be among them."""
 
     field: str
     texts: tuple[str, ...]
     decides: bool
-    """Whether the condition holds just when the key fits, so that it need not be asked."""
+    """Whether the condition is equivalent to the key, so that it need not be evaluated."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A trigger whose session conditions hold, with what is left to ask of the ticket."""
+    """A trigger whose session conditions hold, with its remaining conditions on the ticket."""
 
     trigger: Trigger
     all: tuple[Predicate, ...]
     any: tuple[Predicate, ...]
-    """Empty when nothing is left to satisfy."""
+    """Empty when no `any` condition remains to be satisfied."""
     key: Key | None = None
-    """What to find it by, from one of the `all` conditions; None when none will do."""
+    """The key to look it up by, taken from one of the `all` conditions; None when none is suitable."""
 
     def matches(self, before: Fields, now: Fields) -> bool:
         """`every(all) and (any is empty or some(any))`."""
@@ -60,10 +60,10 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class Candidates:
-    """The candidates of one session context in firing order, found by the ticket's values.
+    """The candidates of one session context in firing order, indexed by ticket values.
 
-    Most triggers of a large ruleset ask for one value of one field (a group, a brand, a status). Those are looked up
-    by it, so that a thousand triggers cost little when few can match.
+    Most triggers of a large ruleset require one value of one field (a group, a brand, a status). They are looked up by
+    that value, so that a thousand triggers cost little when few of them can match.
     """
 
     def __init__(self, candidates: list[Candidate]) -> None:
@@ -78,7 +78,7 @@ class Candidates:
                     by_text.setdefault(text, []).append(place)
 
     def first(self, before: Fields, now: Fields, fired: set[int], start: int) -> tuple[int, Candidate] | None:
-        """Return the first candidate from place `start` on that matches and has not fired."""
+        """Return the first candidate at or after position `start` that matches and has not fired."""
         for place in self._places(now):
             if place >= start and place not in fired and self._all[place].matches(before, now):
                 return place, self._all[place]
@@ -89,7 +89,7 @@ class Candidates:
         for field, by_text in self._keyed.items():
             value = now.get(field)
             if isinstance(value, list):
-                # Only tags are looked up word by word: `is` holds for no list, whatever is in it.
+                # Only tags are looked up element by element: `is` never holds for a list.
                 for element in value if field == TAGS else ():
                     found.extend(by_text.get(element if isinstance(element, str) else normal.text(element), ()))
             elif value is not None:
@@ -105,28 +105,28 @@ class Firing(NamedTuple):
 
     trigger: Trigger
     cycle_pass: int
-    """From 1; a change of the working copy begins the next one, from the top."""
+    """Counted from 1; a change of the working copy starts the next pass from the first trigger."""
     changed: bool
-    """Whether the working copy is different for it."""
+    """Whether it changed the working copy."""
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What a round decides about a ticket: which triggers fire, and what they ask for in the end."""
+    """What a round decides about a ticket: the triggers that fire and the resulting actions."""
 
     fired: tuple[str, ...]
     """Ids of the triggers that fired, in firing order."""
     triggers: tuple[tuple[str, str], ...]
-    """The same with titles."""
+    """The same triggers with their titles."""
     actions: tuple[FieldValue, ...]
     expected: dict[str, Value]
-    """Values of the ticket that the actions rest on, `updated_at` aside."""
+    """Values of the ticket that the actions depend on, except `updated_at`."""
 
 
 class _Decisions:
-    """The decisions of one wait, remembered by everything that decides them.
+    """A cache of the decisions of one wait, keyed by everything that determines them.
 
-    Rounds of many tickets ask the same questions of the same values. What is remembered is dropped when it is too much;
-    when tickets differ too much for it to help, nothing is remembered any more.
+    Rounds of many tickets evaluate the same conditions on the same values. A full cache is cleared. When tickets differ
+    too much for the cache to help, it is switched off.
     """
 
     def __init__(self, rules: list[_Rule]) -> None:
@@ -147,7 +147,7 @@ class _Decisions:
         self.useful = True
 
     def key(self, context: _Context, row: Fields) -> tuple[Any, ...]:
-        """Return all that decides a round: the session's part, and each value that a rule asks for or sets."""
+        """Return everything that determines a round: the session context and each field that a rule tests or sets."""
         return (context, *(value if type(value) is str else _exact(value) for value in map(row.get, self._fields)))
 
     def find(self, key: tuple[Any, ...]) -> Decision | None:
@@ -168,7 +168,7 @@ class _Decisions:
 
 
 def _exact(value: Value) -> Any:
-    """Return a value as part of a key that tells 1, 1.0, true and "1" apart, and 0.0 from -0.0."""
+    """Return a value as part of a key that distinguishes 1, 1.0, true and "1", and 0.0 from -0.0."""
     if isinstance(value, list):
         return (list, *map(_exact, value))
     return value if value is None or type(value) is str else (type(value), repr(value))
@@ -179,7 +179,7 @@ def _is_of_session(field: str) -> bool:
 
 
 class _Compiled(msgspec.Struct, frozen=True):
-    """One condition; `of_session` tells what it speaks of."""
+    """One condition; `of_session` is true when it concerns the session, not the ticket."""
 
     of_session: bool
     predicate: Predicate
@@ -192,7 +192,7 @@ class _Rule(msgspec.Struct, frozen=True):
     any: tuple[_Compiled, ...]
 
     def candidate(self, before: Fields, now: Fields) -> Candidate | None:
-        """Decide the session's part; None when the trigger cannot match in this context."""
+        """Evaluate the session conditions; None when the trigger cannot match in this context."""
         rest = []
         for condition in self.all:
             if not condition.of_session:
@@ -212,7 +212,7 @@ class _Rule(msgspec.Struct, frozen=True):
 
     @staticmethod
     def _key(conditions: list[_Compiled]) -> Key | None:
-        """Choose what to find a trigger by: an id says more than a status, which half of all tickets share."""
+        """Choose a trigger's lookup key: an id is more selective than a status, which half of all tickets share."""
         keys = [condition.key for condition in conditions if condition.key is not None]
         return min(
             keys,
@@ -222,7 +222,7 @@ class _Rule(msgspec.Struct, frozen=True):
 
 
 def session_context(lapse: Lapse) -> tuple[dict[str, str | None], dict[str, str | None]]:
-    """Return the session's fields before and now, those of the lapse, by condition field name."""
+    """Return the session's fields before and now, as given by the lapse, by condition field name."""
     before = {
         STATE_FIELD: lapse.before_state,
         REASON_FIELD: lapse.before_reason,
@@ -239,7 +239,7 @@ def session_context(lapse: Lapse) -> tuple[dict[str, str | None], dict[str, str 
 
 
 class Rules:
-    """A ruleset, compiled: asked for the waits in use and for the triggers that fire in a round."""
+    """A compiled ruleset: gives the waits in use and the triggers that fire in a round."""
 
     def __init__(self, ruleset: Ruleset) -> None:
         """Compile the active triggers of `ruleset` and sort them as Zendesk does."""
@@ -256,7 +256,7 @@ class Rules:
         self._candidates: dict[_Context, Candidates] = {}
 
     def candidates(self, wait: Micros, lapse: Lapse) -> Candidates:
-        """Return the triggers of this wait that the session's part of the lapse leaves possible, in order."""
+        """Return the triggers of this wait that can match in the session context of the lapse, in order."""
         key = _context(wait, lapse)
         found = self._candidates.get(key)
         if found is None:
@@ -269,7 +269,7 @@ class Rules:
         return found
 
     def decide(self, wait: Micros, lapse: Lapse, row: Fields) -> Decision:
-        """Run the cycle of one round on a ticket, or remember what it led to before."""
+        """Run the cycle of one round on a ticket, or return the cached decision."""
         decisions = self._decisions.get(wait)
         if decisions is None or not decisions.useful:
             return self._decide(wait, lapse, row)
@@ -281,7 +281,7 @@ class Rules:
         return found
 
     def fire(self, wait: Micros, lapse: Lapse, row: Fields) -> tuple[list[Trigger], WorkingCopy]:
-        """Run the cycle of one round on a ticket; return the triggers that fired, in order, and what they made."""
+        """Run the cycle of one round on a ticket; return the triggers that fired, in order, and the working copy."""
         copy = WorkingCopy(row)
         return [firing.trigger for firing in self.firings(wait, lapse, copy)], copy
 
@@ -296,13 +296,13 @@ class Rules:
         )
 
     def firings(self, wait: Micros, lapse: Lapse, copy: WorkingCopy) -> Iterator[Firing]:
-        """Run the cycle of one round on a working copy, and tell of each trigger once it has fired."""
+        """Run the cycle of one round on a working copy, and yield each trigger after it has fired."""
         candidates = self.candidates(wait, lapse)
         places: set[int] = set()
         start, cycle_pass = 0, 1
         while (found := candidates.first(copy.row, copy.now, places, start)) is not None:
             place, candidate = found
-            places.add(place)  # at most once a round
+            places.add(place)  # a trigger fires at most once in a round
             changed = copy.apply(candidate.trigger.actions)
             yield Firing(candidate.trigger, cycle_pass, changed)
             if changed and self.restarts:
@@ -311,7 +311,7 @@ class Rules:
                 start = place + 1
 
     def of_wait(self, wait: Micros) -> list[Trigger]:
-        """Return the active triggers of a wait in the order in which a round asks them."""
+        """Return the active triggers of a wait in the order in which a round evaluates them."""
         return [rule.trigger for rule in self._by_wait.get(wait, [])]
 
 
@@ -335,7 +335,7 @@ def _key_of(condition: Condition) -> Key | None:
     value = condition.value
     if condition.operator is Operator.IS:
         if isinstance(value, list):
-            # No value is none of the texts, but may be what the condition asks for.
+            # *No value* is not a text, but the list may contain it; then there is no key.
             whole = value and all(isinstance(one, str | int | float) for one in value)
             return Key(condition.field, tuple(dict.fromkeys(map(normal.text, value))), False) if whole else None
         decides = condition.field not in normal.TAG_FIELDS

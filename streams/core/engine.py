@@ -1,15 +1,15 @@
-"""The engine: `step` is the only way anything changes.
+"""The engine: every change of state goes through `step`.
 
-Table of contents of the core. A step takes one input (a ticket update, a session update, or a timer that stream time
-has reached), looks at the two rows of its ticket, and returns an `Outcome`: the new rows, what happened, what is to be
-done, what is worth counting. It changes nothing itself.
+A step takes one input (a ticket update, a session update, or a timer that stream time has reached), reads the two rows
+of its ticket, and returns an `Outcome`: the new rows, the records and commands to write, the timers to set, and the
+facts to count. It changes nothing itself. The other modules of the core:
 
-- `ordering`: is the event new?
+- `ordering`: whether the event is new
 - `session`: the transition table
-- `rounds`: what a lapse sets going, now and later
-- `abandonment`: what is counted
-- `cycle`, `conditions`, `actions`: which triggers fire and what they make of the ticket
-- `command`: what is asked for in the end
+- `rounds`: the rounds that a lapse starts, now and later
+- `abandonment`: the abandonment figures
+- `cycle`, `conditions`, `actions`: which triggers fire and how they change the ticket
+- `command`: the resulting command
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from streams.core.session import ACTIVE, ENDED, Change, change
 from streams.core.tables import Tables
 
 OUTSTANDING_KEPT = 64
-"""Commands per ticket that wait to be seen applied; a consumer that never reports back must not grow the row."""
+"""Maximum number of outstanding commands per ticket, so that the row stays bounded if a consumer never reports back."""
 
 DAY: Micros = 86_400 * m.SECOND
 
@@ -54,11 +54,11 @@ _CANCELLED_BY = {
     Kind.ENDED: Cancelled.SESSION_ENDED,
     Kind.LAPSED: Cancelled.NEW_EPISODE,
 }
-"""Why a transition of the same session cancels rounds; any other one left `inactive`."""
+"""Why a transition of the same session cancels rounds; for any other kind, the session has left `inactive`."""
 
 
 class EngineSettings(msgspec.Struct, frozen=True):
-    """What the engine can be told, beside the rules."""
+    """The settings of the engine, apart from the rules."""
 
     rounds: RoundPolicy = RoundPolicy()
     first_inactive_lapses: bool = True
@@ -78,17 +78,17 @@ class Engine:
     """Rules and settings; holds no state of its own."""
 
     def __init__(self, rules: Rules, settings: EngineSettings | None = None) -> None:
-        """Bind the compiled rules to the settings."""
+        """Set the compiled rules and the settings."""
         self.rules = rules
         self.settings = settings or EngineSettings()
 
     def acting_from(self, act_from: Micros) -> Engine:
-        """Return an engine that differs only in the instant before which lapses are historic."""
+        """Return the same engine with another instant before which lapses are historic."""
         rounds = msgspec.structs.replace(self.settings.rounds, act_from=act_from)
         return Engine(self.rules, msgspec.structs.replace(self.settings, rounds=rounds))
 
     def step(self, tables: Tables, record: TicketUpdate | SessionUpdate | Due, clock: Micros) -> Outcome:
-        """Work out what one input does. `clock` is stream time, the input's own timestamp already counted in."""
+        """Return the outcome of one input. `clock` is stream time, already advanced to the input's own timestamp."""
         if type(record) is TicketUpdate:
             return self._ticket(tables, record, clock)
         if type(record) is SessionUpdate:
@@ -120,7 +120,7 @@ class Engine:
             return Outcome(Result.APPLIED, ticket=new_row, timers=timers, facts=tuple(facts))
         rounds = self._rounds(update.ticket_id, new_row, session, clock)
         if not existed:
-            # Only a ticket without a row has parked rounds.
+            # Only a ticket that had no row has parked rounds.
             rounds.join(update.occurred_at)
         outstanding = session.outstanding
         for command_id, issued_at in session.outstanding:
@@ -270,7 +270,7 @@ class Engine:
         return msgspec.structs.replace(outcome, session=None, expired=expired)
 
     def end_of_state(self, ticket: TicketRow | None, session: SessionRow | None) -> Micros | None:
-        """Return the stream time at which rows of a ticket go, None while nothing ends them."""
+        """Return the stream time at which the rows of a ticket expire; None while they do not expire."""
         if _is_over(ticket, session):
             touched = max(row.touched for row in (ticket, session) if row is not None)
             return touched + self.settings.state_ttl
@@ -305,7 +305,7 @@ def _outcome(
     timers: _Timers = (),
     facts: Iterable[Fact] = (),
 ) -> Outcome:
-    """Return what a step did that worked on rounds; a lapse that no round needs any more is dropped from the row."""
+    """Return the outcome of a step that used rounds; a lapse that no round needs any more is dropped from the row."""
     outstanding = after.outstanding
     if rounds.commands:
         issued = tuple((command.command_id, command.issued_at) for command in rounds.commands)
@@ -328,7 +328,7 @@ def _outcome(
 
 
 def _merge(old: dict[str, Value] | None, changes: dict[str, Value]) -> dict[str, Value]:
-    """Members present replace, members absent stay, None clears."""
+    """Merge changes into fields: a member that is present replaces, one that is absent stays, None clears."""
     fields = old | changes if old else {**changes}
     if None in changes.values():
         if "custom_fields" in changes:
@@ -342,7 +342,7 @@ def _merge(old: dict[str, Value] | None, changes: dict[str, Value]) -> dict[str,
 
 
 def _repeated(row: SessionRow, update: SessionUpdate, clock: Micros) -> SessionRow:
-    """Return the row of a session that is told once more to be in the state that it is in: the commonest event."""
+    """Return the row after an event that repeats the session's current state, which is the most common event."""
     return SessionRow(
         row.state,
         row.reason,
@@ -365,7 +365,7 @@ def _repeated(row: SessionRow, update: SessionUpdate, clock: Micros) -> SessionR
 def _row_after(
     before: SessionRow, done: Change, update: SessionUpdate, figures: abandonment.Figures, clock: Micros
 ) -> SessionRow:
-    """Return the row of a session after an event, its rounds as they were."""
+    """Return the row of a session after an event, with its rounds unchanged."""
     changed = done.kind is not None and done.state != done.before_state
     return SessionRow(
         state=done.state,

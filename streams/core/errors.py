@@ -1,44 +1,44 @@
-"""How a worker ends, and how a partition begins anew.
+"""Errors that end a worker, and errors after which a partition is reopened.
 
-Every error that a user is shown is a `LapseError`: its text says what a person can do, its class the exit code.
+Every error shown to a user is a `LapseError`: its text says what the user can do, its class determines the exit code.
 """
 
 from __future__ import annotations
 
 
 class LapseError(Exception):
-    """The process has to stop; the text is all that its user is shown."""
+    """The process has to stop; the user is shown only the text."""
 
     exit_code: int = 1
 
 
 class Refused(LapseError):
-    """Settings or topics are wrong: it would end the same way at the next start."""
+    """Settings or topics are wrong: the next start would fail in the same way."""
 
     exit_code = 2
 
 
 class Failed(LapseError):
-    """Something around us failed for longer than we wait, or in a way that waiting does not cure."""
+    """Something outside the process failed for longer than the timeout, or in a way that waiting does not resolve."""
 
 
 class Unreachable(Failed):
-    """No broker answered for as long as we wait."""
+    """No broker answered within the timeout."""
 
 
 class ReopenPartition(Exception):
-    """A partition's producer and tables are of no more use; a partition that is opened anew can go on.
+    """A partition's producer and tables can no longer be used; the partition can continue once it is reopened.
 
-    Nobody is shown this: whoever runs the partition closes it and opens it again.
+    This is never shown to a user: the code that runs the partition closes it and opens it again.
     """
 
 
 class Fenced(ReopenPartition):
-    """This producer epoch is over: another one has begun, or the broker gave the transaction up.
+    """This producer epoch has ended: a newer one has begun, or the broker aborted the transaction.
 
     Nothing of the transaction was written.
     """
 
 
 class CommitFailed(ReopenPartition):
-    """A transaction could not be committed, or nobody knows whether it was: the committed offsets will tell."""
+    """A commit failed or its result is unknown; the committed offsets show whether it succeeded."""

@@ -1,7 +1,7 @@
-"""Text of records and files on its way to a terminal or a log.
+"""Escaping of text from records and files for a terminal or a log.
 
-Whoever fills in a field must not be able to clear the screen of the person who looks at it, set the title of the
-window, or forge a line. Every writer to a terminal or a log goes through this module.
+The author of a field must not be able to clear the reader's screen, set the title of the window, or forge a line.
+Everything written to a terminal or a log goes through this module.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ _UNPRINTABLE = "\ufeff\ufff9-\ufffb\ud800-\udfff"
 _CONTROL = re.compile(rf"[\x00-\x1f\x7f-\x9f{_DIRECTION}{_BREAKS}{_UNPRINTABLE}]")
 _CONTROL_BUT_LINE_FEED = re.compile(rf"[\x00-\x09\x0b-\x1f\x7f-\x9f{_DIRECTION}{_BREAKS}{_UNPRINTABLE}]")
 _CONTROL_IN_JSON = re.compile(rf"[\x7f-\x9f{_DIRECTION}{_BREAKS}{_UNPRINTABLE}]")
-"""JSON escapes the others itself, and those that stand between its tokens are its own."""
+"""JSON already escapes the others in its strings; between its tokens they are white space and must stay."""
 
 
 def has_control(text: str) -> bool:
-    r"""Tell whether a text holds anything that `one_line` would escape.
+    r"""Return whether a text contains anything that `one_line` would escape.
 
     >>> has_control("open"), has_control("a\tb")
     (False, True)
@@ -27,7 +27,7 @@ def has_control(text: str) -> bool:
 
 
 def one_line(text: str) -> str:
-    r"""Return a text with control characters, line breaks and changes of direction as escapes.
+    r"""Return a text with control characters, line breaks and direction marks escaped.
 
     >>> one_line("a\x1b[2Jb\r\nc\u202e")
     'a\\x1b[2Jb\\r\\nc\\u202e'
@@ -36,7 +36,7 @@ def one_line(text: str) -> str:
 
 
 def lines(text: str) -> str:
-    r"""Return a text of several lines with everything but its line feeds escaped.
+    r"""Do what `one_line` does for a text of several lines: line feeds are not escaped.
 
     >>> lines("first\nsecond\x07")
     'first\nsecond\\x07'
@@ -45,7 +45,7 @@ def lines(text: str) -> str:
 
 
 def json_text(text: str) -> str:
-    r"""Return JSON with the characters escaped that JSON itself lets stand.
+    r"""Return JSON with those control characters escaped that JSON itself allows unescaped.
 
     >>> json_text('{"a": "\u202e\x7f"}')
     '{"a": "\\u202e\\u007f"}'

@@ -1,4 +1,4 @@
-"""The two inputs of a partition: fetches that wait to be merged, the decoded head, and the dead-letter breaker."""
+"""The inputs of a partition: queued fetches, the decoded head, and the limit on the share of dead letters."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from streams.core.plain import PlainTicket
 
 DEAD_LETTER_WINDOW = 1000
 DEAD_LETTER_JUDGED_FROM = 100
-"""The share of bad records is taken over the last so many records of an input, and not judged before there are so
-many."""
+"""The share of bad records is computed over the latest `DEAD_LETTER_WINDOW` records of an input, and is not checked
+before `DEAD_LETTER_JUDGED_FROM` records have been taken."""
 
 Update: TypeAlias = TicketUpdate | PlainTicket | SessionUpdate
 
@@ -46,7 +46,7 @@ class RawRecord(Protocol):
 
 
 Decode: TypeAlias = Callable[[Topic, int, RawRecord, Micros], Update | Rejection]
-"""(topic, partition number, record, wall clock) to an update or the reason why there is none."""
+"""Maps (topic, partition number, record, wall clock) to an update, or to the reason for rejecting the record."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
@@ -58,10 +58,10 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
 
 
 class DeadLetterLimitExceeded(LapseError):
-    """More than the allowed share of a topic-partition's recent records is bad: probably the wrong topic."""
+    """More than the allowed share of a topic-partition's recent records is bad; probably the topic is wrong."""
 
     def __init__(self, partition: int, last: DeadLetter, *, bad: int, judged: int, limit: float) -> None:
-        """Say which topic-partition, how many of how many, and what the last bad record looked like."""
+        """Describe the topic-partition, the number of bad records, and the last bad record."""
         super().__init__(
             f"{bad} of the last {judged} records of {last.topic}-{partition} are bad, more than dead_letter_limit "
             f"allows ({limit:.0%}); the last one, at offset {last.record.offset}, is {last.rejection.code}: "
@@ -94,18 +94,18 @@ class Input:
     )
 
     def __init__(self, topic: Topic, partition: int, dead_letter_limit: float | None) -> None:
-        """Begin with nothing queued; `dead_letter_limit` is a share (0.5), None for no limit."""
+        """Start with an empty queue; `dead_letter_limit` is a share (0.5), None for no limit."""
         self.topic = topic
         self.counts: dict[str, int] = {}
-        """Records of this slice by result, those applied aside."""
+        """Records of this slice by result, except applied ones."""
         self.applied = 0
         self.records: Sequence[RawRecord] = ()
-        """The fetch that is being worked off, and where: `index`."""
+        """The fetch that is being processed; `index` is the position in it."""
         self.index = 0
         self.arrived: Micros = 0
-        """The clock when that fetch was answered."""
+        """The clock time at which that fetch was answered."""
         self.head: Update | None = None
-        """The next record, decoded; None when it has not been looked at."""
+        """The next record, decoded; None when it has not been decoded yet."""
         self.taken_last: RawRecord | None = None
         self.queued = 0
         self.taken = 0
@@ -121,7 +121,7 @@ class Input:
         self.queued += len(records)
 
     def raw(self) -> RawRecord | None:
-        """Return the next record as it came, None when nothing is queued."""
+        """Return the next record as received, None when nothing is queued."""
         while self.index >= len(self.records):
             if not self._chunks:
                 return None
@@ -130,7 +130,7 @@ class Input:
         return self.records[self.index]
 
     def take(self) -> RawRecord:
-        """Batch past the next record, which is now taken, and return it."""
+        """Take the next record and return it."""
         self.taken_last = record = self.records[self.index]
         self.index += 1
         self.queued -= 1
@@ -140,7 +140,7 @@ class Input:
 
     @property
     def next_offset(self) -> int | None:
-        """Offset of the first record that is not taken; None before one is."""
+        """Offset of the first record not yet taken; None before any record is taken."""
         return None if self.taken_last is None else self.taken_last.offset + 1
 
     def reject(self, rejection: Rejection) -> DeadLetter:
@@ -153,7 +153,7 @@ class Input:
         return letter
 
     def judge_bad_share(self) -> None:
-        """Raise `DeadLetterLimitExceeded` when too many of the latest records were bad."""
+        """Raise `DeadLetterLimitExceeded` when the share of bad records among the latest ones is over the limit."""
         letter, ordinals = self._last_bad, self._bad_ordinals
         if letter is None or self._limit is None or self.taken < DEAD_LETTER_JUDGED_FROM:
             return

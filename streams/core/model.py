@@ -1,8 +1,8 @@
-"""The records the engine reads, keeps and returns.
+"""The types of the engine's inputs, rows and outputs.
 
-Every instant and every duration in this package is an integer number of microseconds (instants: since the Unix
-epoch, UTC), because the order of events counts microseconds while Kafka's record timestamps are milliseconds:
-`occurred_at`, `timestamp`, `due`, `wait`. The wire cuts what it prints to milliseconds.
+Every instant and every duration in this package (`occurred_at`, `timestamp`, `due`, `wait`) is an integer number of
+microseconds; instants count from the Unix epoch, UTC. Events are ordered by microseconds, while Kafka's record
+timestamps are milliseconds. The wire package truncates what it writes to milliseconds.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ SECOND: Micros = 1_000_000
 
 
 class TicketUpdate(msgspec.Struct, frozen=True, gc=False):
-    """One decoded, normalised record of the ticket topic; `changes is None` is a tombstone.
+    """One decoded, normalised record of the ticket topic; `changes` is None for a tombstone.
 
-    `changes` is flat: custom fields stand beside the members as `custom_fields_<id>`, a value of None clears its
-    field, and the key `custom_fields` with None clears all of them first. `oversized` counts members that were
-    dropped for their size (their entry in `changes` is None).
+    `changes` is flat: custom fields are stored beside the members as `custom_fields_<id>`, a value of None clears its
+    field, and the key `custom_fields` with None first clears all custom fields. `oversized` counts members that were
+    dropped because of their size (their entry in `changes` is None).
     """
 
     ticket_id: str
@@ -48,7 +48,7 @@ class TicketUpdate(msgspec.Struct, frozen=True, gc=False):
 
 
 class SessionUpdate(msgspec.Struct, frozen=True, gc=False):
-    """One decoded, normalised record of the session topic; `state is None` is a tombstone."""
+    """One decoded, normalised record of the session topic; `state` is None for a tombstone."""
 
     ticket_id: str
     event_id: str
@@ -61,11 +61,11 @@ class SessionUpdate(msgspec.Struct, frozen=True, gc=False):
     sequence: int | None = None
     size: int = 0
     traceparent: str | None = None
-    """W3C trace context of the record's header, for the commands that it leads to."""
+    """W3C trace context from the record's header, copied to the commands that result from it."""
 
 
 class Rejection(msgspec.Struct, frozen=True, gc=False):
-    """Why a record goes to the dead letters. `keep_value` is false where the value itself is too large to carry."""
+    """Why a record becomes a dead letter. `keep_value` is false when the value is too large to be copied into it."""
 
     code: str
     path: str
@@ -77,18 +77,18 @@ class Rejection(msgspec.Struct, frozen=True, gc=False):
 
 
 class OrderKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What decides whether the next event of this ticket and topic is new: SPEC section 2, *Order*."""
+    """Determines whether the next event of this ticket and topic is new: SPEC section 2, *Order*."""
 
     occurred_at: Micros
     seen: tuple[str, ...] = ()
-    """Event ids applied at exactly `occurred_at`, oldest first, the last 64."""
+    """The last 64 event ids applied at exactly `occurred_at`, oldest first."""
     sequence: int | None = None
     deleted_at: Micros | None = None
-    """Record timestamp of the latest tombstone: whatever happened before it is stale."""
+    """Record timestamp of the latest tombstone: events that happened before it are stale."""
 
 
 class TicketRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The ticket side. `fields` is flat as in `TicketUpdate`; None after a tombstone (the order key outlives it)."""
+    """The ticket row. `fields` is flat as in `TicketUpdate`, and None after a tombstone (the order key is kept)."""
 
     fields: dict[str, Value] | None
     order: OrderKey | None
@@ -97,7 +97,7 @@ class TicketRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Lapse(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One transition into inactive, as the rounds of its episode need it."""
+    """One transition into `inactive`, with what the rounds of its episode need."""
 
     event_id: str
     occurred_at: Micros
@@ -112,7 +112,7 @@ class Lapse(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class PendingRound(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A round that has not ended: waiting for `due`, or, when `parked_until` is set, for its ticket."""
+    """A round that has not ended: it waits for `due` or, when `parked_until` is set, for its ticket."""
 
     due: Micros
     wait: Micros
@@ -120,16 +120,16 @@ class PendingRound(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def next_at(self) -> Micros:
-        """The instant at which stream time alone moves this round on."""
+        """The stream time at which this round is due or its parking ends."""
         return self.due if self.parked_until is None else self.parked_until
 
 
 class SessionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The session side: state of the live exchange, its episode count and the rounds that wait.
+    """The session row: the session's state, its episode count and its pending rounds.
 
-    `state is None` after a tombstone. `opened_at`, `abandoned` (instant and channel of the latest abandonment that
-    nobody has returned from) and the two flags serve the abandonment figures only (SPEC section 8); `outstanding`
-    holds (command id, issued at) of commands no ticket update has named yet.
+    `state` is None after a tombstone. `opened_at`, `abandoned` (instant and channel of the latest abandonment without
+    a return) and the two flags are used only for the abandonment figures (SPEC section 8). `outstanding` holds
+    (command id, issued at) of the commands that no ticket update has named yet.
     """
 
     state: str | None
@@ -153,7 +153,7 @@ class SessionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Kind(StrEnum):
-    """What a session event did: the `kind` column of SPEC section 3."""
+    """The kind of a transition: the `kind` column of SPEC section 3."""
 
     OPENED = "opened"
     LAPSED = "lapsed"
@@ -178,7 +178,7 @@ class RoundOutcome(StrEnum):
 
 
 class Transition(msgspec.Struct, frozen=True, gc=False):
-    """One row of SPEC section 3 that happened."""
+    """A transition that happened: one row of the table in SPEC section 3."""
 
     ticket_id: str
     event_id: str
@@ -193,7 +193,7 @@ class Transition(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cancelled(StrEnum):
-    """What cancels rounds that wait."""
+    """What cancels pending rounds."""
 
     RESUMED = "resumed"
     SESSION_ENDED = "session_ended"
@@ -206,7 +206,7 @@ class Cancelled(StrEnum):
 
 
 class Cancellation(msgspec.Struct, frozen=True, gc=False):
-    """What cancelled a round, by which event, and when that happened; an expiry has no event."""
+    """What cancelled a round, through which event, and when; an expiry has no event."""
 
     what: Cancelled
     event_id: str | None
@@ -226,9 +226,9 @@ class Evaluation(msgspec.Struct, frozen=True, gc=False):
     command_id: str | None = None
     lapse: Lapse | None = None
     ticket: TicketRow | None = None
-    """With `lapse`, what the round looked at, for whoever explains it later; neither is written to a topic."""
+    """Together with `lapse`, the input of the round, kept to explain it later; neither is written to a topic."""
     cancelled_by: Cancellation | None = None
-    """Why the outcome is `cancelled`; not written to a topic either."""
+    """Why the outcome is `cancelled`; also not written to a topic."""
 
 
 class FieldValue(msgspec.Struct, frozen=True, gc=False):
@@ -257,10 +257,10 @@ class Command(msgspec.Struct, frozen=True, gc=False):
 
 
 class Fact(msgspec.Struct, frozen=True, gc=False):
-    """Something worth counting, told by the engine, counted by telemetry after the commit.
+    """Something to count: reported by the engine and counted by telemetry after the commit.
 
-    `name` is one of the constants below; `labels` are raw values (telemetry bounds them); `amount` is a count, or
-    seconds for the `*_SECONDS` facts.
+    `name` is one of the constants below. `labels` are raw values (telemetry bounds their number). `amount` is a count,
+    or seconds for the `*_SECONDS` facts.
     """
 
     name: str
@@ -269,7 +269,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
 
 
 NONE = "none"
-"""Label of a reason or a channel that an event does not have."""
+"""Label for a missing reason or channel."""
 
 TRANSITION = "transition"  # labels: kind, reason or "none", channel or "none"
 SESSION = "session"  # labels: channel; a session's first event
@@ -289,11 +289,11 @@ EXPIRED_ROW = "expired_row"  # labels: table
 
 
 END_OF_STATE: Micros = -1
-"""Stands for the wait of the timer that ends a ticket's state."""
+"""Used in place of a wait for the timer that ends a ticket's state."""
 
 
 class Due(msgspec.Struct, frozen=True, gc=False):
-    """Stream time has reached a timer of a ticket; `wait` tells its rounds apart."""
+    """Stream time has reached a timer of a ticket; `wait` identifies the round."""
 
     at: Micros
     wait: Micros
@@ -301,20 +301,20 @@ class Due(msgspec.Struct, frozen=True, gc=False):
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """All that one engine step changed or said. Rows are set only where they changed; see `deleted`."""
+    """The result of one engine step. Rows are set only if they changed; for deleted rows see `deleted`."""
 
     result: Result
     """`applied`, `stale` or `duplicate` for a record; `due` for a timer."""
     ticket: TicketRow | None = None
     session: SessionRow | None = None
     expired: tuple[Table, ...] = ()
-    """Tables whose row of this ticket is gone (state_ttl)."""
+    """Tables from which this ticket's row has been deleted (state_ttl)."""
     records: tuple[Transition | Evaluation, ...] = ()
     commands: tuple[Command, ...] = ()
     timers: tuple[tuple[Micros, Micros], ...] = ()
-    """New timers of the ticket as (at, wait); the wait `END_OF_STATE` is the end of its state."""
+    """New timers of the ticket as (at, wait); the wait `END_OF_STATE` marks the end of its state."""
     facts: tuple[Fact, ...] = ()
     rounds: int = 0
-    """By how many the ticket's pending rounds changed."""
+    """Change in the number of the ticket's pending rounds."""
     rows_only: bool = False
-    """True when there is nothing here but new rows: the caller need not look further."""
+    """True when the outcome has nothing but new rows, so that the caller can skip the other members."""

@@ -1,7 +1,7 @@
-"""Names that more than one room must spell alike: topics, tables, dead-letter codes, condition fields, results.
+"""Names that several packages share: topics, tables, dead-letter codes, condition fields, results.
 
-Every name is written here and nowhere else in the code. All of them are part of the contract (SPEC sections 1, 2, 4 and
-7), so none may change.
+Each name is defined here and nowhere else in the code. All of them are part of the contract (SPEC sections 1, 2, 4 and
+7), so none of them may change.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from enum import StrEnum
 
 
 class Topic(StrEnum):
-    """The two inputs, by the default names that records, captures and metrics use."""
+    """The two input topics, by the default names that records, captures and metrics use."""
 
     TICKETS = "ticket-updates"
     SESSIONS = "session-states"
 
 
 class Output(StrEnum):
-    """The topics that are written for others to read, by their default names."""
+    """The output topics, by their default names."""
 
     COMMANDS = "action-commands"
     TRANSITIONS = "session-transitions"
@@ -33,7 +33,7 @@ class Table(StrEnum):
 
 
 class Code(StrEnum):
-    """Dead-letter codes, in the order in which they are looked for: a record gets the first that applies."""
+    """Dead-letter codes in the order in which they are checked: a record gets the first that applies."""
 
     TOO_LARGE = "too_large"
     MISSING_KEY = "missing_key"
@@ -44,7 +44,7 @@ class Code(StrEnum):
 
 
 class Result(StrEnum):
-    """What became of a record, or of a timer that stream time reached."""
+    """The result of a record, or of a timer that stream time has reached."""
 
     APPLIED = "applied"
     STALE = "stale"
@@ -57,4 +57,4 @@ STATE_FIELD = "messaging_session_state"
 REASON_FIELD = "messaging_session_inactive_reason"
 CHANNEL_FIELD = "messaging_session_channel"
 UPDATE_FIELD = "update_type"
-"""Condition fields that speak of the session event and not of the ticket."""
+"""Condition fields that concern the session event, not the ticket."""

@@ -1,4 +1,4 @@
-"""One spelling for each value, in records and in trigger values alike (SPEC section 2, *Normalised*)."""
+"""Normalisation of values, the same for records and for trigger values (SPEC section 2, *Normalised*)."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from streams.core.model import Value
 from streams.core.names import CHANNEL_FIELD, REASON_FIELD, STATE_FIELD, UPDATE_FIELD
 
 NAMES = frozenset({"status", "priority", "type", "state", "reason", "channel"})
-"""Members whose values are names: spelled in lower case with single underscores."""
+"""Members whose values are names: written in lower case with single underscores."""
 
 SESSION_FIELDS = {
     STATE_FIELD: "state",
     REASON_FIELD: "reason",
     CHANNEL_FIELD: "channel",
 }
-"""Condition fields that speak of the session, and the session member each one reads."""
+"""Condition fields that concern the session, and the session member that each one reads."""
 
 TAG_FIELDS = frozenset({"tags", "current_tags"})
 CUSTOM_FIELD_PREFIX = "custom_fields_"
 NO_VALUES = frozenset({"", "__NULL__"})
 
 EXACT_FLOAT = 2.0**53
-"""Below this every whole number has a float of its own; from here on a float no longer says which one was written."""
+"""Below this every whole number has its own float; from here on several whole numbers share one."""
 
 _NOT_LETTER_OR_DIGIT = re.compile(r"[\W_]+")
 _DOTTED_I = "i\u0307"
-"""What Turkish capital `İ` becomes when it is case-folded."""
+"""The Turkish capital `İ` after case folding."""
 
 _STATUS_LABELS = {"on_hold": "hold"}
-"""Zendesk's screens call one status by another name than its API does."""
+"""Zendesk's user interface has a different name for one status than its API."""
 
 
 @lru_cache(maxsize=4096)
 def name(text: str) -> str | None:
-    """Spell a state, reason, priority and the like as a name; None when no letter or digit is left.
+    """Normalise a state, reason, priority or similar as a name; None when no letter or digit is left.
 
     >>> name("User inactive or offline"), name("İNACTİVE"), name("निष्क्रिय")
     ('user_inactive_or_offline', 'inactive', 'निष्क्रिय')
@@ -50,7 +50,7 @@ def name(text: str) -> str | None:
 
 
 def _name_beyond_ascii(text: str) -> str | None:
-    """Spell a name in NFKC, case-folded; combining marks stay with the letter or digit before them."""
+    """Normalise a name with NFKC and case folding; combining marks stay with the letter or digit before them."""
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     folded = unicodedata.normalize("NFKC", folded.replace(_DOTTED_I, "i"))
     spelled: list[str] = []
@@ -65,7 +65,7 @@ def _name_beyond_ascii(text: str) -> str | None:
 
 
 def member_name(member: str, text: str) -> str | None:
-    """Spell the value of a member of `NAMES` as a name.
+    """Normalise the value of a member in `NAMES` as a name.
 
     >>> member_name("status", "On-hold"), member_name("type", "On-hold")
     ('hold', 'on_hold')
@@ -75,7 +75,7 @@ def member_name(member: str, text: str) -> str | None:
 
 
 def text(value: Any) -> str:
-    """Return a scalar as its JSON text without quotes, the form in which `is` compares.
+    """Return a scalar as its JSON text without quotes, the form that `is` compares.
 
     >>> text(True), text(360), text("360"), text(1.5)
     ('true', '360', '360', '1.5')
@@ -90,7 +90,7 @@ def text(value: Any) -> str:
 
 
 def words(value: Value) -> list[str]:
-    """Return tags, however they were written, as a list of words without repeats, in the order given.
+    """Return tags, given as text or as a list, as a list of words without repeats, in the order given.
 
     >>> words("vip  late vip"), words(["vip", 7, None]), words(None)
     (['vip', 'late'], ['vip', '7'], [])
@@ -105,7 +105,7 @@ def words(value: Value) -> list[str]:
 
 
 def id_text(value: Any) -> str:
-    """Return an id as text; a JSON number with a fraction of nothing is the integer.
+    """Return an id as text; a JSON number with a zero fraction becomes an integer.
 
     >>> id_text(360), id_text(360.0), id_text("360.0"), id_text(1.5)
     ('360', '360', '360.0', '1.5')
@@ -116,7 +116,7 @@ def id_text(value: Any) -> str:
 
 
 def is_id(member: str) -> bool:
-    """Whether a member holds an id, which is a string whatever it was written as."""
+    """Whether a member holds an id, which becomes a string also when it was written as a number."""
     return member.endswith("_id")
 
 
@@ -136,12 +136,12 @@ def member_value(member: str, value: Value) -> Value:
 
 
 def custom_field_value(value: Value) -> Value:
-    """Normalise a custom field's value: kept as written, save that the spellings of *no value* are None."""
+    """Normalise a custom field's value: the spellings of *no value* become None, all else is kept as written."""
     return None if isinstance(value, str) and value in NO_VALUES else value
 
 
 def field_value(field: str, value: Value) -> Value:
-    """Normalise a scalar that a trigger names for `field`: the same rules, found by the condition's field name.
+    """Normalise a scalar that a trigger gives for `field`: the same rules, selected by the condition's field name.
 
     >>> field_value("messaging_session_inactive_reason", "User inactive or offline")
     'user_inactive_or_offline'

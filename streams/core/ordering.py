@@ -10,31 +10,32 @@ from streams.core.model import Micros, OrderKey
 from streams.core.names import Result
 
 SEEN_IDS = 64
-"""Event ids kept of the row's latest instant: Zendesk's `updated_at` has whole seconds, equal instants are normal."""
+"""Maximum number of event ids kept for the row's latest instant: Zendesk's `updated_at` has whole seconds, so equal
+instants are normal."""
 
 
 class Event(Protocol):
-    """What orders an event."""
+    """The members that determine an event's order."""
 
     @property
     def event_id(self) -> str:
-        """Names the event."""
+        """The event's id."""
 
     @property
     def occurred_at(self) -> Micros:
-        """When it happened."""
+        """The instant at which it happened."""
 
     @property
     def sequence(self) -> int | None:
-        """Grows per ticket and topic, where the producer gives it."""
+        """A number that increases per ticket and topic, if the producer provides it."""
 
 
 def judge(order: OrderKey | None, event: Event) -> Result:
-    """Say what becomes of `event` on a row with this order key: applied, stale or duplicate."""
+    """Return the result of `event` for a row with this order key: applied, stale or duplicate."""
     if order is None:
         return Result.APPLIED
     if order.deleted_at is not None and event.occurred_at < order.deleted_at:
-        return Result.STALE  # a late update does not bring a deleted ticket back, whatever its sequence
+        return Result.STALE  # a late update does not restore a deleted ticket, whatever its sequence
     if event.sequence is not None and order.sequence is not None:
         if event.sequence > order.sequence:
             return Result.APPLIED
@@ -49,7 +50,7 @@ def judge(order: OrderKey | None, event: Event) -> Result:
 def advance(order: OrderKey | None, event: Event) -> OrderKey:
     """Return the order key of the row once `event` is applied to it."""
     if order is None or event.occurred_at > order.occurred_at:
-        # The row is at a new instant; only the sequence outlives the old one.
+        # The row moves to a new instant; only the sequence is kept from the old one.
         sequence = event.sequence if event.sequence is not None or order is None else order.sequence
         return OrderKey(event.occurred_at, (event.event_id,), sequence, None if order is None else order.deleted_at)
     seen = order.seen

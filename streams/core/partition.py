@@ -1,7 +1,7 @@
-"""The loop of one partition: records in merged order, one step each; stream time, timers and tables.
+"""The processing loop of one partition: records in merged order, one step each; stream time, timers and tables.
 
-The loop holds state but touches nothing outside: the caller brings records, says which topics are at their end and what
-the clock shows, and carries out what a `Batch` says. `streams.core.pipeline` does that bookkeeping.
+The loop holds state but does no I/O: the caller passes in records, the ends of the topics and the clock time, and
+writes each `Batch`. `streams.core.pipeline` forms the batches.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from streams.core.plain import PlainTicket, replace_row
 from streams.core.tables import ROW_LIMIT, SMALL_RECORD, RowCodec, Tables
 
 KEYS_KEPT = 1 << 16
-"""Tickets of which a partition remembers whether their keys are where the default partitioner puts them."""
+"""Maximum number of tickets for which a partition caches whether the default partitioner maps their keys to it."""
 
 SLICE_BYTES = 16 * 1024 * 1024
-"""Bytes of input values a slice takes at most, so that a transaction of large records stays bounded."""
+"""Maximum size of the input values of a slice, in bytes, so that a transaction of large records stays bounded."""
 
 
 class Partition:
-    """State of one partition. Thrown away when a batch can't be carried out: it lives one producer epoch."""
+    """State of one partition. It lasts for one producer epoch and is discarded when a batch cannot be committed."""
 
     def __init__(
         self,
@@ -49,10 +49,10 @@ class Partition:
         clock_grace: Micros,
         stream_time: Micros = 0,
     ) -> None:
-        """Begin empty at `stream_time`.
+        """Start empty at `stream_time`.
 
-        `dead_letter_limit` is a share (0.5), None for no limit. Where `partition_count` is None, as in a capture that
-        cannot tell, records are not checked for being misrouted.
+        `dead_letter_limit` is a share (0.5), None for no limit. When `partition_count` is None, as for a capture, where
+        it may be unknown, records are not checked for being misrouted.
         """
         self.number = number
         self.stream_time = stream_time
@@ -72,7 +72,7 @@ class Partition:
     # --- opening -----------------------------------------------------------------------------------------------------
 
     def restore(self, table: str, rows: Iterable[tuple[bytes, bytes | None]]) -> int:
-        """Take changelog records, oldest first, into the table (`tickets` or `sessions`); return how many."""
+        """Load changelog records, oldest first, into the table (`tickets` or `sessions`); return their number."""
         target = Table(table)
         count = 0
         for key, value in rows:
@@ -100,14 +100,14 @@ class Partition:
                 timers.append((at, END_OF_STATE, ticket_id))
         heapq.heapify(timers)
 
-    # --- looking -----------------------------------------------------------------------------------------------------
+    # --- reading -----------------------------------------------------------------------------------------------------
 
     def queued(self, topic: Topic) -> int:
-        """Return how many records of the topic wait to be taken."""
+        """Return the number of queued records of the topic."""
         return self._input(topic).queued
 
     def next_timestamp(self, topic: Topic) -> Micros | None:
-        """Return the timestamp of the topic's record that is to be taken next, None when none waits."""
+        """Return the timestamp of the topic's next record, None when none is queued."""
         record = self._input(topic).raw()
         return None if record is None else record.timestamp * MILLISECOND
 
@@ -118,22 +118,22 @@ class Partition:
 
     @property
     def pending_rounds(self) -> int:
-        """Rounds that wait or are parked."""
+        """Number of rounds that are waiting or parked."""
         return self._pending_rounds
 
     @property
     def table_rows(self) -> dict[Table, int]:
-        """Rows held, by table; those of batches under way are not counted yet."""
+        """Number of settled rows by table; rows of unsettled batches are not counted yet."""
         return {Table.TICKETS: len(self.tables.tickets), Table.SESSIONS: len(self.tables.sessions)}
 
     @property
     def timers(self) -> Sequence[tuple[Micros, Micros, str]]:
-        """The timers as a heap of (at, wait, ticket id); those of rounds that have ended stay until they are due."""
+        """The timers as a heap of (at, wait, ticket id); those of ended rounds stay in it until they are due."""
         return self._timers
 
     @property
     def encoded_sessions(self) -> Mapping[str, bytes]:
-        """The settled session rows as they are kept."""
+        """The settled session rows, encoded."""
         return self.tables.sessions
 
     def ticket(self, ticket_id: str) -> TicketRow | None:
@@ -150,15 +150,15 @@ class Partition:
     # --- taking records ----------------------------------------------------------------------------------------------
 
     def add(self, topic: Topic, records: Sequence[RawRecord], arrived: Micros) -> None:
-        """Queue one fetch, in offset order; `arrived` is the clock when the fetch was answered."""
+        """Queue one fetch, in offset order; `arrived` is the clock time at which the fetch was answered."""
         self._input(topic).add(records, arrived)
 
     def take(self, batch: Batch, now: Micros, ends: Mapping[Topic, Micros | None], max_records: int) -> bool:
-        """Take a slice into the batch; return whether that was all that may be taken now.
+        """Take a slice into the batch; return whether nothing more can be taken now.
 
-        `ends` tells for each input the clock at the latest fetch answer that found it at its end with everything up to
-        there added; None when it is not at its end. A head is held back while the other input is empty and was not
-        seen at its end since the head arrived. Raises `DeadLetterLimitExceeded`.
+        `ends` gives for each input the clock time of the latest fetch answer that found it at its end, with all its
+        records added; None when it is not at its end. A head is held back while the other input is empty and has not
+        been seen at its end since the head arrived. Raises `DeadLetterLimitExceeded`.
         """
         tickets, sessions = self._tickets, self._sessions
         tickets_end, sessions_end = ends.get(Topic.TICKETS), ends.get(Topic.SESSIONS)
@@ -171,8 +171,8 @@ class Partition:
         took_all = False
         ticket, session = self._head(tickets, now, batch), self._head(sessions, now, batch)
         while self._records_left > 0 and self._bytes_left > 0:
-            # Merged order: the lower timestamp first, the ticket on a tie; an empty input holds the other one back
-            # until it was seen at its end.
+            # Merged order: the lower timestamp first, the ticket on a tie; an empty input holds back the other input
+            # until it has been seen at its end.
             if ticket is not None and (session is None or ticket.timestamp <= session.timestamp):
                 if session is None and (sessions_end is None or sessions_end < tickets.arrived):
                     took_all = True
@@ -185,7 +185,8 @@ class Partition:
                 source, update = sessions, session
             else:
                 if tickets_end is not None and sessions_end is not None:
-                    # Both inputs at their end: stream time follows the clock, as far as both were seen there.
+                    # Both inputs are at their end: stream time follows the clock, up to the earlier of the two times
+                    # at which they were seen there.
                     self._run_timers(min(now, tickets_end, sessions_end) - self._grace, batch)
                 took_all = True
                 break
@@ -201,7 +202,7 @@ class Partition:
                 message = f"the row of ticket {ticket_id} would pass {ROW_LIMIT} bytes"
                 self._reject(source, Rejection(Code.TOO_LARGE, "$", message), batch)
             else:
-                # What `Input.take` does, without the call.
+                # Inlined `Input.take`, to save the call.
                 source.taken_last = record = source.records[source.index]
                 source.index += 1
                 source.queued -= 1
@@ -229,7 +230,7 @@ class Partition:
                     source.counts[result] = source.counts.get(result, 0) + 1
                 if source.taken == DEAD_LETTER_JUDGED_FROM:
                     source.judge_bad_share()
-            # What `_head` does, without the call where the next record is at hand and good.
+            # Inlined `_head` for the common case: the next record is queued and valid.
             head = None
             if source.index < len(source.records):
                 decoded = decode(source.topic, number, source.records[source.index], now)
@@ -246,7 +247,7 @@ class Partition:
         return took_all
 
     def _step_plain(self, update: PlainTicket, batch: Batch) -> Result:
-        """Let the engine take a plain update that does not simply replace its row."""
+        """Pass a plain update that does not simply replace its row to the engine."""
         tables, ticket_id = self.tables, update.ticket_id
         outcome = self._engine.step(tables, update.whole(), self.stream_time)
         tables.put(ticket_id, outcome)
@@ -257,14 +258,14 @@ class Partition:
         return outcome.result
 
     def advance(self, batch: Batch, instant: Micros) -> None:
-        """Let stream time reach `instant` with no record; a backtest ends with this."""
+        """Advance stream time to `instant` without a record; used at the end of a backtest."""
         self._run_timers(instant, batch)
         self._end_slice(batch)
 
     def _head(self, source: Input, now: Micros, batch: Batch) -> Update | None:
-        """Decode the next usable record of an input; bad ones on the way are taken at once.
+        """Decode the next valid record of an input; bad records before it become dead letters.
 
-        None when there is none, or when bad ones have used up what the slice may take.
+        None when there is none, or when bad records have used up the limits of the slice.
         """
         if source.head is not None:
             return source.head
@@ -287,7 +288,7 @@ class Partition:
         batch.dead_letter_bytes += len(letter.record.value or b"")
 
     def _is_stray(self, ticket_id: str, record: RawRecord) -> bool:
-        """Whether the default partitioner would have put this ticket's key elsewhere; remembered, within bounds."""
+        """Whether the default partitioner maps this ticket's key to another partition; cached, within bounds."""
         assert self._partition_count is not None  # noqa: S101 -- asked only where it is known
         if len(self._strays) >= KEYS_KEPT:
             self._strays.clear()
@@ -296,13 +297,13 @@ class Partition:
         return stray
 
     def _would_pass_limit(self, update: Update) -> bool:
-        """Whether a row would pass its limit: tried out, and what came of it is thrown away."""
+        """Whether a row would exceed its limit: runs the step and discards its outcome."""
         if isinstance(update, PlainTicket):
             update = update.whole()
         return self.tables.would_pass_limit(self._engine.step(self.tables, update, self.stream_time))
 
     def _run_timers(self, to: Micros, batch: Batch) -> None:
-        """Move stream time on, running what falls due on the way in the order (due, wait, ticket id)."""
+        """Advance stream time, running the timers that become due in the order (due, wait, ticket id)."""
         timers = self._timers
         while timers and timers[0][0] <= to:
             at, wait, ticket_id = heapq.heappop(timers)
@@ -314,7 +315,7 @@ class Partition:
         self.stream_time = max(self.stream_time, to)
 
     def _take_outcome(self, ticket_id: str, outcome: Outcome, batch: Batch) -> None:
-        """Take over everything of an outcome but its new rows."""
+        """Add everything of an outcome except its new rows to the batch."""
         self._pending_rounds += outcome.rounds
         for table in outcome.expired:
             self.tables.delete(table, ticket_id)

@@ -1,4 +1,4 @@
-"""Where Kafka's default partitioner puts a key (murmur2 over the key's bytes, as the Java client has it)."""
+"""Kafka's default partitioner: murmur2 over the key's bytes, as in the Java client."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
-"""The way of records through one partition, whoever carries out what comes of it.
+"""The flow of records through one partition, independent of how the results are written.
 
-Fed records are taken in slices, slices fill a batch, the batch is handed over, carried out, and settled.
+Records are fed in and taken in slices; slices fill a batch; the batch is handed over, written, committed and settled.
 
 - *step*: one record through the engine
-- *slice*: steps taken without giving the event loop a turn
+- *slice*: steps taken without yielding to the event loop
 - *batch*: the slices of one transaction
-- *commit*: the end of the transaction that carries a batch out
+- *commit*: the end of the transaction that writes a batch
 - *settle*: the rows of a committed batch become the rows of the tables
 
-The worker carries a batch out in a Kafka transaction, the test driver in a log in memory, a backtest in files. All of
-them run this pipeline, so what is proven of one holds for the others. Slices run ahead of the commit: while one batch
-is being carried out, the next is being filled, and sees the rows of the first. When a batch can't be carried out, the
-pipeline is thrown away with its partition; there is nothing to undo.
+The worker writes a batch in a Kafka transaction, the test driver to a log in memory, a backtest to files. All of them
+run this pipeline, so what is tested for one of them holds for the others. Slices run ahead of the commit: while one
+batch is being committed, the next is being filled and sees the rows of the first. When a batch cannot be committed, the
+pipeline is discarded with its partition; there is nothing to undo.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from streams.core.names import Topic
 from streams.core.partition import Partition
 
 SLICE_RECORDS = 500
-"""Records of a slice at most: some milliseconds."""
+"""Maximum number of records of a slice, which take a few milliseconds."""
 
 BATCH_RECORDS = 10_000
-"""A batch that has so many records is full; the slice that fills it may take it past that."""
+"""A batch with this many records is full; the slice that fills it may exceed the number."""
 
 BATCH_BYTES = 16 << 20
-"""A batch whose rows and dead letters have so many bytes is full: they alone can be large."""
+"""A batch whose rows and dead letters have this many bytes is full; only they can be large."""
 
 
 class Pipeline:
-    """The records of one partition on their way into batches."""
+    """Forms batches from the records of one partition."""
 
     def __init__(
         self, partition: Partition, *, slice_records: int = SLICE_RECORDS, batch_records: int = BATCH_RECORDS
     ) -> None:
-        """Take records of `partition`, which is restored and started."""
+        """Process the records of `partition`, which must be restored and started."""
         self.partition = partition
         self._slice_records = slice_records
         self._batch_records = batch_records
@@ -48,29 +48,29 @@ class Pipeline:
         self._sent: Batch | None = None
 
     def feed(self, topic: Topic, records: Sequence[RawRecord], arrived: Micros) -> None:
-        """Queue one fetch, in offset order; `arrived` is the clock when the fetch was answered."""
+        """Queue one fetch, in offset order; `arrived` is the clock time at which the fetch was answered."""
         self.partition.add(topic, records, arrived)
 
     def slice(self, now: Micros, ends: Mapping[Topic, Micros | None]) -> bool:
-        """Take the next slice into the batch that is being filled; return whether that was all that may be taken now.
+        """Take the next slice into the batch that is being filled; return whether nothing more can be taken now.
 
-        `now` is the clock; for `ends` see `Partition.take`. Raises `DeadLetterLimitExceeded`.
+        `now` is the clock time; for `ends` see `Partition.take`. Raises `DeadLetterLimitExceeded`.
         """
         return self.partition.take(self._filling, now, ends, self._slice_records)
 
     def advance(self, instant: Micros) -> None:
-        """Let stream time reach `instant` with no record, and run what is due by then."""
+        """Advance stream time to `instant` without a record, and run the timers due by then."""
         self.partition.advance(self._filling, instant)
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to hand over: no record taken, and no timer did anything."""
+        """Whether there is nothing to hand over: no record was taken, and no timer had an effect."""
         batch = self._filling
         return not batch.taken and not batch.records and not self.partition.tables.changed
 
     @property
     def is_full(self) -> bool:
-        """Whether what was taken is enough for one transaction."""
+        """Whether the batch that is being filled is large enough for one transaction."""
         batch = self._filling
         return (
             batch.taken >= self._batch_records
@@ -79,11 +79,11 @@ class Pipeline:
 
     @property
     def under_way(self) -> list[Batch]:
-        """The batches that are not settled, oldest first: the one handed over, if any, and the one being filled."""
+        """The unsettled batches, oldest first: the one handed over, if any, and the one being filled."""
         return [self._filling] if self._sent is None else [self._sent, self._filling]
 
     def hand_over(self) -> Batch | None:
-        """Return the batch for somebody to carry out; None when it is empty. The one before must be settled."""
+        """Return the batch for the caller to write; None when it is empty. The previous batch must be settled."""
         if self.is_empty:
             return None
         batch, self._filling = self._filling, Batch()
@@ -92,6 +92,6 @@ class Pipeline:
         return batch
 
     def settle(self) -> None:
-        """The batch that was handed over is committed: its rows become the tables'."""
+        """Record that the batch handed over is committed: its rows become the rows of the tables."""
         self.partition.tables.settle()
         self._sent = None

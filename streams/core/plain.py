@@ -1,9 +1,9 @@
-"""The plain path: a ticket update that only replaces its row, which is what most records are.
+"""The plain path, which most records take: a ticket update that only replaces its row.
 
-A `PlainTicket` carries members that the wire has checked but not looked at. When the row has no member that the update
-lacks, the update replaces the row as a whole: the order key decides whether it is new, and nothing else is decoded,
-merged or normalised further. Whatever is not that simple goes the long way, as the `TicketUpdate` that `whole` returns.
-Both ways leave rows that decode alike and write the same outputs; `tests/wire/test_plain.py` holds them to that.
+A `PlainTicket` carries members that the wire package has validated but not processed. When the row has no member that
+is missing from the update, the update replaces the row as a whole: the order key decides whether it is new, and nothing
+else is decoded, merged or normalised. All other updates take the full path, as the `TicketUpdate` that `whole` returns.
+Both paths leave rows that decode to the same values and write the same outputs; `tests/wire/test_plain.py` checks this.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from streams.core.tables import Tables
 
 
 class Shape(Protocol):
-    """What is known of the members of plain updates of one kind."""
+    """Describes the members of plain updates of one kind."""
 
     @property
     def fields(self) -> frozenset[str]:
-        """The fields that such an update sets or clears, by the names that rows have for them."""
+        """The fields that such an update sets or clears, by their names in rows."""
 
     def changes(self, members: Any) -> dict[str, Value]:
         """Return members as `TicketUpdate.changes`."""
 
 
 class PlainTicket(msgspec.Struct, frozen=True, gc=False):
-    """A ticket update that sets or clears the fields of `shape`, neither closes the ticket nor names a command."""
+    """A ticket update that sets or clears the fields of `shape`; it does not close the ticket or name a command."""
 
     ticket_id: str
     event_id: str
@@ -38,12 +38,12 @@ class PlainTicket(msgspec.Struct, frozen=True, gc=False):
     timestamp: Micros
     shape: Shape
     members: Any
-    """Normalised, in the form in which a row keeps them."""
+    """The members, normalised, in the form in which a row stores them."""
     sequence: int | None
     size: int
 
     def whole(self) -> TicketUpdate:
-        """Return the same update for the long way."""
+        """Return the same update for the full path."""
         return TicketUpdate(
             self.ticket_id,
             self.event_id,
@@ -56,17 +56,17 @@ class PlainTicket(msgspec.Struct, frozen=True, gc=False):
 
 
 class PlainRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A ticket row with its members as they came: custom fields in an object of their own, None for no value."""
+    """A ticket row with its members as received: custom fields in a separate object, None for no value."""
 
     members: Any
     order: OrderKey
     touched: Micros
     nested: bool = True
-    """Tells such a row from a `TicketRow` when it is read back."""
+    """Distinguishes such a row from a `TicketRow` when it is decoded."""
 
 
 def replace_row(tables: Tables, update: PlainTicket, clock: Micros) -> Result | None:
-    """Let an update replace its row; None when it has to go the long way."""
+    """Replace the row by an update; None when the update has to take the full path."""
     order = tables.order_within(update.ticket_id, update.shape.fields)
     if order is None:
         return None

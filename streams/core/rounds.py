@@ -1,7 +1,7 @@
-"""Rounds: when they run, how they end (SPEC section 4, *Rounds*, *No ticket yet*, *Outcome*).
+"""Rounds: when they run and how they end (SPEC section 4, *Rounds*, *No ticket yet*, *Outcome*).
 
 `Rounds` works on one ticket during one engine step: it takes the session row's pending rounds, runs, parks or cancels
-some of them, and collects the records, commands, timers and facts that come of it. The rounds that still wait go back
+some of them, and collects the resulting records, commands, timers and facts. The rounds that are still pending go back
 into the row.
 """
 
@@ -31,16 +31,16 @@ from streams.core.model import (
 
 
 class RoundPolicy(msgspec.Struct, frozen=True):
-    """The settings that rounds obey."""
+    """The settings of rounds."""
 
     join_wait: Micros = 30_000_000
     act_from: Micros | None = None
-    """Lapses before it are historic; None acts from the beginning."""
+    """Lapses before this instant are historic; None means that no lapse is."""
     dry_run: bool = False
 
 
 class Rounds:
-    """The rounds of one ticket while one step works on them."""
+    """The rounds of one ticket during one step."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Rounds:
         policy: RoundPolicy,
         now: Micros,
     ) -> None:
-        """Take up the rounds of a ticket whose row is `ticket`; `now` is stream time."""
+        """Start with the pending rounds of a ticket whose row is `ticket`; `now` is stream time."""
         self.pending = list(pending)
         self.lapse = lapse
         self.records: list[Transition | Evaluation] = []
@@ -76,14 +76,14 @@ class Rounds:
             return
         for wait in self._rules.waits:
             entry = PendingRound(base + wait, wait)
-            # Round 0 is the lapse itself; an `occurred_at` ahead of the record's timestamp does not hold it up.
+            # Round 0 is the lapse itself; an `occurred_at` ahead of the record's timestamp does not delay it.
             if wait == 0 or entry.due <= self._now:
                 self._start(entry)
             else:
                 self._keep(entry)
 
     def reach(self, at: Micros, wait: Micros) -> bool:
-        """Run what stream time reached: a round that is due, or the end of its parking. False for a timer of old."""
+        """Run a timer that stream time reached: a round is due, or its parking ends. False for an outdated timer."""
         for entry in self.pending:
             if entry.wait == wait and entry.next_at == at:
                 self.pending.remove(entry)
@@ -95,14 +95,14 @@ class Rounds:
         return False
 
     def join(self, update_occurred_at: Micros) -> None:
-        """Run the parked rounds: an update of their ticket, of that instant, was applied."""
+        """Run the parked rounds after an update of their ticket, which occurred at this instant, was applied."""
         parked = [entry for entry in self.pending if entry.parked_until is not None]
         for entry in _in_order(parked):
             self.pending.remove(entry)
             self._evaluate(entry, not_before=update_occurred_at)
 
     def cancel(self, by: Cancellation) -> None:
-        """End everything that waits as cancelled."""
+        """End all pending rounds as cancelled."""
         entries, self.pending = self.pending, []
         for entry in _in_order(entries):
             self._end(entry.wait, RoundOutcome.CANCELLED, cancelled_by=by)

@@ -1,7 +1,7 @@
 """The session's transition table: SPEC section 3.
 
-A row of the table is looked up by what is stored and by what the event tells. States other than `active`, `inactive`
-and `ended` are kept as they are and stand here as UNKNOWN; nothing stored, or another session, as NOTHING.
+A row of the table is looked up by the stored state and the event's state. States other than `active`, `inactive` and
+`ended` are stored as they are and appear here as UNKNOWN; no stored session, or another session, appears as NOTHING.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ACTIVE, INACTIVE, ENDED = "active", "inactive", "ended"
 
 
 class Stored(StrEnum):
-    """What the row holds, as the table sees it. Text, because the hash of other enumerations is slow."""
+    """The stored state, as used in the table. A StrEnum, because hashing other enumerations is slow."""
 
     NOTHING = auto()
     ACTIVE = auto()
@@ -26,7 +26,7 @@ class Stored(StrEnum):
 
 
 class Told(StrEnum):
-    """What the event says, as the table sees it."""
+    """The event's state, as used in the table."""
 
     ACTIVE = auto()
     INACTIVE = auto()
@@ -35,7 +35,7 @@ class Told(StrEnum):
 
 
 TABLE: dict[tuple[Stored, Told], Kind | None] = {
-    (Stored.NOTHING, Told.INACTIVE): Kind.LAPSED,  # or FIRST_SEEN, by the setting `first_inactive`
+    (Stored.NOTHING, Told.INACTIVE): Kind.LAPSED,  # or FIRST_SEEN, depending on the setting `first_inactive`
     (Stored.NOTHING, Told.ACTIVE): Kind.OPENED,
     (Stored.NOTHING, Told.ENDED): Kind.ENDED,
     (Stored.NOTHING, Told.UNKNOWN): Kind.OTHER,
@@ -62,12 +62,12 @@ _TOLD = {ACTIVE: Told.ACTIVE, INACTIVE: Told.INACTIVE, ENDED: Told.ENDED}
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """What one session event does to the session side."""
+    """The effect of one session event on the session row."""
 
     kind: Kind | None
-    """None for a repeat: the event is applied, but nothing happened."""
+    """None for a repeat: the event is applied, but there is no transition."""
     new_session: bool
-    """Nothing was stored, or another session was."""
+    """Whether no session, or another session, was stored."""
     other_session: bool
     before_state: str | None
     before_reason: str | None
@@ -84,12 +84,12 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def ends_waiting(self) -> bool:
-        """Whether what waits is cancelled: `inactive` is left, the session ended, or a new episode begins."""
+        """Whether pending rounds are cancelled: the session left `inactive`, it ended, or a new episode begins."""
         return self.kind is Kind.ENDED or self.lapsed or (self.before_state == INACTIVE and self.state != INACTIVE)
 
 
 def change(row: SessionRow | None, event: SessionUpdate, *, first_inactive_lapses: bool) -> Change:
-    """Look up what `event` does to the stored session side; `event.state` must not be None."""
+    """Look up the effect of `event` on the stored session row; `event.state` must not be None."""
     assert event.state is not None, "tombstones do not reach the transition table"  # noqa: S101 -- narrows the type
     if row is None or row.state is None:
         other = False

@@ -1,8 +1,8 @@
-"""The rows of one partition: settled rows, and over them the rows of batches that are still under way.
+"""The rows of one partition: settled rows, overlaid by the rows of batches that are not settled yet.
 
-All rows are kept encoded, and a row is encoded as soon as it has changed. Keeping rows decoded until the end of a batch
-would save encoding the few that change again, but cost more: objects of thousands of rows do not fit the processor's
-caches.
+All rows are stored encoded, and a row is encoded as soon as it has changed. Keeping rows decoded until the end of a
+batch would avoid encoding twice the few rows that change again, but would be slower overall: the objects of thousands
+of rows do not fit into the processor's caches.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from streams.core.model import OrderKey, Outcome, SessionRow, TicketRow
 from streams.core.names import Table
 
 ROW_LIMIT = 256 * 1024
-"""Bytes an encoded row may have (SPEC section 2); an event that would make it larger is a dead letter."""
+"""Maximum size of an encoded row in bytes (SPEC section 2); an event that would make it larger is a dead letter."""
 
 SMALL_RECORD = 16 * 1024
 LARGE_ROW = ROW_LIMIT - 4 * SMALL_RECORD
-"""A row grows by at most four times the bytes of a record (custom fields get their prefix), so a small record cannot
-take a row past its limit unless the row is large already."""
+"""A row grows by at most four times the size of a record (custom fields get their prefix), so a small record cannot
+make a row exceed its limit unless the row is already large."""
 
 Rows: TypeAlias = dict[str, bytes | None]
-"""Changed rows by ticket id, encoded; None deletes."""
+"""Changed rows by ticket id, encoded; None for a deleted row."""
 
 
 class RowCodec(Protocol):
-    """Rows to bytes and back. Both directions are exact: what is decoded equals what was encoded."""
+    """Encodes and decodes rows. The round trip is exact: a decoded row equals the row that was encoded."""
 
     def encode_ticket(self, row: TicketRow) -> bytes:
         """Encode a ticket row."""
@@ -35,7 +35,7 @@ class RowCodec(Protocol):
         """Decode a ticket row."""
 
     def ticket_order(self, data: bytes) -> OrderKey | None:
-        """Decode no more of a ticket row than its order key."""
+        """Decode only the order key of a ticket row."""
 
     def encode_plain(self, row: Any) -> bytes:
         """Encode a `PlainRow` as a ticket row."""
@@ -48,14 +48,14 @@ class RowCodec(Protocol):
 
 
 class Tables:
-    """The rows of one partition as the engine sees them.
+    """The rows of one partition, as used by the engine.
 
-    A lookup goes through three layers: the batch that is being filled, the batch that is being carried out, and the
-    settled rows. `hand_over` moves the first to the second, `settle` the second to the third.
+    A lookup goes through three layers: the batch that is being filled, the batch that has been handed over, and the
+    settled rows. `hand_over` moves the first layer to the second, `settle` the second to the third.
     """
 
     def __init__(self, codec: RowCodec) -> None:
-        """Begin with empty tables."""
+        """Start with empty tables."""
         self._codec = codec
         self.tickets: dict[str, bytes] = {}
         self.sessions: dict[str, bytes] = {}
@@ -64,11 +64,11 @@ class Tables:
         self._changed_tickets: Rows = {}
         self._changed_sessions: Rows = {}
         self.changed_bytes = 0
-        """Bytes of rows changed since the last `hand_over`."""
+        """Total size in bytes of the rows changed since the last `hand_over`."""
         self.large: set[str] = set()
-        """Tickets that have, or once had, a row above `LARGE_ROW`."""
+        """Tickets that have, or have had, a row larger than `LARGE_ROW`."""
         self._fields: dict[str, frozenset[str]] = {}
-        """Of ticket rows of which it is known: fields outside which a row has none."""
+        """By ticket, where known: a set that contains all fields of its row."""
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -105,19 +105,19 @@ class Tables:
         return self._codec.ticket_order(data)
 
     def settled_ticket(self, ticket_id: str) -> TicketRow | None:
-        """Return the ticket's row as it is committed."""
+        """Return the ticket's committed row."""
         data = self.tickets.get(ticket_id)
         return None if data is None else self._codec.decode_ticket(data)
 
     def settled_session(self, ticket_id: str) -> SessionRow | None:
-        """Return the session's row as it is committed."""
+        """Return the session's committed row."""
         data = self.sessions.get(ticket_id)
         return None if data is None else self._codec.decode_session(data)
 
     # --- changing ----------------------------------------------------------------------------------------------------
 
     def put(self, ticket_id: str, outcome: Outcome) -> None:
-        """Take the new rows of an outcome into the batch that is being filled."""
+        """Add the new rows of an outcome to the batch that is being filled."""
         row = outcome.ticket
         if row is not None:
             self._changed_tickets[ticket_id] = data = self._codec.encode_ticket(row)
@@ -134,13 +134,13 @@ class Tables:
                 self.large.add(ticket_id)
 
     def put_plain(self, ticket_id: str, row: Any, fields: frozenset[str]) -> None:
-        """Take a `PlainRow`, which has no field outside `fields`, into the batch that is being filled."""
+        """Add a `PlainRow`, which has no field outside `fields`, to the batch that is being filled."""
         self._changed_tickets[ticket_id] = data = self._codec.encode_plain(row)
         self.changed_bytes += len(data)
         self._fields[ticket_id] = fields
 
     def note_fields(self, ticket_id: str, row: TicketRow, fields: frozenset[str]) -> None:
-        """Remember that a row that was just put has no field outside `fields`, if that is so."""
+        """Record that a row just put has no field outside `fields`, if that is the case."""
         if row.fields is not None and row.fields.keys() <= fields:
             self._fields[ticket_id] = fields
 
@@ -160,7 +160,7 @@ class Tables:
         )
 
     def restore(self, table: Table, ticket_id: str, row: bytes | None) -> None:
-        """Take one changelog record into the settled rows."""
+        """Load one changelog record into the settled rows."""
         rows = self.tickets if table is Table.TICKETS else self.sessions
         if row is None:
             rows.pop(ticket_id, None)
@@ -177,7 +177,7 @@ class Tables:
         return bool(self._changed_tickets or self._changed_sessions)
 
     def hand_over(self) -> tuple[Rows, Rows]:
-        """Return the changed ticket and session rows, which are now being carried out; what follows is a new batch."""
+        """Return the changed ticket and session rows for writing, and start a new batch."""
         assert not self._sent_tickets and not self._sent_sessions, "one batch at a time is carried out"  # noqa: S101
         self._sent_tickets, self._sent_sessions = self._changed_tickets, self._changed_sessions
         self._changed_tickets, self._changed_sessions = {}, {}
@@ -185,7 +185,7 @@ class Tables:
         return self._sent_tickets, self._sent_sessions
 
     def settle(self) -> None:
-        """Make the rows of the batch that was carried out settled ones."""
+        """Move the rows of the committed batch to the settled rows."""
         _overlay(self.tickets, self._sent_tickets)
         _overlay(self.sessions, self._sent_sessions)
         self._sent_tickets, self._sent_sessions = {}, {}

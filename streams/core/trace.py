@@ -1,7 +1,7 @@
-"""Why a round ended as it did: every trigger, every condition, the value that each of them saw.
+"""Explains the outcome of a round: every trigger, every condition, and the value that each condition was given.
 
-A round is run again, by the same rules and cycle that ran it, and watched. The engine itself keeps no trace; what a
-trace needs (the lapse, and the ticket's row before the round) stands in the round's `Evaluation`.
+The round is run again with the same rules and the same cycle, and the run is recorded. The engine itself keeps no
+trace; the input that a trace needs (the lapse, and the ticket's row before the round) is in the round's `Evaluation`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from streams.core.triggers import Condition, Trigger
 
 
 class ConditionTrace(msgspec.Struct, frozen=True):
-    """One condition as it was asked: the field's value before the round and at that moment."""
+    """One condition as evaluated: the field's value before the round and at the time of evaluation."""
 
     condition: Condition
     before: Value
@@ -28,18 +28,18 @@ class ConditionTrace(msgspec.Struct, frozen=True):
 
 
 class TriggerTrace(msgspec.Struct, frozen=True):
-    """One trigger as it was asked: when it fired, else the last time that it was asked."""
+    """One trigger as evaluated when it fired or, if it did not fire, at its last evaluation."""
 
     trigger: Trigger
     all: tuple[ConditionTrace, ...]
     any: tuple[ConditionTrace, ...]
     fired_in_pass: int | None = None
     changes: Mapping[str, tuple[Value, Value]] = {}
-    """What firing did to the working copy: field to (value before, value after)."""
+    """Changes of the working copy when it fired: field to (value before, value after)."""
 
     @property
     def short(self) -> int:
-        """How many conditions it was short of matching; the `any` conditions together count as one."""
+        """Number of conditions that did not hold; the `any` conditions together count as one."""
         return sum(not one.holds for one in self.all) + (bool(self.any) and not any(one.holds for one in self.any))
 
 
@@ -49,18 +49,18 @@ class RoundTrace(msgspec.Struct, frozen=True):
     fired: tuple[TriggerTrace, ...]
     """In firing order."""
     not_fired: tuple[TriggerTrace, ...]
-    """Near misses first: by conditions short, then in the order in which they are asked."""
+    """Nearest misses first: by the number of conditions that did not hold, then in evaluation order."""
     passes: int
-    """How often the cycle went through the triggers, the last time without a change."""
+    """Number of passes of the cycle through the triggers; the last pass makes no change."""
     actions: tuple[FieldValue, ...]
-    """The net effect, which is what a command carries; empty when there would be none."""
+    """The net effect, which a command carries; empty when there is no command."""
 
 
 def trace_round(rules: Rules, wait: Micros, lapse: Lapse, row: Fields) -> RoundTrace:
-    """Run the round of `wait` of a lapse on a ticket whose fields were `row`, and say what every trigger saw.
+    """Run the round of `wait` of a lapse on a ticket whose fields were `row`, and return the trace of every trigger.
 
-    Right for rounds that were evaluated; one that was cancelled, unjoined, closed or historic asked no trigger, and
-    this is what it would have been.
+    The trace is exact for rounds that were evaluated. A round that was cancelled, unjoined, closed or historic
+    evaluated no trigger; for it the trace shows what an evaluation would have given.
     """
     triggers = rules.of_wait(wait)
     before_session, now_session = session_context(lapse)

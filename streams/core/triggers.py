@@ -1,4 +1,4 @@
-"""Triggers as values: what a trigger file says once aliases, defaults and durations are resolved."""
+"""Triggers as values: the content of a trigger file with aliases, defaults and durations resolved."""
 
 from __future__ import annotations
 
@@ -67,20 +67,20 @@ SET_FIELDS = frozenset(
         "routing_channel",
     }
 )
-"""Action fields that set a ticket member; `custom_fields_<id>` does too."""
+"""Action fields that set a ticket member; `custom_fields_<id>` is another."""
 
 TAG_ACTIONS = frozenset({"add_tags", "remove_tags", "set_tags"})
 """Action fields on tags; `current_tags` is another spelling of `add_tags`."""
 
 PASSED_ON_PREFIXES = ("notification_", "reply_", "side_conversation_")
 PASSED_ON = frozenset({"end_messaging_session"})
-"""Action fields that a command carries as they are and that change nothing in the working copy."""
+"""Action fields that a command carries unchanged and that have no effect on the working copy."""
 
 Cycle: TypeAlias = Literal["restart", "single_pass"]
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """One condition; `value` is normalised for `field` (`normal.field_value`), a list means membership."""
+    """One condition; `value` is normalised for `field` (`normal.field_value`); a list means membership."""
 
     field: str
     operator: Operator
@@ -90,7 +90,7 @@ class Condition(msgspec.Struct, frozen=True):
 class Action(msgspec.Struct, frozen=True):
     """One action; `field` is canonical (`add_tags`, not `current_tags`).
 
-    `value` is normalised for set fields (None clears), a list of words for the tag actions, as written otherwise.
+    `value` is normalised for set fields (None clears), a list of words for tag actions, and otherwise as written.
     """
 
     field: str
@@ -98,7 +98,7 @@ class Action(msgspec.Struct, frozen=True):
 
 
 class Trigger(msgspec.Struct, frozen=True):
-    """One trigger. `position` is its place in the file, from 1, unless given; no category sorts as position 0."""
+    """One trigger. `position` defaults to its place in the file, from 1; no category sorts as position 0."""
 
     id: str
     title: str
@@ -112,7 +112,7 @@ class Trigger(msgspec.Struct, frozen=True):
 
 
 class Ruleset(msgspec.Struct, frozen=True):
-    """All triggers of a file in file order, how they cycle, and the 12 hex digits that name exactly this set."""
+    """All triggers of a file in file order, the cycle setting, and the 12 hex digits that identify this ruleset."""
 
     triggers: tuple[Trigger, ...]
     cycle: Cycle = "restart"

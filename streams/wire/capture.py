@@ -1,9 +1,9 @@
-"""Capture files: one input record a line, as SPEC section 7 has it.
+"""Capture files: one input record per line, as defined in SPEC section 7.
 
-`{"topic","partition","offset","timestamp","key","value"}`; `value` is the JSON object that was in the record, null for
-a tombstone, or a string with the bytes of anything else. Bytes that are no UTF-8 stand in strings as lone surrogates
-(`\\udc80`…), Python's `surrogateescape`, so that they come back as they were. Beyond the SPEC, a record whose event id
-stands in its `ce_id` header keeps that header in an optional member `headers`.
+A line is `{"topic","partition","offset","timestamp","key","value"}`; `value` is the JSON object of the record, null for
+a tombstone, or a string with the bytes of anything else. Bytes that are not UTF-8 are written in strings as lone
+surrogates (`\\udc80`…), Python's `surrogateescape`, so that they are restored exactly. In addition to the SPEC, a
+record whose event id is in its `ce_id` header keeps that header in an optional member `headers`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from streams.wire import json_text
 
 
 class CapturedRecord(msgspec.Struct, frozen=True, gc=False):
-    """A record out of a capture, in the shape of aiokafka's `ConsumerRecord`; `timestamp` in milliseconds."""
+    """A record from a capture, with the attributes of aiokafka's `ConsumerRecord`; `timestamp` in milliseconds."""
 
     offset: int
     timestamp: int
@@ -39,13 +39,14 @@ class CaptureLine(msgspec.Struct, frozen=True, gc=False):
 
 
 Entry: TypeAlias = tuple[Topic, int, int, int, int, int]
-"""What a line says without its record, and where in the line the record stands: topic, partition, offset, timestamp,
-where the value begins (it ends one byte before the line), bytes of the key (which ends `KEY_GAP` before the value).
-The value begins at 0 where `parse` has to look: lines not written as `line` writes them, values that are no object."""
+"""A line's metadata and the position of its record in the line: topic, partition, offset, timestamp, start of the
+value (it ends one byte before the end of the line), length of the key in bytes (it ends `KEY_GAP` before the value).
+The start of the value is 0 when the line has to be read with `parse`: a line in another form than `line` writes, or a
+value that is not an object."""
 
 
 class CaptureLineError(ValueError):
-    """A line that is no capture line; the text says what is wrong with it."""
+    """A line is not a valid capture line; the text says what is wrong with it."""
 
 
 class _Line(msgspec.Struct):
@@ -65,7 +66,7 @@ _TOPICS = {topic.value: topic for topic in Topic}
 
 
 def parse(line: bytes) -> CaptureLine:
-    """Read one line. Raises `CaptureLineError` when it is none."""
+    """Read one line. Raises `CaptureLineError` when it is not a capture line."""
     try:
         line.decode()
     except UnicodeDecodeError as error:
@@ -96,20 +97,21 @@ def parse(line: bytes) -> CaptureLine:
 
 
 MAX_PARTITION, MAX_LONG = 2**31 - 1, 2**63 - 1
-"""What Kafka's protocol has room for."""
+"""The largest values in Kafka's protocol."""
 
 _BETWEEN = b'","value":'
 KEY_GAP = len(_BETWEEN)
 
 
 def entry(line: bytes) -> Entry:
-    """Look at one line without taking its record apart: for an index. Raises `CaptureLineError` when it is none.
+    """Read one line for an index, without its record. Raises `CaptureLineError` when it is not a capture line.
 
-    `record_at` makes the record of what this returns; both together take a third of the time of two calls of `parse`.
+    `record_at` builds the record from the returned entry; the two together take a third of the time of two calls of
+    `parse`.
     """
     try:
         if not line.isascii():
-            line.decode()  # values are not looked into here, but a line is text
+            line.decode()  # values are not decoded here, but the line must be valid text
         found = _decode_line(line)
         topic, key = _TOPICS[found.topic], found.key
         if (
@@ -119,7 +121,7 @@ def entry(line: bytes) -> Entry:
             and 0 <= found.offset <= MAX_LONG
             and -MAX_LONG <= found.timestamp <= MAX_LONG
         ):
-            # Compared with the bytes that were read, so that a cut can't give anything else.
+            # Compare with the bytes of the line, so that slicing it later gives exactly these.
             value = bytes(found.value)
             value_at, encoded = len(line) - 1 - len(value), key.encode()
             if (
@@ -135,7 +137,7 @@ def entry(line: bytes) -> Entry:
 
 
 def record_at(line: bytes, offset: int, timestamp: int, value_at: int, key_length: int) -> CapturedRecord:
-    """Make the record of a line that `entry` has looked at."""
+    """Build the record of a line from its entry."""
     if not value_at:
         return parse(line).record
     key_end = value_at - KEY_GAP
@@ -181,11 +183,11 @@ def _value_bytes(raw: bytes) -> bytes | None:
 
 
 def _parse_leniently(text: bytes) -> tuple[_Line, bytes | None, bytes | None]:
-    """Read a line with the standard library, which alone lets lone surrogates through."""
+    """Read a line with the standard library, which accepts lone surrogates, unlike msgspec."""
     found = json.loads(text)
     value = found["value"]
     if isinstance(value, dict):
-        # The escapes in a value stay as written. Mending changes no length, so it tells where the value stands.
+        # The escapes in a value stay as written. `mend` keeps the length, so the position of the value is the same.
         mended = json_text.mend(text)
         raw = bytes(_decode_line(mended).value)
         at = mended.index(raw)
@@ -200,11 +202,11 @@ def _parse_leniently(text: bytes) -> tuple[_Line, bytes | None, bytes | None]:
 
 
 _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-"""Halves of surrogate pairs that stand for no byte."""
+"""Surrogates that do not represent a byte."""
 
 
 def _bytes(text: str) -> bytes:
-    """Return the bytes that a text of a capture stands for."""
+    """Return the bytes that a text in a capture represents."""
     return _NO_BYTE.sub("\ufffd", text).encode(errors="surrogateescape")
 
 
@@ -213,7 +215,7 @@ def _text(data: bytes) -> str:
 
 
 def _json_object(value: bytes) -> bytes | None:
-    """Return the value on one line when it is a JSON object, None when it is anything else."""
+    """Return the value on one line when it is a JSON object, otherwise None."""
     try:
         value.decode()
         _decode_object(value)

@@ -1,6 +1,6 @@
-"""Kafka records to updates, or to the reason why not (SPEC section 2).
+"""Decodes Kafka records to updates or rejections (SPEC section 2).
 
-Nothing raises here, whatever the bytes: a bad record is a `Rejection` with one of the codes of `Code`.
+Decoding never raises, whatever the bytes: a bad record gives a `Rejection` with one of the codes of `Code`.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 MAX_MEMBER_BYTES = 1024
 MAX_AHEAD: Micros = 300 * SECOND
-"""How far `occurred_at` or the record's timestamp may lie ahead of the clock."""
+"""Maximum time by which `occurred_at` or the record's timestamp may be ahead of the clock."""
 
 
 _Update = TypeVar("_Update", bound=TicketUpdate | SessionUpdate | PlainTicket)
 
 
 class _BadInstantError(Exception):
-    """The text of `occurred_at` is no instant; says why."""
+    """The text of `occurred_at` is not a valid instant; the text of the error says why."""
 
 
 class _InexactError(Exception):
@@ -52,13 +52,13 @@ _ABSENT: Any = object()
 
 
 class _Ticket(TicketRecord):
-    """A ticket update whose `occurred_at` is still to be read: the end of its text tells most offsets apart."""
+    """A ticket update with `occurred_at` not yet parsed: for most records the end of its text shows the offset."""
 
     occurred_at: msgspec.Raw  # type: ignore[assignment]
 
 
 class _Session(SessionRecord):
-    """A session state whose `occurred_at` is still to be read."""
+    """A session state with `occurred_at` not yet parsed."""
 
     occurred_at: msgspec.Raw  # type: ignore[assignment]
 
@@ -97,9 +97,9 @@ def decode(topic: Topic, partition: int, record: RawRecord, now: Micros) -> Upda
 def decode_fully(
     topic: Topic, partition: int, record: RawRecord, now: Micros
 ) -> TicketUpdate | SessionUpdate | Rejection:
-    """Do what `decode` does, the long way: a ticket update comes with its changes, whatever they are."""
+    """Do what `decode` does on the full path: a ticket update is always returned as a `TicketUpdate`."""
     value, key = record.value, record.key
-    # Fewer brackets than levels allowed: no need to look closer. Nearly every record gets past here at once.
+    # A value with fewer brackets than the allowed levels cannot be nested too deeply; this covers nearly every record.
     if value is None or not key or len(value) > MAX_BYTES or value.count(b"{") + value.count(b"[") > MAX_DEPTH:
         unusual = _unusual(topic, partition, record, now)
         if unusual is not None:
@@ -109,11 +109,11 @@ def decode_fully(
     exact: tuple[TicketRecord | SessionRecord, Micros] | Rejection
     try:
         if not value.isascii():
-            value.decode()  # members we skip are not looked into, but their bytes must be text all the same
+            value.decode()  # skipped members are not decoded, but their bytes must still be valid text
         quick: _Ticket | _Session = _decode_ticket(value) if topic is _TICKETS else _decode_session(value)
         decoded, text = quick, bytes(quick.occurred_at)
         if text.endswith(b'Z"') and len(text) <= _MICROSECONDS:
-            since = _decode_utc(text) - instants.EPOCH  # `instants.micros`, which is a call too much here
+            since = _decode_utc(text) - instants.EPOCH  # inlined `instants.micros`, to save the call
             occurred_at = (since.days * 86_400 + since.seconds) * SECOND + since.microseconds
         else:
             occurred_at = _instant(_decode_text(text))
@@ -179,7 +179,7 @@ def decode_fully(
 
 
 def _checked(update: _Update, key: bytes, now: Micros) -> _Update | Rejection:
-    """Hold an update against its record's key and against the clock."""
+    """Check an update against its record's key and against the clock."""
     ticket_id, occurred_at, timestamp = update.ticket_id, update.occurred_at, update.timestamp
     if ticket_id.encode() != key:
         return Rejection(
@@ -196,7 +196,7 @@ def _checked(update: _Update, key: bytes, now: Micros) -> _Update | Rejection:
 
 
 def _exactly(topic: Topic, value: bytes) -> tuple[TicketRecord | SessionRecord, Micros] | Rejection:
-    """Decode a value in which something is unusual or wrong: slowly, with everything that RFC 8259 and 3339 allow."""
+    """Decode an unusual or invalid value, slowly, accepting everything that RFC 8259 and RFC 3339 allow."""
     try:
         found = json_text.loads(value)
     except RecursionError:
@@ -223,7 +223,7 @@ def _instant(text: str) -> Micros:
 
 
 def _with_whole_ids(found: Any) -> Any:
-    """Return a value that `json_text.loads` returned in plain types, with the integers that ids and sequences are."""
+    """Convert a value from `json_text.loads` to plain types, with ids and sequences as exact integers."""
     if not isinstance(found, dict):
         return json_text.plain(found)
     for name in _WHOLE_MEMBERS & found.keys():
@@ -243,7 +243,7 @@ def _with_whole_ids(found: Any) -> Any:
 
 
 def refused_for_size(value: bytes | None) -> Rejection | None:
-    """Return why a value is too large, or nested too deeply, to be looked into; None when it is neither."""
+    """Return why a value is too large or nested too deeply to be decoded; None when it is neither."""
     if value is None:
         return None
     if len(value) > MAX_BYTES:
@@ -258,7 +258,7 @@ def refused_for_size(value: bytes | None) -> Rejection | None:
 def _unusual(
     topic: Topic, partition: int, record: RawRecord, now: Micros
 ) -> TicketUpdate | SessionUpdate | Rejection | None:
-    """Deal with a tombstone, a missing key, and sizes; None when there is nothing wrong with them."""
+    """Handle a tombstone, a missing key, and values that are too large; None for any other record."""
     value, key = record.value, record.key
     too_large = refused_for_size(value)
     if too_large is not None:
@@ -297,7 +297,7 @@ _NO_VALUES = normal.NO_VALUES
 _name_of = normal.member_name
 
 
-@lru_cache(maxsize=4096)  # the same fields again and again; the text comes with its hash
+@lru_cache(maxsize=4096)  # the same fields recur; a cached text already has its hash
 def _flat(custom_field: str) -> str:
     return normal.CUSTOM_FIELD_PREFIX + custom_field
 
@@ -306,7 +306,7 @@ def _ticket_changes(ticket: dict[str, Any], *, small: bool) -> tuple[dict[str, V
     """Flatten and normalise the members of `ticket`; count those that are too large to keep.
 
     `small` promises that nothing in the record is over 1 KiB. Nearly every record is small, has members of plain types
-    and none of the spellings of *no value*: then names alone need a closer look. `ticket` is used up.
+    and none of the spellings of *no value*; then only the names need further checks. `ticket` is modified.
     """
     tags, custom_fields = ticket.pop("tags", _ABSENT), ticket.pop("custom_fields", _ABSENT)
     changes: dict[str, Value]
@@ -354,7 +354,7 @@ def _ticket_changes(ticket: dict[str, Any], *, small: bool) -> tuple[dict[str, V
 
 
 def _refuse_inexact(value: Any) -> None:
-    """Raise `_InexactError` when an id is a float that no longer says which whole number was written."""
+    """Raise `_InexactError` when an id is a float too large to determine the whole number that was written."""
     for item in value if isinstance(value, list) else (value,):
         if type(item) is float and item.is_integer() and normal.EXACT_FLOAT <= abs(item) < 10.0**json_text.MAX_EXPONENT:
             raise _InexactError
@@ -366,7 +366,7 @@ def _was_dropped(value: Any, kept: Any) -> bool:
 
 
 def _custom_fields(value: Any) -> dict[str, Any] | Rejection:
-    """Return the entries of custom fields that are no object."""
+    """Return the entries of custom fields that are not given as an object."""
     if value is None:
         return {}
     if not isinstance(value, list):
@@ -383,7 +383,7 @@ def _custom_fields(value: Any) -> dict[str, Any] | Rejection:
 
 
 def _kept(value: Any) -> Any:
-    """Return what the row keeps of a value: None for objects and for what is over 1 KiB."""
+    """Return the value that the row stores: None for objects and for values over 1 KiB."""
     if isinstance(value, str):
         small = len(value) <= MAX_MEMBER_BYTES // 4 or len(value.encode()) <= MAX_MEMBER_BYTES
         return value if small else None
@@ -393,7 +393,7 @@ def _kept(value: Any) -> Any:
 
 
 def _storable(value: Any) -> Any:
-    """Return a value with the integers that MessagePack cannot hold as text, by which `is` compares them anyway."""
+    """Return a value with integers too large for MessagePack converted to text, which is also how `is` compares."""
     if type(value) is int and not -(2**63) <= value < 2**64:
         return str(value)
     if isinstance(value, list):
@@ -409,13 +409,13 @@ def _id(value: str | int | None) -> str | None:
     return str(value)
 
 
-@lru_cache(maxsize=4096)  # the same states, reasons and channels again and again
+@lru_cache(maxsize=4096)  # the same states, reasons and channels recur
 def _name(value: str | None) -> str | None:
     return None if value is None or value in normal.NO_VALUES else normal.name(value)
 
 
 def given_event_id(record: RawRecord) -> str | None:
-    """Return the event id that a record gives itself, also one that can't be used; None when it gives none."""
+    """Return the event id given in a record, even if it is invalid; None when there is none."""
     try:
         value = json_text.loads(record.value or b"null")
     except (ValueError, RecursionError):
@@ -435,7 +435,7 @@ _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]
 
 
 def _traceparent(record: RawRecord) -> str | None:
-    """Return the trace context of a record, in the form of W3C's version 00; others are of no use to a consumer."""
+    """Return the trace context of a record if it is W3C version 00; consumers cannot use other forms."""
     for header, value in record.headers or ():
         if header == "traceparent" and value and _TRACEPARENT.fullmatch(value):
             return value.decode()
@@ -449,7 +449,7 @@ _MISSING = re.compile(r"missing required field `(.+?)`")
 
 
 def _ill_formed(error: msgspec.ValidationError) -> Rejection:
-    """Say what is wrong with JSON of the wrong shape, and where."""
+    """Return a rejection that says what is wrong with JSON of the wrong shape, and where."""
     match = _AT.match(str(error))
     text, path = (match[1], match[2] or "$") if match else (str(error), "$")
     missing = _MISSING.search(text)
@@ -485,7 +485,7 @@ _STRING_LITERALS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
 def _depth(value: bytes) -> int:
-    """Return how deep brackets nest, those inside strings aside; also for text that is no JSON."""
+    """Return the nesting depth of brackets outside strings; works also for text that is not JSON."""
     depth = deepest = 0
     for byte in _STRING_LITERALS.sub(b"", value):
         if byte in b"{[":

@@ -1,4 +1,4 @@
-"""What the engine returns, as Kafka records: commands, transition and evaluation records, dead letters."""
+"""Encodes the engine's results as Kafka records: commands, transition and evaluation records, dead letters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMAND_TYPE = "lapse.action-command.v1"
 
 
 class Encoded(NamedTuple):
-    """One Kafka record to write, partition and timestamp aside."""
+    """One Kafka record to write, without partition and timestamp."""
 
     key: bytes | None
     value: bytes | None
@@ -35,7 +35,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def command_record(command: Command) -> CommandRecord:
-    """Return a command in the shape that SPEC section 5 shows."""
+    """Return a command in the form shown in SPEC section 5."""
     lapse = command.lapse
     return CommandRecord(
         command_id=command.command_id,
@@ -57,7 +57,7 @@ def command_record(command: Command) -> CommandRecord:
 
 
 def told_record(record: Transition | Evaluation) -> TransitionRecord | EvaluationRecord:
-    """Return a transition or an evaluation in the shape that SPEC sections 3 and 4 show."""
+    """Return a transition or an evaluation in the form shown in SPEC sections 3 and 4."""
     if isinstance(record, Transition):
         return TransitionRecord(
             ticket_id=record.ticket_id,
@@ -86,7 +86,7 @@ def told_record(record: Transition | Evaluation) -> TransitionRecord | Evaluatio
 def command(command: Command, source: str) -> Encoded:
     """Encode a command in CloudEvents binary mode; `source` is the app id.
 
-    The trace context of the record that was the lapse goes on, so that a consumer's spans belong to its trace.
+    The trace context of the lapse's record is passed on, so that a consumer's spans belong to the same trace.
     """
     headers = [
         ("ce_specversion", b"1.0"),
@@ -113,11 +113,11 @@ def dead_letter(
     topic: str | None = None,
     fits: Callable[[Encoded], bool] = lambda _: True,
 ) -> Encoded:
-    """Encode a dead letter: key and value untouched, the why in headers, before them the record's own.
+    """Encode a dead letter: key and value unchanged, the record's own headers first, then headers with the reason.
 
-    `topic` is the input's name on the broker, when it is not the default name. A value that is too large to be carried
-    is null; its size and SHA-256 are in headers. Where what is left does not fit either, the record's own headers are
-    left out, then its key; `lapse.source.omitted` names them.
+    `topic` is the input's name on the broker, when it is not the default name. A value that is too large is replaced by
+    null; its size and SHA-256 are in headers. If the record is still too large, its own headers are left out, then its
+    key; `lapse.source.omitted` names what was left out.
     """
     source, why = letter.record, letter.rejection
     own = list(source.headers or ())

@@ -1,4 +1,4 @@
-"""Instants between text (RFC 3339) and the core's microseconds."""
+"""Conversion of instants between text (RFC 3339) and the core's microseconds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from streams.core.model import MILLISECOND, SECOND, Micros
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST: Micros = -62_135_596_800 * SECOND
-"""0001-01-01T00:00:00Z: what lies before cannot be written as RFC 3339 again."""
+"""0001-01-01T00:00:00Z: earlier instants cannot be written as RFC 3339."""
 LATEST: Micros = 253_402_300_800 * SECOND - 1
-"""9999-12-31T23:59:59.999999Z: what lies after cannot be written either."""
+"""9999-12-31T23:59:59.999999Z: later instants cannot be written either."""
 
 _DAY: Micros = 86_400 * SECOND
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -21,7 +21,7 @@ PATTERN = (
     r"^(?!0000)[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt ]"
     r"([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 )
-"""RFC 3339 as a regular expression for the schemas: `T` may be a space, letters may be small, a second may leap."""
+"""RFC 3339 as a regular expression for the schemas: allows a space for `T`, lower-case letters, and leap seconds."""
 
 _WRITTEN = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
@@ -37,9 +37,9 @@ def micros(instant: datetime) -> Micros:
 
 
 def read(text: str) -> Micros | None:
-    """Read RFC 3339 with an offset; None when it is anything else.
+    """Read RFC 3339 with an offset; None for anything else.
 
-    Digits beyond microseconds are cut, never rounded. A leap second counts as the last microsecond of its minute.
+    Digits beyond microseconds are truncated, not rounded. A leap second counts as the last microsecond of its minute.
 
     >>> read("1970-01-01 00:00:00.0000019z"), read("1970-01-01T01:00:00+01:00"), read("1970-01-01T00:00:60Z")
     (1, 0, 59999999)
@@ -69,9 +69,9 @@ def read(text: str) -> Micros | None:
 
 
 def text(instant: Micros) -> str:
-    """Write an instant as RFC 3339, UTC, with milliseconds only when they are not zero.
+    """Write an instant as RFC 3339 in UTC, with milliseconds only when they are not zero.
 
-    The text has room for the years 1 to 9999; what lies outside is written as the nearest instant inside.
+    The text can represent the years 1 to 9999; an instant outside them is written as the nearest one inside.
 
     >>> text(0), text(1_772_359_500_120_999), text(2**70)
     ('1970-01-01T00:00:00Z', '2026-03-01T10:05:00.120Z', '9999-12-31T23:59:59.999Z')
@@ -84,11 +84,11 @@ def text(instant: Micros) -> str:
 
 
 def in_zone(instant: Micros, zone: tzinfo) -> datetime:
-    """Return an instant as people of a time zone write it; at the ends of the calendar, the nearest that has a name."""
+    """Return an instant as a datetime in a time zone; at the ends of the calendar, the nearest one that exists."""
     within = min(max(instant, EARLIEST + _DAY), LATEST - _DAY)
     return (EPOCH + timedelta(microseconds=within)).astimezone(zone)
 
 
-@lru_cache(maxsize=4096)  # events come in order: the same seconds again and again
+@lru_cache(maxsize=4096)  # events arrive in order, so the same seconds recur
 def _whole_seconds(seconds: int) -> str:
     return (EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()

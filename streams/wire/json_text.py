@@ -1,7 +1,7 @@
-"""JSON that msgspec does not read as RFC 8259 has it.
+"""Reads JSON that msgspec does not handle as RFC 8259 requires.
 
-Two things are missing there: the escape of half a surrogate pair is valid text, and a number keeps more digits than a
-float does. Records that have neither never come here.
+There are two such cases: the escape of a lone surrogate is valid text, and a number may have more digits than a float
+can hold. Records with neither are never read by this module.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from decimal import Decimal
 from typing import Any
 
 _ESCAPES = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair
-    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"  # half a pair
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a surrogate pair
+    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"  # a lone surrogate
     rb"|\\."
 )
-"""Whole pairs first, then halves, then every other escape, so that a backslash that is escaped starts nothing."""
+"""Pairs first, then lone surrogates, then every other escape, so that an escaped backslash does not start one."""
 
 _REPLACEMENT = rb"\ufffd"
 
 MAX_DIGITS = 1000
-"""Integers with more digits are kept as text: Python refuses to convert very long ones."""
+"""Integers with more digits are kept as text, because Python refuses to convert very long ones."""
 
 MAX_EXPONENT = 40
-"""A number with a larger exponent is no id, whatever its fraction."""
+"""A number with a larger exponent is not an id, whatever its fraction."""
 
 
 class Written(float):
-    """A number with a fraction or an exponent, with the text that it was read from."""
+    """A number with a fraction or an exponent, which keeps the text it was read from."""
 
     text: str
 
     def __new__(cls, text: str) -> Written:
-        """Read `text`, which is a number by JSON's grammar."""
+        """Read `text`, which must be a number in JSON's grammar."""
         made = super().__new__(cls, text)
         made.text = text
         return made
 
 
 def mend(value: bytes) -> bytes:
-    r"""Return JSON text with U+FFFD in place of each half of a surrogate pair; the length stays.
+    r"""Return JSON text with each lone surrogate's escape replaced by that of U+FFFD; the length stays the same.
 
     >>> mend(rb'"\ud83d"'), mend(rb'"\ud83d\ude00"'), mend(rb'"\\ud83d"')
     (b'"\\ufffd"', b'"\\ud83d\\ude00"', b'"\\\\ud83d"')
@@ -53,7 +53,7 @@ def _mended(escape: re.Match[bytes]) -> bytes:
 
 
 def loads(value: bytes) -> Any:
-    """Read JSON text with numbers as they are written. Raises ValueError that says what is wrong with it."""
+    """Read JSON text, keeping numbers as written. Raises a ValueError that says what is wrong with the text."""
     try:
         text = mend(value).decode()
     except UnicodeDecodeError as error:
@@ -62,7 +62,7 @@ def loads(value: bytes) -> Any:
 
 
 def whole(value: Any) -> Any:
-    """Return a number with a fraction of nothing as the integer that it is, anything else as it came.
+    """Return a number with a zero fraction as an integer, anything else unchanged.
 
     >>> whole(Written("9007199254740993.0")), whole("360.0"), whole(1.5)
     (9007199254740993, '360.0', 1.5)
@@ -74,7 +74,7 @@ def whole(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return a value that `loads` returned, with plain floats; numbers that no float holds become their text."""
+    """Convert a value from `loads` to one with plain floats; numbers that no float can hold become text."""
     if isinstance(value, Written):
         number = float(value)
         return value.text if number in (float("inf"), float("-inf")) else number

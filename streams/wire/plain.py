@@ -1,13 +1,14 @@
-"""Plain ticket updates, decoded by a decoder made for exactly their members, so that none needs a closer look.
+"""Decodes plain ticket updates with a decoder made for exactly their members, so that no further checks are needed.
 
-Nine of ten ticket updates have the members that others had before, with short texts and numbers in them. The first
-record of a shape is decoded the long way (`streams.wire.decode`). When there is nothing unusual in it, a msgspec struct
-is made that has exactly its members and no others. What that struct accepts was checked by msgspec in one pass: names
-of members, types, lengths, no empty text. What it refuses says nothing about the record: it goes the long way, which
-alone decides what is wrong.
+Nine of ten ticket updates have the same members as earlier ones, with short texts and numbers as values. The first
+record of a shape is decoded on the full path (`streams.wire.decode`). If it has nothing unusual, a msgspec struct is
+made that has exactly its members and no others. When that struct accepts a record, msgspec has checked it in one pass:
+names of members, types, lengths, no empty text. When the struct refuses a record, the record is not necessarily
+invalid: it takes the full path, and only the full path decides what is wrong.
 
-A shape is found by the number of quotation marks in a record, which is quick to count and tells shapes apart well. When
-two shapes have the same number, their structs still accept their own records only: a wrong guess costs time, no more.
+A shape is looked up by the number of quotation marks in a record, which is quick to count and distinguishes shapes
+well. When two shapes have the same number, their structs still accept only their own records: a wrong guess only costs
+time.
 """
 
 from __future__ import annotations
@@ -25,27 +26,27 @@ from streams.core.plain import PlainTicket
 from streams.wire import instants
 
 MAX_BYTES = 16 * 1024
-"""Longer records go the long way."""
+"""Longer records take the full path."""
 
 MEMBER_BYTES = 1024
-"""The limit of a member (SPEC section 2). In a record of so many bytes no member can be over it."""
+"""The size limit of a member (SPEC section 2). In a record of at most this size no member can be over the limit."""
 
 SHORT = MEMBER_BYTES // 4
-"""Characters of a text that can't be over the limit, whatever they are."""
+"""A text of at most this many characters cannot be over the limit, whatever the characters are."""
 
 SHAPES_KEPT = 64
-"""When more shapes than this come, all of them are forgotten and learned anew."""
+"""When there are more shapes than this, all of them are dropped and learned again."""
 
 GUESSES_KEPT = 1024
-"""The same for numbers of quotation marks."""
+"""The same for the numbers of quotation marks."""
 
 MEMBERS = 256
-"""A ticket with more members and custom fields goes the long way."""
+"""A ticket with more members and custom fields than this takes the full path."""
 
 FREE_LESSONS = 256
 LESSON_EVERY = 64
-"""To learn a shape costs as much as hundreds of records. After the first so many lessons, only one in so many records
-that went the long way is learned from."""
+"""Learning a shape costs as much as decoding hundreds of records. After the first `FREE_LESSONS` times, only one in
+`LESSON_EVERY` records that took the full path is learned from."""
 
 _MICROSECONDS = len('"2026-03-01T10:05:00.123456Z"')
 """Longer texts have digits that msgspec would round."""
@@ -72,11 +73,11 @@ _astuple = msgspec.structs.astuple
 
 
 class _Unlike(Exception):
-    """A record has something that no plain record has."""
+    """A record has something that a plain record must not have."""
 
 
 class TicketShape:
-    """The members of one kind of ticket update; makes the decoders of its records."""
+    """The members of one kind of ticket update; makes the decoder for its records."""
 
     def __init__(self, record: dict[str, Any]) -> None:
         """Make the shape of a decoded record. Raises `_Unlike`."""
@@ -94,7 +95,7 @@ class TicketShape:
         self._names += [normal.CUSTOM_FIELD_PREFIX + name for name in custom]
         self.fields = frozenset(self._names)
         if len(self.fields) != len(self._names):
-            raise _Unlike  # a member that is called like a custom field
+            raise _Unlike  # a member with the name of a custom field
         self._slots = {name: f"m{place}" for place, name in enumerate(self._members)}
         self.named = [(name, self._slots[name]) for name in self._members if name in normal.NAMES]
         self.ids = [self._slots[name] for name in self._members if normal.is_id(name)]
@@ -132,7 +133,7 @@ class TicketShape:
 
 
 def _strict(name: str, fields: dict[str, Any], slots: dict[str, str]) -> Any:
-    """Return a struct that must have exactly these fields; `slots` are those that JSON has another name for."""
+    """Return a struct that must have exactly these fields; `slots` are those with another name in JSON."""
     names = {slot: name for name, slot in slots.items()}
     return msgspec.defstruct(name, list(fields.items()), rename=names, forbid_unknown_fields=True, gc=False)
 
@@ -145,23 +146,23 @@ def _type_of(name: str, value: Any, text: Any) -> Any:
     return text | _Int | bool | None
 
 
-@lru_cache(maxsize=4096)  # the same few values again and again
+@lru_cache(maxsize=4096)  # the same few values recur
 def _named(member: str, value: Any) -> Value:
     return normal.member_value(member, value)
 
 
 class PlainTickets:
-    """The shapes of ticket updates that have come so far."""
+    """The shapes of ticket updates seen so far."""
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Start without any shape."""
         self._guesses: dict[int, TicketShape] = {}
         self._shapes: dict[tuple[tuple[str, ...], ...], TicketShape] = {}
         self._lessons = 0
         self._long_ways = 0
 
     def decode(self, value: bytes, timestamp: int) -> PlainTicket | None:
-        """Return the update that a record is, its key and its clock not yet checked; None for the long way.
+        """Decode a record, without checking its key and clock; None when it has to take the full path.
 
         `timestamp` is the record's, in milliseconds.
         """
@@ -180,7 +181,7 @@ class PlainTickets:
             return None
         members = record.ticket
         if value.find(b"\\") >= 0 or value.count(b"__NULL__"):
-            # Escapes can hide it: look at the texts themselves.
+            # Escapes can hide `__NULL__`, so check the decoded texts.
             if record.ticket_id == "__NULL__" or record.event_id == "__NULL__":
                 return None
             if "__NULL__" in shape.changes(members).values():
@@ -206,7 +207,7 @@ class PlainTickets:
         )
 
     def learn(self, value: bytes) -> None:
-        """Learn the shape of a record that went the long way and was sound."""
+        """Learn the shape of a valid record that took the full path."""
         self._long_ways += 1
         if len(value) > MAX_BYTES or (self._lessons >= FREE_LESSONS and self._long_ways % LESSON_EVERY):
             return
@@ -229,7 +230,7 @@ class PlainTickets:
 
 
 def _are_plain(tags: list[str], *, small: bool) -> bool:
-    """Whether tags stand in the row as they came: some, each once, and together not over the limit of a member."""
+    """Whether the row can store tags as received: not empty, no repeats, and together within the limit of a member."""
     if not tags or (len(tags) > 1 and len({*tags}) != len(tags)):
         return False
     return small or 6 * sum(map(len, tags)) + 3 * len(tags) + 2 <= MEMBER_BYTES

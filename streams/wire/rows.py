@@ -1,10 +1,10 @@
 """Table rows as bytes: positional MessagePack, the value format of the two changelogs.
 
-Small and quick rather than readable (`lapse state` reads it for people). Fields may only ever be added at the end of a
-row, with a default: then rows of an older version decode, and an older version ignores what it does not know.
+The format is small and fast, not readable (`lapse state` prints rows in readable form). Fields may only be added at the
+end of a row, with a default: then rows of an older version can be decoded, and an older version ignores new fields.
 
-A ticket row has two forms. A `TicketRow` has its fields flat and no fourth element. A `PlainRow` has true as its fourth
-element, custom fields in an object of their own, and nil for no value: it is written without being looked at.
+A ticket row has two forms. A `TicketRow` has flat fields and no fourth element. A `PlainRow` has true as its fourth
+element, custom fields in a separate object, and nil for no value; its members are written without being processed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from streams.core.normal import CUSTOM_FIELD_PREFIX
 
 
 class _State(msgspec.Struct, array_like=True, gc=False):
-    """The first member of a session row; the others are skipped, which is ten times as quick as decoding them."""
+    """The first member of a session row; the others are skipped, which is ten times as fast as decoding them."""
 
     state: str | None
 
@@ -27,7 +27,7 @@ _decode_state = msgspec.msgpack.Decoder(_State).decode
 
 
 def session_state(row: bytes) -> str | None:
-    """Return the state that an encoded session row is in.
+    """Return the session state of an encoded session row.
 
     >>> session_state(msgspec.msgpack.encode(["inactive", "reason", 0]))
     'inactive'
@@ -36,7 +36,7 @@ def session_state(row: bytes) -> str | None:
 
 
 class _TicketHead(msgspec.Struct, array_like=True, gc=False):
-    """The order key of a ticket row; its fields are passed over."""
+    """The order key of a ticket row; its fields are skipped."""
 
     fields: msgspec.Raw
     order: OrderKey | None
@@ -55,10 +55,10 @@ _CUSTOM = "custom_fields"
 
 
 class MsgpackRows:
-    """The codec that `streams.core.partition.Partition` is given."""
+    """The row codec for `streams.core.partition.Partition`."""
 
     def __init__(self) -> None:
-        """Build the coders once; they are not shared between threads."""
+        """Create the encoders and decoders once; they are not shared between threads."""
         encoder = msgspec.msgpack.Encoder()
         self.encode_ticket = encoder.encode
         self.encode_session = encoder.encode
@@ -80,5 +80,5 @@ class MsgpackRows:
         return TicketRow(fields, row.order, row.touched)
 
     def ticket_order(self, data: bytes) -> OrderKey | None:
-        """Decode no more of a ticket row than its order key."""
+        """Decode only the order key of a ticket row."""
         return self._decode_head(data).order

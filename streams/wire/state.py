@@ -1,4 +1,4 @@
-"""Table rows in a form that people and tools read: members by name, times as RFC 3339, waits in milliseconds."""
+"""Table rows in a form for people and tools: members by name, times as RFC 3339, waits in milliseconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streams.wire import instants
 
 
 def ticket_state(row: TicketRow) -> dict[str, Any]:
-    """Return `{"fields", "order", "touched"}` of a ticket row; `fields` is null once the ticket is deleted."""
+    """Return `{"fields", "order", "touched"}` of a ticket row; `fields` is null after the ticket was deleted."""
     return {
         "fields": None if row.fields is None else dict(row.fields),
         "order": _order(row.order),
@@ -18,7 +18,7 @@ def ticket_state(row: TicketRow) -> dict[str, Any]:
 
 
 def session_state(row: SessionRow) -> dict[str, Any]:
-    """Return a session row; `state` is null once the session is forgotten, `lapse` while no round of it waits."""
+    """Return a session row; `state` is null after a tombstone, `lapse` is null while no round is pending."""
     lapse = row.lapse
     return {
         "state": row.state,

@@ -1,4 +1,4 @@
-"""A round's trace in a form that tools read: what `lapse explain --json` and the web API give."""
+"""A round's trace in a form for tools: the output of `lapse explain --json` and of the web API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def round_trace(trace: RoundTrace) -> dict[str, Any]:
     """Return `{"passes", "fired": [trigger], "not_fired": [trigger, nearest miss first], "actions"}`.
 
     A trigger is `{"id", "title", "wait_ms", "short", "pass", "conditions", "changes"}`: `short` counts the conditions
-    that it was short of matching, `pass` is null when it did not fire, `changes` is what firing did, by field.
+    that did not hold, `pass` is null when it did not fire, `changes` gives the changes from firing, by field.
     """
     return {
         "passes": trace.passes,
@@ -38,7 +38,7 @@ def _trigger(trace: TriggerTrace) -> dict[str, Any]:
 
 
 def _condition(group: str, trace: ConditionTrace) -> dict[str, Any]:
-    """Return a condition: `before` and `now` are what its field was before the round and when it was asked."""
+    """Return a condition: `before` and `now` are its field's values before the round and when it was evaluated."""
     condition = trace.condition
     return {
         "group": group,

@@ -1,4 +1,4 @@
-"""A batch as records to write, by output topic and table: the same for worker, test driver and backtest."""
+"""The records to write for a batch, by output topic and table: the same for worker, test driver and backtest."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def writes(
     topic: Callable[[str], str] = str,
     fits: Callable[[Encoded], bool] = lambda _: True,
 ) -> dict[Output | Table, list[Write]]:
-    """Return all that a batch writes; outputs and tables to which it writes nothing are left out.
+    """Return all writes of a batch; outputs and tables without writes are left out.
 
-    `topic`: from the default name of an input to its name on the broker. `fits`: whether a dead letter is small enough
-    for its topic.
+    `topic` maps the default name of an input to its name on the broker. `fits` returns whether a dead letter is small
+    enough for its topic.
     """
     every: dict[Output | Table, list[Write]] = {
         Output.COMMANDS: command_writes(batch, app_id),
@@ -50,12 +50,12 @@ def writes(
 
 
 def command_writes(batch: Batch, app_id: str) -> list[Write]:
-    """Return the commands of a batch, in the order in which they arose."""
+    """Return the commands of a batch, in order of creation."""
     return [Write(*encode.command(command, app_id)) for command in batch.commands]
 
 
 def transition_writes(batch: Batch) -> list[Write]:
-    """Return the transition and evaluation records of a batch, in the order in which they arose."""
+    """Return the transition and evaluation records of a batch, in order of creation."""
     return [Write(*encode.record(record)) for record in batch.records]
 
 

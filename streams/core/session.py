@@ -25,7 +25,7 @@ class Stored(StrEnum):
     UNKNOWN = auto()
 
 
-class Told(StrEnum):
+class Reported(StrEnum):
     """The event's state, as used in the table."""
 
     ACTIVE = auto()
@@ -34,31 +34,31 @@ class Told(StrEnum):
     UNKNOWN = auto()
 
 
-TABLE: dict[tuple[Stored, Told], Kind | None] = {
-    (Stored.NOTHING, Told.INACTIVE): Kind.LAPSED,  # or FIRST_SEEN, depending on the setting `first_inactive`
-    (Stored.NOTHING, Told.ACTIVE): Kind.OPENED,
-    (Stored.NOTHING, Told.ENDED): Kind.ENDED,
-    (Stored.NOTHING, Told.UNKNOWN): Kind.OTHER,
-    (Stored.ACTIVE, Told.INACTIVE): Kind.LAPSED,
-    (Stored.ACTIVE, Told.ACTIVE): None,
-    (Stored.ACTIVE, Told.ENDED): Kind.ENDED,
-    (Stored.ACTIVE, Told.UNKNOWN): Kind.OTHER,
-    (Stored.INACTIVE, Told.INACTIVE): Kind.REASON_CHANGED,  # none when the reason is the same
-    (Stored.INACTIVE, Told.ACTIVE): Kind.RESUMED,
-    (Stored.INACTIVE, Told.ENDED): Kind.ENDED,
-    (Stored.INACTIVE, Told.UNKNOWN): Kind.OTHER,
-    (Stored.ENDED, Told.INACTIVE): Kind.OTHER,  # ending a session makes it inactive; the state stays `ended`
-    (Stored.ENDED, Told.ACTIVE): Kind.OPENED,
-    (Stored.ENDED, Told.ENDED): None,
-    (Stored.ENDED, Told.UNKNOWN): Kind.OTHER,
-    (Stored.UNKNOWN, Told.INACTIVE): Kind.LAPSED,
-    (Stored.UNKNOWN, Told.ACTIVE): Kind.OPENED,
-    (Stored.UNKNOWN, Told.ENDED): Kind.ENDED,
-    (Stored.UNKNOWN, Told.UNKNOWN): Kind.OTHER,  # none when the state is the same
+TABLE: dict[tuple[Stored, Reported], Kind | None] = {
+    (Stored.NOTHING, Reported.INACTIVE): Kind.LAPSED,  # or FIRST_SEEN, depending on the setting `first_inactive`
+    (Stored.NOTHING, Reported.ACTIVE): Kind.OPENED,
+    (Stored.NOTHING, Reported.ENDED): Kind.ENDED,
+    (Stored.NOTHING, Reported.UNKNOWN): Kind.OTHER,
+    (Stored.ACTIVE, Reported.INACTIVE): Kind.LAPSED,
+    (Stored.ACTIVE, Reported.ACTIVE): None,
+    (Stored.ACTIVE, Reported.ENDED): Kind.ENDED,
+    (Stored.ACTIVE, Reported.UNKNOWN): Kind.OTHER,
+    (Stored.INACTIVE, Reported.INACTIVE): Kind.REASON_CHANGED,  # none when the reason is the same
+    (Stored.INACTIVE, Reported.ACTIVE): Kind.RESUMED,
+    (Stored.INACTIVE, Reported.ENDED): Kind.ENDED,
+    (Stored.INACTIVE, Reported.UNKNOWN): Kind.OTHER,
+    (Stored.ENDED, Reported.INACTIVE): Kind.OTHER,  # ending a session makes it inactive; the state stays `ended`
+    (Stored.ENDED, Reported.ACTIVE): Kind.OPENED,
+    (Stored.ENDED, Reported.ENDED): None,
+    (Stored.ENDED, Reported.UNKNOWN): Kind.OTHER,
+    (Stored.UNKNOWN, Reported.INACTIVE): Kind.LAPSED,
+    (Stored.UNKNOWN, Reported.ACTIVE): Kind.OPENED,
+    (Stored.UNKNOWN, Reported.ENDED): Kind.ENDED,
+    (Stored.UNKNOWN, Reported.UNKNOWN): Kind.OTHER,  # none when the state is the same
 }
 
 _STORED = {None: Stored.NOTHING, ACTIVE: Stored.ACTIVE, INACTIVE: Stored.INACTIVE, ENDED: Stored.ENDED}
-_TOLD = {ACTIVE: Told.ACTIVE, INACTIVE: Told.INACTIVE, ENDED: Told.ENDED}
+_TOLD = {ACTIVE: Reported.ACTIVE, INACTIVE: Reported.INACTIVE, ENDED: Reported.ENDED}
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -98,7 +98,7 @@ def change(row: SessionRow | None, event: SessionUpdate, *, first_inactive_lapse
         other = row.session_id is not None and event.session_id is not None and row.session_id != event.session_id
         known = None if other else row
 
-    told = _TOLD.get(event.state, Told.UNKNOWN)
+    told = _TOLD.get(event.state, Reported.UNKNOWN)
     if known is None:
         kind = TABLE[Stored.NOTHING, told]
         if kind is Kind.LAPSED and not first_inactive_lapses:
@@ -111,7 +111,7 @@ def change(row: SessionRow | None, event: SessionUpdate, *, first_inactive_lapse
             before_reason=None,
             before_channel=None,
             state=event.state,
-            reason=event.reason if told is Told.INACTIVE else None,
+            reason=event.reason if told is Reported.INACTIVE else None,
             session_id=event.session_id,
             channel=event.channel,
         )
@@ -122,7 +122,7 @@ def change(row: SessionRow | None, event: SessionUpdate, *, first_inactive_lapse
         kind is Kind.OTHER and known.state == event.state
     ):
         kind = None
-    stays_ended = stored is Stored.ENDED and told is Told.INACTIVE
+    stays_ended = stored is Stored.ENDED and told is Reported.INACTIVE
     return Change(
         kind=kind,
         new_session=False,
@@ -131,7 +131,7 @@ def change(row: SessionRow | None, event: SessionUpdate, *, first_inactive_lapse
         before_reason=known.reason,
         before_channel=known.channel,
         state=ENDED if stays_ended else event.state,
-        reason=event.reason if told is Told.INACTIVE and not stays_ended else None,
+        reason=event.reason if told is Reported.INACTIVE and not stays_ended else None,
         session_id=event.session_id if event.session_id is not None else known.session_id,
         channel=event.channel if event.channel is not None else known.channel,
     )

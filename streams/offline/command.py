@@ -27,7 +27,7 @@ from streams.offline.captures import Progress as OnProgress
 from streams.offline.clocks import timestamp_warnings
 from streams.offline.outputs import Outputs
 from streams.offline.processes import ProcessDied, processors
-from streams.offline.told import Findings, as_object, as_text
+from streams.offline.report import Findings, as_object, as_text
 from streams.offline.waits import suggest_wait
 from streams.offline.words import say, say_json
 from streams.rules.triggers import load_triggers

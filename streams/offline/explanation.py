@@ -85,7 +85,7 @@ def as_object(story: Story, ruleset: Ruleset, settings: EngineSettings, event: s
         "ticket_id": story.ticket_id,
         "event": None if asked_for is None else {**_event_object(asked_for), "why": what_it_did(asked_for)},
         "events": [_event_object(one) for one in story.events],
-        "transitions": [msgspec.to_builtins(encode.told_record(one)) for one in story.transitions],
+        "transitions": [msgspec.to_builtins(encode.output_record(one)) for one in story.transitions],
         "rounds": [_round_object(one, ruleset, settings) for one in _rounds(story, event)],
         "pending": [
             {
@@ -100,7 +100,7 @@ def as_object(story: Story, ruleset: Ruleset, settings: EngineSettings, event: s
 
 
 def _round_object(one: Round, ruleset: Ruleset, settings: EngineSettings) -> dict[str, Any]:
-    found = msgspec.to_builtins(encode.told_record(one.evaluation))
+    found = msgspec.to_builtins(encode.output_record(one.evaluation))
     trace: dict[str, Any] = {"passes": 0, "fired": [], "not_fired": [], "actions": []}
     return {
         **found,

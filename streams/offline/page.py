@@ -15,7 +15,7 @@ from streams.core.model import SECOND, Micros
 from streams.documents.durations import render
 from streams.offline import plots
 from streams.offline.abandonments import Abandonments
-from streams.offline.told import Findings, delay_in_all, side_by_side, verdict
+from streams.offline.report import Findings, delay_in_all, side_by_side, verdict
 from streams.telemetry.definitions import DEFINITIONS
 from streams.wire import instants
 

@@ -310,7 +310,7 @@ def explained_object(one: Explained) -> dict[str, Any]:
     command = one.round.command
     return {
         "id": one.id,
-        **msgspec.to_builtins(encode.told_record(one.round.evaluation)),
+        **msgspec.to_builtins(encode.output_record(one.round.evaluation)),
         "why": one.why,
         **(trace if one.trace is None else round_trace(one.trace)),
         "not_asked": [{"id": trigger, "why": reason} for trigger, reason in one.skipped],
@@ -361,7 +361,7 @@ def ticket(
         next((one.ticket for one in rows if one.ticket is not None), None),
         next((one.session for one in rows if one.session is not None), None),
         [explained(one, by) for one in journal.rounds_of(ticket_id)],
-        [msgspec.to_builtins(encode.told_record(one)) for one in journal.transitions_of(ticket_id)],
+        [msgspec.to_builtins(encode.output_record(one)) for one in journal.transitions_of(ticket_id)],
         [],
         holder,
     )

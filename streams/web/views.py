@@ -182,8 +182,8 @@ RECENT = 200
 def evaluations(journal: Journal) -> EvaluationsView:
     """Return the evaluations and transitions that were committed last."""
     return EvaluationsView(
-        [msgspec.to_builtins(encode.told_record(one.evaluation)) for one in journal.rounds()[:RECENT]],
-        [msgspec.to_builtins(encode.told_record(record)) for record in journal.transitions()[:RECENT]],
+        [msgspec.to_builtins(encode.output_record(one.evaluation)) for one in journal.rounds()[:RECENT]],
+        [msgspec.to_builtins(encode.output_record(record)) for record in journal.transitions()[:RECENT]],
     )
 
 

@@ -56,7 +56,7 @@ def command_record(command: Command) -> CommandRecord:
     )
 
 
-def told_record(record: Transition | Evaluation) -> TransitionRecord | EvaluationRecord:
+def output_record(record: Transition | Evaluation) -> TransitionRecord | EvaluationRecord:
     """Return a transition or an evaluation in the form shown in SPEC sections 3 and 4."""
     if isinstance(record, Transition):
         return TransitionRecord(
@@ -104,7 +104,7 @@ def command(command: Command, source: str) -> Encoded:
 
 def record(record: Transition | Evaluation) -> Encoded:
     """Encode a record for `session-transitions`."""
-    return Encoded(record.ticket_id.encode(), _encode(told_record(record)), [])
+    return Encoded(record.ticket_id.encode(), _encode(output_record(record)), [])
 
 
 def dead_letter(

@@ -245,7 +245,7 @@ def _captured(record: Record) -> CapturedRecord:
 
 def _note(number: int, batch: Batch, result: Result) -> None:
     result.commands += [msgspec.to_builtins(encode.command_record(command)) for command in batch.commands]
-    result.records += [msgspec.to_builtins(encode.told_record(record)) for record in batch.records]
+    result.records += [msgspec.to_builtins(encode.output_record(record)) for record in batch.records]
     for (_, name), count in batch.counts.items():
         if name != "dead_letter":
             result.counts[name] += count

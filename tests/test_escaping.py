@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from streams.cli import app
 from streams.cli.operations import _as_json, _json, _line, _outline
-from streams.core.escaping import one_line
+from streams.cli.records import for_terminal
+from streams.core.escaping import has_control, one_line
 from streams.core.model import OrderKey, SessionRow, TicketRow
 from streams.operate.dead_letters import Letter, State
 from streams.telemetry.logs import logging_config
@@ -143,3 +144,11 @@ def test_logs_are_written_escaped(form: Any) -> None:
     except ValueError:
         logger.exception("failed")
     assert_safe(stream.getvalue())
+
+
+def test_a_capture_on_a_terminal_shows_the_same_json_without_raw_characters():
+    written: list[bytes] = []
+    line = '{"key":"\u202e\x7f","value":{"a":"\u2066ü"}}\n'
+    for_terminal(written.append)(line.encode())
+    assert json.loads(written[0]) == json.loads(line)
+    assert not has_control(written[0].decode().rstrip("\n"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -17,6 +17,7 @@ from streams.cli.root import UsageError, app
 from streams.cli.setting_flags import BROKER, takes_settings
 from streams.cli.shared import PATIENCE, counting, opened
 from streams.core.errors import Failed
+from streams.core.escaping import json_text
 from streams.settings.settings import Settings
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
@@ -37,7 +38,8 @@ def capture(
 
     try:
         with opened(output, "wb") as file, counting("captured") as progress:
-            count = asyncio.run(run_capture(runtime_config(settings, patience=PATIENCE), file.write, progress))
+            write = for_terminal(file.write) if file.isatty() else file.write
+            count = asyncio.run(run_capture(runtime_config(settings, patience=PATIENCE), write, progress))
             file.flush()
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
@@ -46,6 +48,11 @@ def capture(
             f"{output}: {error.strerror}. The file is incomplete: it ends in the middle of the capture."
         ) from None
     typer.echo(f"{count} records captured", err=True)
+
+
+def for_terminal(write: Callable[[bytes], object]) -> Callable[[bytes], object]:
+    """Return `write` for lines of a capture that a person looks at: the same JSON, without raw control characters."""
+    return lambda line: write(json_text(line.decode()).encode())
 
 
 @app.command()

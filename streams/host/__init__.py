@@ -1,1 +1,1 @@
-"""Faust: the app, its agents, and a consumer that hands over whole fetches and commits nothing."""
+"""The Faust side: the app, its agents, and a consumer that delivers whole fetches and never commits offsets."""

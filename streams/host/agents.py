@@ -1,4 +1,4 @@
-"""One Faust agent for each input; each only puts what was fetched into the inbox it belongs to."""
+"""One Faust agent per input topic. Each agent only moves fetched records into the right inbox."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ if TYPE_CHECKING:
 def declare_agents(app: App) -> None:
     """Declare the agents of both inputs.
 
-    They never wait: one that waited for a full inbox would hold up every other partition of its topic, and two that
-    waited for each other's side would never go on. Nor can they fail: Faust would go on with the next message.
+    Agents never wait: an agent that waited for a full inbox would block every other partition of its topic, and two
+    agents that waited for each other's input would deadlock. They must not fail either: Faust would skip to the next
+    message.
     """
     for name, topic in app.runtime.inputs.items():
-        # Raw, so that Faust hands our fetch on as it is; without acks, so that it keeps no books.
+        # Raw serializers make Faust pass our fetch through unchanged. `acks=False` turns off its offset tracking.
         source = app.topic(name, key_serializer="raw", value_serializer="raw", acks=False)
         app.agent(source, name=f"{topic.value}-agent")(_deliver(app))
 

@@ -1,4 +1,4 @@
-"""The Faust app: host of the group, the assignment, the agents; without Faust's producer, tables, commit and web."""
+"""The Faust app. It hosts the group, the assignment and the agents, not Faust's producer, tables, commit or web."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _OurBootStrategy(BootStrategy):
 
 
 class _NoTables(TableManager):
-    """Faust resumes reading after a rebalance from here; it has no tables to wait for, nor a second to lose."""
+    """Resumes reading after a rebalance at once: there are no Faust tables to wait for."""
 
     async def on_start(self) -> None:
         await self._update_channels()
@@ -35,13 +35,13 @@ class _NoTables(TableManager):
 
 
 class App(faust.App):
-    """The host. `fail` ends the worker; `inboxes` is the meeting point of consumer, agents and processors."""
+    """The Faust app of one worker. `fail` ends the worker; consumer, agents and processors share `inboxes`."""
 
     BootStrategy = _OurBootStrategy
     consumer: Consumer
 
     def __init__(self, runtime: KafkaConfig, clock: Clock, **options: Any) -> None:
-        """Build the app of one worker; nothing is connected before it is started."""
+        """Build the app of one worker. Nothing connects before it is started."""
         super().__init__(
             runtime.group,
             broker=[f"kafka://{broker}" for broker in runtime.brokers],
@@ -65,22 +65,23 @@ class App(faust.App):
         self.clock: Callable[[], Micros] = clock
         self.inboxes: dict[TopicPartition, Inbox] = {}
         self.failure: asyncio.Future[BaseException] | None = None
-        """Set by the runner; gets the first reason to stop."""
+        """Set by the runner. Receives the first error that ends the worker."""
         self.on_empty_answer: Callable[[Iterable[TopicPartition]], None] = lambda tps: None
-        """Called when a fetch was answered without records for these topic-partitions."""
+        """Called when a fetch response had no records for these topic-partitions."""
         declare_agents(self)
 
     async def leave(self) -> None:
-        """Stop, and leave the group.
+        """Stop and leave the group.
 
-        Faust's fetcher is cancelled by that. During a rebalance it takes a cancellation for a crash, logs a traceback
-        and asks a supervisor that is not there to start it again; so the rebalance counts as over.
+        This cancels Faust's fetcher. During a rebalance, Faust treats a cancelled fetcher as crashed: it logs a
+        traceback and asks a supervisor, which does not exist here, to restart it. So the rebalance is first marked as
+        finished.
         """
         self.rebalancing = False
         await self.stop()
 
     def fail(self, error: BaseException) -> None:
-        """End the worker for this reason; the first one counts."""
+        """End the worker because of this error. Only the first call has an effect."""
         if self.failure is not None and not self.failure.done():
             self.failure.set_result(error)
 
@@ -91,4 +92,4 @@ class App(faust.App):
         return Transport(self.conf.broker_producer, self)
 
     def _create_directories(self) -> None:
-        """Leave the disk alone: there is no state on it."""
+        """Create no directories: there is no state on disk."""

@@ -9,9 +9,9 @@ from streams.core.model import Micros
 
 
 class Clock:
-    """Microseconds since the epoch that never go back: a clock that is set back stands still until it has caught up.
+    """Microseconds since the epoch, never decreasing: when the system clock is set back, this clock stands still.
 
-    Instants of fetches are compared with each other; one that goes back would hold records for as long as it went.
+    Fetch times are compared with each other. A clock that went back would delay records by the same amount.
     """
 
     def __init__(self, source: Callable[[], int] = time.time_ns) -> None:
@@ -20,6 +20,6 @@ class Clock:
         self._latest: Micros = 0
 
     def __call__(self) -> Micros:
-        """Return the present."""
+        """Return the current time."""
         self._latest = max(self._latest, self._source() // 1_000)
         return self._latest

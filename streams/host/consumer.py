@@ -1,9 +1,9 @@
-"""The Faust consumer whose event is a fetch: one message for each topic and fetch, its value all the records.
+"""A Faust consumer that delivers whole fetches: one message per topic and fetch, with all its records as the value.
 
-Faust's own delivers record by record, in a second thread, keeps books on every offset and commits them. Here aiokafka
-runs in the worker's loop, nothing is acknowledged or committed (offsets travel in the transactions of the processors),
-and the loop from fetch to agent is as short as it can be, because aiokafka asks for more only when its buffer is
-empty: a millisecond lost here ages every record twice.
+Faust's own consumer delivers single records from a second thread, and tracks and commits every offset. Here aiokafka
+runs in the worker's event loop, and nothing is acknowledged or committed: the processors commit offsets in their
+transactions. The path from fetch to agent is as short as possible, because aiokafka sends the next fetch only when its
+buffer is empty: a millisecond of delay here delays every record twice.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 _GETMANY_MS = 1_000
 _RETRY_SECONDS = 0.5
 _ENOUGH_BYTES = 256 << 10
-"""What the broker does not hold back any longer: so much is there at once only when we are behind."""
+"""Bytes at which the broker answers at once: this much is available only when the worker is behind."""
 
 
 class _RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -67,21 +67,21 @@ class Consumer(faust_consumer.Consumer):
     consumer_stopped_errors = (ConsumerStoppedError,)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take what Faust passes to a consumer."""
+        """Accept the arguments that Faust passes to a consumer."""
         super().__init__(*args, **kwargs)
         self._kafka: AIOKafkaConsumer | None = None
         self._answers: dict[TopicPartition, tuple[Micros, Micros]] = {}
         self.last_answer: float | None = None
-        """`time.monotonic` at the latest fetch answer."""
+        """`time.monotonic` at the latest fetch response."""
         self.last_heartbeat: float | None = None
-        """`time.monotonic` when the group's coordinator last took a heartbeat."""
+        """`time.monotonic` when the group coordinator last accepted a heartbeat."""
         self.generation = -1
-        """The group's generation of the present assignment; -1 before the first."""
+        """The group generation of the current assignment; -1 before the first."""
 
-    # --- life --------------------------------------------------------------------------------------------------------
+    # --- lifecycle ---------------------------------------------------------------------------------------------------
 
     async def on_start(self) -> None:
-        """Connect; joining the group begins when Faust subscribes."""
+        """Connect. The consumer joins the group when Faust subscribes."""
 
         async def start() -> AIOKafkaConsumer:
             kafka = self._create()
@@ -100,13 +100,13 @@ class Consumer(faust_consumer.Consumer):
         on_group_error(self._kafka, self._on_group_error)
 
     def _on_group_error(self, error: BaseException) -> None:
-        """End the worker when the group will not have it: waiting would be in vain, and nobody would know."""
+        """End the worker when the group refuses it: waiting would not help, and nothing would show the cause."""
         if not is_passing(error):
             reason = explained("Can't join the group", self.app.runtime, error)
             self.app.fail(Failed(f"Can't join the group: {error}") if reason is error else reason)
 
     def _note_heartbeat(self) -> None:
-        """Note that the group's coordinator answers: a worker without partitions asks for nothing else."""
+        """Record that the group coordinator answered: a worker without partitions sends no other requests."""
         self.last_heartbeat = time.monotonic()
 
     def _create(self) -> AIOKafkaConsumer:
@@ -115,11 +115,11 @@ class Consumer(faust_consumer.Consumer):
             **client_arguments(config),
             group_id=config.group,
             group_instance_id=config.group_instance_id,
-            # Faust takes it only when it has tables of its own, and round robin otherwise, which tears the two topics
-            # of a partition apart as soon as partitions do not divide evenly among workers.
+            # Faust uses this assignor only when the app has Faust tables, and round robin otherwise. Round robin
+            # separates the two topics of a partition as soon as partitions do not divide evenly among workers.
             partition_assignment_strategy=[self.app.assignor],
             enable_auto_commit=False,
-            # Offsets are always given by `seek`. One that the log no longer has is an error, never a silent skip.
+            # Positions are always set by `seek`. An offset that the log no longer has is an error, never a silent skip.
             auto_offset_reset="none",
             isolation_level="read_committed",
             fetch_max_wait_ms=config.fetch_max_wait // MILLISECOND,
@@ -128,7 +128,7 @@ class Consumer(faust_consumer.Consumer):
             session_timeout_ms=config.session_timeout // MILLISECOND,
             heartbeat_interval_ms=config.heartbeat_interval // MILLISECOND,
             rebalance_timeout_ms=config.rebalance_timeout // MILLISECOND,
-            # Whether records are processed is watched from outside; leaving the group for it would only move the work.
+            # Progress is monitored from outside. Leaving the group over a stall would only move the work.
             max_poll_interval_ms=2**31 - 1,
         )
 
@@ -138,11 +138,11 @@ class Consumer(faust_consumer.Consumer):
             await self._kafka.stop()
 
     def close(self) -> None:
-        """Be closed by Faust when a rebalance meets a stopping app: `on_stop` does it."""
+        """Do nothing. Faust calls this when a rebalance meets a stopping app; `on_stop` closes the connections."""
 
     @property
     def kafka(self) -> AIOKafkaConsumer:
-        """The aiokafka consumer, once started."""
+        """The aiokafka consumer; available once started."""
         if self._kafka is None:
             raise ConsumerStoppedError
         return self._kafka
@@ -150,7 +150,7 @@ class Consumer(faust_consumer.Consumer):
     # --- fetches -----------------------------------------------------------------------------------------------------
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Hand over fetch after fetch until Faust stops the fetcher; every other end is the worker's end."""
+        """Deliver fetches until Faust stops the fetcher. Any other end of this loop ends the worker."""
         try:
             while not self.should_stop and not fetcher.should_stop:
                 if not self.flow_active:
@@ -178,10 +178,10 @@ class Consumer(faust_consumer.Consumer):
     async def _hand_over(self, fetched: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
         if not fetched:
             return
-        # At once: aiokafka asks for more as soon as it gets a turn.
+        # Do this at once: aiokafka sends the next fetch as soon as it gets to run.
         self._hold_next_answer(len({tp.partition for tp in fetched}))
         generation = generation_of(self.kafka)
-        # All of it before anything is awaited: by then the next answer may be there.
+        # Do all of it before the first await: the next response may arrive during one.
         inboxes, by_topic = [], defaultdict[str, list[Fetch]](list)
         for tp, records in fetched.items():
             inbox = self.app.inboxes.get(tp)
@@ -198,10 +198,10 @@ class Consumer(faust_consumer.Consumer):
                 self.pause(inbox)
 
     def _hold_next_answer(self, partitions: int) -> None:
-        """Let the broker hold its next answer, so that it brings more at once, in proportion to the partitions.
+        """Let the broker hold its next response in proportion to the partitions, so that it carries more records.
 
-        Each partition with records is a transaction to come. A pause on our side would be paid twice: aiokafka asks
-        ahead, and what it would have during the pause is the little that came first.
+        Each partition with records causes one transaction. Pausing on our side would cost the delay twice: aiokafka
+        fetches ahead, so the pause would only yield the few records that arrived first.
         """
         config = self.app.runtime
         hold_next_answer(
@@ -211,19 +211,19 @@ class Consumer(faust_consumer.Consumer):
         )
 
     def pause(self, inbox: Inbox) -> None:
-        """Fetch no more for this inbox until `resume`; an answer that is under way is thrown away by aiokafka."""
+        """Stop fetching for this inbox until `resume`. aiokafka discards a response that is still in flight."""
         if not inbox.paused and inbox.tp in self.kafka.assignment():
             inbox.paused = True
             self.kafka.pause(inbox.tp)
 
     def resume(self, inbox: Inbox) -> None:
-        """Fetch again for this inbox."""
+        """Resume fetching for this inbox."""
         if inbox.paused and inbox.tp in self.kafka.assignment():
             inbox.paused = False
             self.kafka.resume(inbox.tp)
 
     async def _explain_gap(self, error: OffsetOutOfRangeError) -> Failed:
-        """Say which offsets a read position has fallen out of."""
+        """Return an error that names the offsets that the log has, for a read position outside them."""
         positions: dict[TopicPartition, int] = error.args[0]
         first = await self.kafka.beginning_offsets(list(positions))
         last = await self.kafka.end_offsets(list(positions))
@@ -243,16 +243,16 @@ class Consumer(faust_consumer.Consumer):
                 )
         return Failed("; ".join(parts) + ".")
 
-    # --- what a fetch answer says ------------------------------------------------------------------------------------
+    # --- fetch responses ---------------------------------------------------------------------------------------------
 
     def _note_answer(self, answer: Answer) -> None:
-        """Note the clock for every fetch answer, empty ones too.
+        """Record the time of every fetch response, including empty ones.
 
-        What an answer shows held when it was asked for, at the earliest: it may have lain in the socket while this
-        process was frozen. So an end counts from the asking. Records count from the asking too, as long as the same
-        broker answers for the other topic of their partition: it is asked one thing at a time, so of two answers the
-        one asked for later is the later one. Of two brokers that says nothing; there records count from the answer, and
-        the other topic's end must have been asked for after that.
+        A response is only known to be true as of its request: it may have waited in the socket while this process was
+        frozen. So an end counts from the time of the request. Records also count from the time of the request, as long
+        as the same broker serves the other topic of their partition: only one fetch at a time is in flight to a broker,
+        so a later request means a later response. With two brokers that does not hold. Records then count from the time
+        of the response, and the other topic's end must have been requested after that.
         """
         if not answer.has_data:
             self._hold_next_answer(0)
@@ -272,7 +272,7 @@ class Consumer(faust_consumer.Consumer):
         return TopicPartition(other, tp.partition)
 
     def at_end(self, tp: TopicPartition) -> bool:
-        """Return whether all that the latest fetch answer showed as stable has been taken out of it."""
+        """Return whether all stable records that the latest fetch response reported have been consumed."""
         at = fetch_position(self.kafka, tp)
         return (
             at is not None
@@ -282,51 +282,51 @@ class Consumer(faust_consumer.Consumer):
         )
 
     def stable_end(self, tp: TopicPartition) -> int | None:
-        """Return the last stable offset of the latest fetch answer."""
+        """Return the last stable offset in the latest fetch response."""
         at = fetch_position(self.kafka, tp)
         return None if at is None else at.stable_end
 
     def held_back(self, tp: TopicPartition) -> int | None:
-        """Return how many offsets of the latest fetch answer lie behind its last stable one."""
+        """Return how many offsets the latest fetch response reports after the last stable offset."""
         at = fetch_position(self.kafka, tp)
         return None if at is None or at.stable_end is None or at.end is None else max(0, at.end - at.stable_end)
 
     # --- assignment --------------------------------------------------------------------------------------------------
 
     def begin_generation(self, assigned: Iterable[TopicPartition]) -> int:
-        """Hold back everything that was just assigned until its processor says from where to read."""
+        """Pause everything that was just assigned until its processor sets the position to read from."""
         kafka = self.kafka
         self._answers.clear()
         for tp in assigned:
             kafka.pause(tp)
-            # A position, any, keeps aiokafka from looking for a committed one and failing where there is none.
+            # With any position set, aiokafka does not look for a committed offset and fail when there is none.
             kafka.seek(tp, 0)
         self.generation = generation_of(kafka)
         self.app.consumer_generation_id = self.generation
         return self.generation
 
     def read_from(self, inbox: Inbox) -> None:
-        """Begin to fetch for this inbox at the offset that it expects."""
+        """Start fetching for this inbox at the offset that it expects."""
         self._answers.pop(inbox.tp, None)
         self.kafka.seek(inbox.tp, inbox.next_offset)
         self.kafka.resume(inbox.tp)
 
     async def is_member(self, generation: int) -> bool:
-        """Return whether the group says that this worker belongs to this generation."""
+        """Return whether the group coordinator confirms that this worker is a member in this generation."""
         return await is_member(self.kafka, generation)
 
-    # --- Faust's commit, off -----------------------------------------------------------------------------------------
+    # --- Faust's commit, disabled ------------------------------------------------------------------------------------
 
     @Service.task
     async def _commit_handler(self) -> None:
-        """Commit nothing, ever."""
+        """Never commit."""
 
     @Service.task
     async def _commit_livelock_detector(self) -> None:
-        """Detect nothing: there is no commit that could hang."""
+        """Do nothing: there is no commit that could hang."""
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
-        """Do nothing: offsets are committed with the transactions of the processors."""
+        """Do nothing: the processors commit offsets in their transactions."""
         return False
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
@@ -334,31 +334,31 @@ class Consumer(faust_consumer.Consumer):
         return False
 
     async def wait_empty(self) -> None:
-        """Wait for nothing: no message is ever unacknowledged."""
+        """Return at once: no message is ever unacknowledged."""
 
     async def perform_seek(self) -> None:
-        """Seek nowhere: Faust would go to the committed offsets after a rebalance; the processors say where to read."""
+        """Do nothing. Faust would seek to the committed offsets after a rebalance; the processors set positions."""
 
     def track_message(self, message: Message) -> None:
-        """Keep no book; with no commit it would grow for ever."""
+        """Track nothing: without commits the tracked messages would accumulate for ever."""
 
     def ack(self, message: Message) -> bool:
-        """Keep no book."""
+        """Do nothing: messages are not tracked."""
         message.acked = True
         return True
 
-    # --- what else Faust asks of a consumer --------------------------------------------------------------------------
+    # --- other methods that Faust requires ---------------------------------------------------------------------------
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group with these topics."""
         self.kafka.subscribe(topics=set(topics), listener=_RebalanceListener(self))
 
     def assignment(self) -> set[TP]:
-        """Return what is assigned now."""
+        """Return the current assignment."""
         return faust_consumer.ensure_TPset(self.kafka.assignment()) if self._kafka is not None else set()
 
     def highwater(self, tp: TP) -> int:
-        """Return the end of a topic-partition, as far as it may be read."""
+        """Return the last stable offset of a topic-partition."""
         return self.stable_end(TopicPartition(*tp)) or 0
 
     def topic_partitions(self, topic: str) -> int | None:
@@ -376,12 +376,12 @@ class Consumer(faust_consumer.Consumer):
         return {TP(*tp): offset for tp, offset in found.items()}
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
-        """Return the ends of the log, as far as they may be read."""
+        """Return the last stable offsets."""
         found = await self.kafka.end_offsets([TopicPartition(*tp) for tp in partitions])
         return {TP(*tp): offset for tp, offset in found.items()}
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
-        """Seek; nothing of ours calls it."""
+        """Seek. Lapse itself never calls this."""
         for tp, offset in partitions.items():
             await self._seek(tp, offset)
 
@@ -389,7 +389,7 @@ class Consumer(faust_consumer.Consumer):
         self.kafka.seek(TopicPartition(*partition), offset)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Seek nowhere."""
+        """Do nothing."""
         return {}
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
@@ -405,17 +405,17 @@ class Consumer(faust_consumer.Consumer):
         return _to_message(record)
 
     def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> int | None:
-        """Return the given partition; nothing of ours is sent through Faust."""
+        """Return the given partition. Lapse sends nothing through Faust."""
         return partition
 
     async def create_topic(self, *args: Any, **kwargs: Any) -> None:
-        """Create nothing: topics are made by `lapse topics create`."""
+        """Do nothing: `lapse topics create` creates the topics."""
 
 
 def _to_message(fetches: Sequence[Fetch]) -> ConsumerMessage:
-    """Make one message of all that a fetch brought for a topic, in the name of one of its partitions.
+    """Build one message of all records that a fetch brought for a topic, addressed to one of its partitions.
 
-    One for each partition would do as well, but each takes an agent several rounds of the event loop.
+    One message per partition would also work, but each message costs several iterations of the event loop.
     """
     first = fetches[0]
     last_record = first.records[-1]

@@ -1,4 +1,4 @@
-"""Where the records of one topic-partition wait between the fetch and the step."""
+"""The queue that holds the records of one topic-partition between fetch and step."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from streams.core.model import Micros
 
 
 class Fetch(NamedTuple):
-    """What one fetch brought for one topic-partition. A Faust event has those of a topic as its value."""
+    """The records that one fetch brought for one topic-partition. The value of a Faust event is a topic's fetches."""
 
     tp: TopicPartition
     records: Sequence[ConsumerRecord]
     """In offset order, never empty."""
     asked: Micros
-    """The clock when the broker was asked: what `to_the_end` says held then, at the earliest."""
+    """The time of the request: the earliest time at which `to_the_end` is known to be true."""
     arrived: Micros
-    """The clock at which these records count as there; an end of the other topic from then on lets them go."""
+    """The time from which these records count as present. An end of the other topic at or after it releases them."""
     generation: int
-    """The consumer group's generation at that moment."""
+    """The consumer group's generation at the time of the fetch."""
     to_the_end: bool
-    """Whether the answer showed nothing beyond these records that may be read."""
+    """Whether the response showed no further readable records after these."""
 
 
 class Inbox:
-    """Takes fetches in offset order, without gap or repeat; what does not fit is dropped, since it will be read again.
+    """Accepts fetches in offset order, without gaps or repeats. A fetch that does not fit is dropped and read again.
 
-    The consumer counts a fetch in with `expect` when it hands it to Faust, the agent brings it with `put`. Between the
-    two it is under way, and an end that lies behind it is not reached yet.
+    The consumer announces a fetch with `expect` when it passes it to Faust, and the agent delivers it with `put`.
+    Between the two calls the fetch is in transit, and an end that comes after it is not yet reached.
     """
 
     __slots__ = (
@@ -53,21 +53,21 @@ class Inbox:
     def __init__(
         self, tp: TopicPartition, next_offset: int, generation: int, limit: int, wake: Callable[[], None]
     ) -> None:
-        """Begin at `next_offset` in `generation`; `wake` is called when something came."""
+        """Start at `next_offset` in `generation`. `wake` is called when something arrives."""
         self.tp = tp
         self.next_offset = next_offset
         """Offset after the last record received."""
         self.generation = generation
         self.limit = limit
-        """Records that may wait before no more are fetched."""
+        """Number of waiting records at which fetching pauses."""
         self.queued = 0
-        """Records that wait here."""
+        """Number of records in this inbox."""
         self.held = 0
-        """Records that were taken out and still wait, held back for the other topic."""
+        """Number of records that were taken out but are still held back to wait for the other topic."""
         self.paused = False
-        """Whether the consumer was told to fetch no more of this topic-partition for now."""
+        """Whether the consumer has paused this topic-partition."""
         self.at_end_since: Micros | None = None
-        """The clock when the latest answer was asked for up to whose end everything has come; None before the first."""
+        """The request time of the latest response whose end has been reached here; None before the first."""
         self._fetches: deque[tuple[Sequence[ConsumerRecord], Micros]] = deque()
         self._handed = 0
         self._received = 0
@@ -76,37 +76,37 @@ class Inbox:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that the consumer handed over has come."""
+        """Whether everything that the consumer handed over has arrived."""
         return self._handed == self._received
 
     @property
     def first(self) -> ConsumerRecord | None:
-        """The record that waits longest, None when none does."""
+        """The oldest waiting record, None when the inbox is empty."""
         return self._fetches[0][0][0] if self._fetches else None
 
     @property
     def full(self) -> bool:
-        """Whether enough waits that no more should be fetched."""
+        """Whether so many records wait that fetching should pause."""
         return self.queued + self.held >= self.limit
 
     @property
     def eased(self) -> bool:
-        """Whether so little waits that fetching should go on."""
+        """Whether so few records wait that fetching should resume."""
         return 2 * (self.queued + self.held) < self.limit
 
     def expect(self) -> None:
-        """Note that a fetch of this generation is on its way through Faust."""
+        """Record that a fetch of this generation is in transit through Faust."""
         self._handed += 1
 
     def note_end(self, asked: Micros) -> None:
-        """Note that an answer, asked for then, showed nothing beyond what was handed over so far, under way or not."""
+        """Record that a response, requested at `asked`, showed nothing beyond what has been handed over so far."""
         if self.complete:
             self.at_end_since = asked
         else:
             self._ends.append((self._handed, asked))
 
     def put(self, fetch: Fetch) -> None:
-        """Take a fetch; drop it when it is of another generation, and drop records that were received before."""
+        """Add a fetch. A fetch of another generation, and records that were already received, are dropped."""
         if fetch.generation != self.generation:
             return
         self._received += 1
@@ -125,13 +125,13 @@ class Inbox:
         self._wake()
 
     def take(self) -> deque[tuple[Sequence[ConsumerRecord], Micros]]:
-        """Return all fetches that wait, oldest first, with the clock at their arrival, and forget them."""
+        """Remove and return all waiting fetches, oldest first, each with its time of arrival."""
         taken, self._fetches = self._fetches, deque()
         self.queued = 0
         return taken
 
     def enter(self, generation: int, limit: int) -> None:
-        """Go on in another generation: what is still under way belongs to the old one and will be read again."""
+        """Switch to another generation. Fetches in transit belong to the old one and will be read again."""
         self.generation = generation
         self.limit = limit
         self._handed = self._received = 0

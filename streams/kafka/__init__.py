@@ -1,1 +1,1 @@
-"""Kafka clients: reaching brokers, topics, reading logs in bulk, and the transactional producer."""
+"""Kafka clients: broker connections, topics, bulk reads, and the transactional producer."""

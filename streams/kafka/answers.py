@@ -1,4 +1,4 @@
-"""What the error codes of transactional requests mean for a producer: one table, read by nobody else."""
+"""What the error codes of transactional requests mean for a producer, in one table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Verdict(Enum):
-    """What to do after an answer."""
+    """What to do after a response."""
 
     DONE = "done"
     AGAIN = "ask the same broker again"
@@ -19,15 +19,15 @@ class Verdict(Enum):
 _TABLE: dict[int, tuple[str, Verdict]] = {
     0: ("NONE", Verdict.DONE),
     46: ("DUPLICATE_SEQUENCE_NUMBER", Verdict.DONE),  # an earlier copy of the batch was written
-    # The broker asks for patience.
+    # Retry: the broker is not ready yet.
     7: ("REQUEST_TIMED_OUT", Verdict.AGAIN),
     14: ("COORDINATOR_LOAD_IN_PROGRESS", Verdict.AGAIN),
-    19: ("NOT_ENOUGH_REPLICAS", Verdict.AGAIN),  # to old clients also: the partition is still being verified
+    19: ("NOT_ENOUGH_REPLICAS", Verdict.AGAIN),  # for old clients, also: the partition is still being verified
     20: ("NOT_ENOUGH_REPLICAS_AFTER_APPEND", Verdict.AGAIN),
-    51: ("CONCURRENT_TRANSACTIONS", Verdict.AGAIN),  # the transaction before is still being ended
+    51: ("CONCURRENT_TRANSACTIONS", Verdict.AGAIN),  # the previous transaction is still being ended
     55: ("OPERATION_NOT_ATTEMPTED", Verdict.AGAIN),  # another partition of the same request was refused
     89: ("THROTTLING_QUOTA_EXCEEDED", Verdict.AGAIN),
-    # Somebody else is responsible, or nobody at the moment.
+    # Another broker is responsible, or none at the moment.
     3: ("UNKNOWN_TOPIC_OR_PARTITION", Verdict.MOVED),
     5: ("LEADER_NOT_AVAILABLE", Verdict.MOVED),
     6: ("NOT_LEADER_OR_FOLLOWER", Verdict.MOVED),
@@ -40,17 +40,17 @@ _TABLE: dict[int, tuple[str, Verdict]] = {
     56: ("KAFKA_STORAGE_ERROR", Verdict.MOVED),
     74: ("FENCED_LEADER_EPOCH", Verdict.MOVED),
     75: ("UNKNOWN_LEADER_EPOCH", Verdict.MOVED),
-    # Another epoch has begun.
+    # A newer epoch exists.
     47: ("INVALID_PRODUCER_EPOCH", Verdict.OVER),
     49: ("INVALID_PRODUCER_ID_MAPPING", Verdict.OVER),
     90: ("PRODUCER_FENCED", Verdict.OVER),
-    # The broker's memory and ours differ.
+    # The broker's state and ours differ.
     2: ("CORRUPT_MESSAGE", Verdict.UNDONE),
     45: ("OUT_OF_ORDER_SEQUENCE_NUMBER", Verdict.UNDONE),
     48: ("INVALID_TXN_STATE", Verdict.UNDONE),
     59: ("UNKNOWN_PRODUCER_ID", Verdict.UNDONE),
     120: ("TRANSACTION_ABORTABLE", Verdict.UNDONE),
-    # No waiting mends these.
+    # Waiting does not fix these.
     10: ("MESSAGE_TOO_LARGE", Verdict.REFUSED),
     12: ("OFFSET_METADATA_TOO_LARGE", Verdict.REFUSED),
     17: ("INVALID_TOPIC_EXCEPTION", Verdict.REFUSED),
@@ -68,18 +68,18 @@ _TABLE: dict[int, tuple[str, Verdict]] = {
     76: ("UNSUPPORTED_COMPRESSION_TYPE", Verdict.REFUSED),
     87: ("INVALID_RECORD", Verdict.REFUSED),
 }
-"""Error code to its name and its verdict. Codes, names and meanings: https://kafka.apache.org/protocol#protocol_error_codes"""
+"""Name and verdict by error code. Codes, names and meanings: https://kafka.apache.org/protocol#protocol_error_codes"""
 
 UNKNOWN_TOPIC = 3
 
 
 def verdict(code: int) -> Verdict:
-    """Return what an error code means. One that is not in the table ends the transaction, not the worker."""
+    """Return what an error code means. A code that is not in the table ends the transaction, not the worker."""
     return _TABLE[code][1] if code in _TABLE else Verdict.UNDONE
 
 
 def name_of(code: int) -> str:
-    """Return an error code's name in Kafka's documentation, for messages.
+    """Return an error code's name as in Kafka's documentation, for messages.
 
     >>> name_of(29)
     'TOPIC_AUTHORIZATION_FAILED'

@@ -1,7 +1,7 @@
-"""One AsyncAPI document of all topics, made from the topic table and the types of the records.
+"""One AsyncAPI document for all topics, generated from the topic table and the record types.
 
-`python -m streams.kafka.asyncapi` writes `schemas/asyncapi.json`. With `--check` nothing is written; the exit code is 1
-when the file is not what would be written.
+`python -m streams.kafka.asyncapi` writes `schemas/asyncapi.json`. With `--check` nothing is written, and the exit code
+is 1 when the file differs from what would be written.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _channel_name(topic: str) -> str:
 
 
 def _message(name: str) -> dict[str, Any]:
-    """Return one message. Its key is a ticket's, save that a dead letter has whatever key it came with."""
+    """Return one message. Its key is a ticket's key; a dead letter keeps whatever key it came with."""
     message: dict[str, Any] = {"name": name, "title": name, "summary": _SUMMARIES[name]}
     key: dict[str, Any] = _KEY
     match name:
@@ -184,7 +184,7 @@ def _schema(record: str) -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the file, or compare it; return the exit code."""
+    """Write or compare the file; return the exit code."""
     if "--check" not in arguments:
         FILE.write_text(rendered(), "utf-8")
     elif not FILE.exists() or FILE.read_text("utf-8") != rendered():

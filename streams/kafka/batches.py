@@ -1,4 +1,4 @@
-"""Records to record batches, as a transactional producer writes them."""
+"""Encodes records into record batches, as a transactional producer writes them."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ CODECS = {
     "lz4": DefaultRecordBatch.CODEC_LZ4,
     "zstd": DefaultRecordBatch.CODEC_ZSTD,
 }
-"""The codecs that Kafka knows, by their usual names."""
+"""Kafka's compression codecs by name."""
 
 
 class Epoch(NamedTuple):
-    """The right to write, until there is a later one."""
+    """A producer epoch: the right to write until a later epoch begins."""
 
     producer_id: int
     number: int
 
 
 class Batches:
-    """Makes the batches of one epoch; their sequence numbers go up by one a record for each topic."""
+    """Builds the batches of one epoch. Sequence numbers increase by one per record within each topic."""
 
     def __init__(self, epoch: Epoch, codec: str, batch_bytes: Callable[[str], int]) -> None:
-        """Begin an epoch; a batch of a topic has `batch_bytes` at most before compression, or a single record."""
+        """Begin an epoch. A batch has at most `batch_bytes(topic)` bytes before compression, or a single record."""
         self.epoch = epoch
         self._codec = CODECS[codec]
         self._batch_bytes = batch_bytes
         self._sequences: dict[str, int] = {}
 
     def of(self, topic: str, records: Iterable[Write], timestamp: int) -> list[bytes]:
-        """Return the batches that hold these records in order; `timestamp` is theirs, in milliseconds."""
+        """Return the batches that hold these records in order. `timestamp` is that of the records, in milliseconds."""
         batches: list[bytes] = []
         sequence = self._sequences.get(topic, 0)
         size = self._batch_bytes(topic)
@@ -65,6 +65,6 @@ class Batches:
 
 
 def size_alone(record: Write) -> int:
-    """Return how many bytes a batch of this one record has before compression, at most."""
+    """Return the maximum size in bytes, before compression, of a batch that holds only this record."""
     size: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(*record)
     return size

@@ -1,4 +1,4 @@
-"""Reaching the brokers: the arguments every client shares, and trying again while a broker is away."""
+"""Connections to the brokers: the arguments all clients share, and retries while a broker is unavailable."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ T = TypeVar("T")
 _FIRST_BACKOFF = 0.1
 _LAST_BACKOFF = 2.0
 _LOOK_AGAIN_SECONDS = 30.0
-"""While brokers are away, why is looked at this often."""
+"""How often the cause is diagnosed while brokers are unavailable."""
 
 
 def client_arguments(config: KafkaConfig) -> dict[str, Any]:
@@ -50,17 +50,17 @@ def client_arguments(config: KafkaConfig) -> dict[str, Any]:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether trying again may help: the broker is away, moving, or not ready yet."""
+    """Whether a retry may help: the broker is unavailable, moving, or not ready yet."""
     if isinstance(error, KafkaConnectionError | OSError | TimeoutError | asyncio.TimeoutError):
         return True
     return isinstance(error, KafkaError) and bool(error.retriable)
 
 
 async def patiently(what: str, config: KafkaConfig, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return what `attempt` returns, trying again while its errors may pass, at most for `config.broker_patience`.
+    """Return what `attempt` returns. Transient errors are retried for at most `config.broker_patience`.
 
-    Raises `Unreachable` with `what` and the reason when the time is over, `Refused` at once when no broker can be used
-    with these settings or a right is missing; another error that will not pass goes on at once.
+    Raises `Unreachable` with `what` and the reason when the time is over. Raises `Refused` at once when no broker can
+    be used with these settings or a permission is missing. Any other permanent error is raised unchanged at once.
     """
     deadline = time.monotonic() + config.broker_patience / SECOND
     backoff = _FIRST_BACKOFF
@@ -91,7 +91,7 @@ async def patiently(what: str, config: KafkaConfig, attempt: Callable[[], Awaita
 
 
 async def _reason(what: str, error: BaseException, config: KafkaConfig) -> str:
-    """Say why no broker could be used: aiokafka only logs it. Raises `Refused` when waiting will not mend it."""
+    """Return why no broker can be used: aiokafka only logs it. Raises `Refused` when waiting does not fix the cause."""
     said = str(error).removesuffix(".") or "no answer in time"
     if not isinstance(error, KafkaConnectionError | OSError | TimeoutError):
         return f"{said}."
@@ -105,7 +105,7 @@ async def _reason(what: str, error: BaseException, config: KafkaConfig) -> str:
 
 
 def explained(what: str, config: KafkaConfig, error: BaseException) -> BaseException:
-    """Return `Refused` for an error that a missing right or a setting explains, any other as it is."""
+    """Return `Refused` for an error that a missing permission or a setting explains, any other error unchanged."""
     lacking = _LACKING.get(type(error))
     if lacking is not None:
         user = config.security.get("sasl_plain_username")
@@ -132,7 +132,7 @@ _LACKING = {
 
 @asynccontextmanager
 async def admin_client(config: KafkaConfig) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Give a started admin client."""
+    """Yield a started admin client."""
 
     async def start() -> AIOKafkaAdminClient:
         client = AIOKafkaAdminClient(**client_arguments(config))
@@ -152,7 +152,7 @@ async def admin_client(config: KafkaConfig) -> AsyncIterator[AIOKafkaAdminClient
 
 @asynccontextmanager
 async def plain_consumer(config: KafkaConfig, **arguments: Any) -> AsyncIterator[AIOKafkaConsumer]:
-    """Give a started consumer outside any group, reading only what is committed."""
+    """Yield a started consumer without a group that reads committed records only."""
 
     async def start() -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
@@ -179,7 +179,7 @@ async def plain_consumer(config: KafkaConfig, **arguments: Any) -> AsyncIterator
 
 async def partitions_of(config: KafkaConfig, consumer: AIOKafkaConsumer, name: str) -> list[int]:
     """Return the partitions of a topic. Raises `Refused` when it does not exist."""
-    # Asked for by name alone, a topic that is missing would be waited for, or made by a broker that makes topics.
+    # A request for one topic by name would wait for a missing topic, or make a broker with auto-creation create it.
     topics = await patiently("Can't ask for the topics", config, consumer.topics)
     if name not in topics:
         raise Refused(

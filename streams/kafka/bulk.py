@@ -1,4 +1,4 @@
-"""Reads topic-partitions from their beginning to their end, in bulk."""
+"""Reads topic-partitions from beginning to end, in bulk."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ async def read_to_ends(
     *,
     remaining: Callable[[int], None] | None = None,
 ) -> None:
-    """Read these topic-partitions from their beginning to where their last stable offset is now.
+    """Read these topic-partitions from their beginning to their current last stable offset.
 
-    Compaction, retention and transaction markers can leave a log whose last offsets nobody can read, so that waiting
-    for the position to get there would never end. When it looks like that, `write_end` commits something harmless,
-    which then is a readable end; without `write_end`, a log that brings nothing for seconds counts as read.
+    Compaction, retention and transaction markers can leave a log whose last offsets have no readable records. Waiting
+    for the position to reach the end would then never finish. In that case `write_end` commits a harmless record,
+    which becomes a readable end. Without `write_end`, a log that returns nothing for some seconds counts as read.
 
-    With `write_end` the log is a table that nobody else writes to: open transactions are waited for, and `Failed` is
-    raised when one does not end.
+    `write_end` is for a log that is a table and has no other writers: open transactions are awaited, and `Failed`
+    is raised when one does not end.
     """
     async for tp, records in fetches_to_ends(config, consumer, tps, write_end, remaining=remaining):
         take(tp, records)
@@ -53,7 +53,7 @@ async def fetches_to_ends(
     *,
     remaining: Callable[[int], None] | None = None,
 ) -> AsyncIterator[tuple[TopicPartition, list[ConsumerRecord]]]:
-    """Yield fetch after fetch as `read_to_ends` reads them; no more is fetched than aiokafka asks for ahead."""
+    """Yield the fetches that `read_to_ends` reads. Read-ahead is limited to aiokafka's own."""
     consumer.assign(list(tps))
     async for fetched in _ToEnds(config, consumer, tps, write_end, remaining=remaining).read():
         yield fetched
@@ -115,9 +115,9 @@ class _ToEnds:
                 await self._write_end(tp.topic)
 
     def _is_stable(self, tp: TopicPartition) -> bool:
-        """Whether the latest fetch answer showed no open transaction, where that matters.
+        """Whether the latest fetch response showed no open transaction, where that matters.
 
-        Behind an open transaction there may be rows of others, committed: the end is then further than it seemed.
+        Committed rows of other producers may follow an open transaction: the real end is then further than it seemed.
         """
         if self._write_end is None:
             return True
@@ -128,7 +128,7 @@ class _ToEnds:
         return True
 
     def _give_up_on_a_hanging_transaction(self, stalled: float) -> None:
-        """Raise when an open transaction has had the time in which the brokers would have given it up."""
+        """Raise when an open transaction has lasted longer than the time after which brokers abort it."""
         hanging = [
             f"{tp.topic}-{tp.partition} (last stable offset {self._consumer.last_stable_offset(tp)}, "
             f"end {self._consumer.highwater(tp)})"
@@ -142,7 +142,7 @@ class _ToEnds:
             )
 
     async def _asked(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        """Ask the broker, again and again while it is away, at most for `broker_patience` since it last answered."""
+        """Ask the broker. While it is unavailable, retry for at most `broker_patience` since its last response."""
         while True:
             try:
                 answer = await ask()

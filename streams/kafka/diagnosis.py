@@ -1,7 +1,7 @@
-"""Why a broker can't be used: which one, what seems to be wrong, and which setting to change.
+"""Diagnoses why a broker can't be used: which broker, the likely cause, and which setting to change.
 
-A client says no more than that it could not connect. So each broker is asked again, one step at a time: name, port,
-TLS, protocol, login. Where a step fails, the other kind of client is tried, to see what the port is for.
+A client only reports that it could not connect. So each broker is probed again step by step: name, port, TLS,
+protocol, login. Where a step fails, the other kind of client is tried, to find out what the port serves.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _CERT_HAS_EXPIRED."""
 
 
 class Finding(NamedTuple):
-    """What is wrong with one broker, as the end of a sentence that begins with its address."""
+    """What is wrong with one broker, as the rest of a sentence that begins with its address."""
 
     text: str
     passing: bool
-    """Whether waiting may mend it: the broker may come, its name may be published."""
+    """Whether waiting may help: the broker may start, or its name may be published."""
 
 
 async def diagnose(brokers: Iterable[str], arguments: Mapping[str, Any]) -> dict[str, Finding]:
-    """Return what is wrong with each of these `host:port`; a broker that can be used is left out.
+    """Return what is wrong with each `host:port`. Usable brokers are left out.
 
     `arguments` are aiokafka's for TLS and SASL.
     """
@@ -62,7 +62,7 @@ async def _diagnose(broker: str, arguments: Mapping[str, Any]) -> Finding | None
 
 
 async def _reach(host: str, port: int) -> Finding | None:
-    """Make a bare connection."""
+    """Open a plain TCP connection."""
     try:
         async with asyncio.timeout(_SECONDS):
             _, writer = await asyncio.open_connection(host, port)
@@ -86,13 +86,13 @@ SELF_CONNECTION = "the connection met itself: nothing listens on that port."
 
 
 def is_self_connection(writer: asyncio.StreamWriter) -> bool:
-    """Whether both ends are the same: a port of this machine, free, that was given to the connection as its own."""
+    """Whether a connection to a free local port was given that same port as its source, and so reached itself."""
     own, other = writer.get_extra_info("sockname"), writer.get_extra_info("peername")
     return own is not None and own == other
 
 
 async def _speak(host: str, port: int, arguments: Mapping[str, Any]) -> Finding | None:
-    """Connect as a client would, log in, and ask for the brokers."""
+    """Connect as a client would, log in, and request the broker list."""
     protocol = arguments.get("security_protocol", "PLAINTEXT")
     try:
         connection = await _connected(host, port, arguments)
@@ -138,7 +138,7 @@ async def _ask(connection: Any, host: str, port: int, arguments: Mapping[str, An
 
 
 async def _advertised(host: str, port: int, metadata: Any) -> Finding | None:
-    """Look at the addresses to which the broker sends its clients."""
+    """Check the addresses that the broker advertises to clients."""
     away = []
     for _, other_host, other_port, *_ in metadata.brokers:
         if (other_host, other_port) != (host, port):
@@ -154,11 +154,11 @@ async def _advertised(host: str, port: int, metadata: Any) -> Finding | None:
     )
 
 
-# --- what is there instead -------------------------------------------------------------------------------------------
+# --- other protocols on the port -------------------------------------------------------------------------------------
 
 
 async def _other_transport(host: str, port: int, arguments: Mapping[str, Any], error: BaseException) -> Finding:
-    """Say whether the port speaks TLS where we don't, or the other way round."""
+    """Report whether the port uses TLS when we don't, or the other way round."""
     protocol = arguments.get("security_protocol", "PLAINTEXT")
     login = protocol.startswith("SASL_")
     if protocol.endswith("SSL"):
@@ -194,7 +194,7 @@ async def _speaks_tls(host: str, port: int) -> bool:
         async with asyncio.timeout(_SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
     except ssl.SSLError as error:
-        # A peer that complains in TLS speaks TLS.
+        # A peer that answers with a TLS alert uses TLS.
         return "ALERT" in (error.reason or "")
     except (OSError, TimeoutError):
         return False
@@ -210,7 +210,7 @@ async def _other_mechanisms(host: str, port: int, arguments: Mapping[str, Any]) 
 
 
 async def _mechanisms(host: str, port: int, arguments: Mapping[str, Any]) -> list[str]:
-    """Return the ways to log in that the broker offers; none when it wants no login."""
+    """Return the SASL mechanisms that the broker offers; none when it requires no login."""
     protocol = "SSL" if arguments.get("security_protocol", "PLAINTEXT").endswith("SSL") else "PLAINTEXT"
     without_login = {name: value for name, value in arguments.items() if not name.startswith("sasl_")}
     with contextlib.suppress(OSError, KafkaError, TimeoutError, ValueError):

@@ -1,6 +1,6 @@
-"""Requests of a transactional producer and their answers: each is asked again until it is answered or time is over.
+"""Requests and responses of a transactional producer. Each request is retried until it is answered or times out.
 
-A request whose answer never came may still be on its way, and may act whenever it arrives. `unanswered` remembers that.
+A request without a response may still be in flight and take effect whenever it arrives. `unanswered` records that.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ _FIRST_BACKOFF = 0.001
 _LAST_BACKOFF = 0.5
 _LAST_BACKOFF_AT_FIRST = 0.05
 _AT_FIRST = 2.0
-"""Brokers say *not yet* for milliseconds while they end a transaction; one that is away takes longer."""
+"""Brokers answer *not yet* for milliseconds while they end a transaction. An unavailable broker takes longer."""
 
 _METADATA_SECONDS = 2.0
 
 
 class Coordinator(IntEnum):
-    """The two coordinators, by Kafka's numbers."""
+    """The two coordinator types with Kafka's numbers."""
 
     GROUP = 0
     TRANSACTION = 1
 
 
 class Patience:
-    """How long and how often something is tried again."""
+    """How long and how often an operation is retried."""
 
     def __init__(self, what: str, seconds: float, too_late: type[Exception] = CommitFailed) -> None:
-        """Begin to be patient; `too_late` is raised, with `what` and the last reason, when `seconds` are over."""
+        """Start the timer. When `seconds` are over, `too_late` is raised with `what` and the last reason."""
         self.what = what
         self._too_late = too_late
         self._seconds = seconds
@@ -56,11 +56,11 @@ class Patience:
         self._warned = False
 
     def renew(self) -> None:
-        """Hurry again: something went well."""
+        """Reset the backoff after progress."""
         self._backoff = _FIRST_BACKOFF
 
     async def again(self, why: str, cause: BaseException | None = None) -> None:
-        """Wait a little longer than the last time; raise when time is over."""
+        """Wait a little longer than the last time; raise when the time is over."""
         passed = time.monotonic() - self._began
         if passed >= self._seconds:
             raise self._too_late(f"{self.what}: {why}; tried for {passed:.0f} s.") from cause
@@ -72,12 +72,12 @@ class Patience:
 
 
 class Exchange:
-    """The conversation of one producer with its coordinators and leaders."""
+    """Request exchange of one producer with its coordinators and leaders."""
 
     def __init__(self, client: AIOKafkaClient, transactional_id: str, group: str) -> None:
-        """Talk through a client that was bootstrapped."""
+        """Use a client that has been bootstrapped."""
         self.unanswered = False
-        """Whether a request that belongs to a transaction was sent and not answered."""
+        """Whether a transactional request was sent without receiving a response."""
         self._client = client
         self._keys = {Coordinator.GROUP: group, Coordinator.TRANSACTION: transactional_id}
         self._nodes: dict[Coordinator, int] = {}
@@ -91,9 +91,9 @@ class Exchange:
         *,
         transactional: bool = True,
     ) -> Any:
-        """Return a coordinator's answer once it says that the thing is done.
+        """Return a coordinator's response once it reports success.
 
-        Raises `Fenced`, `CommitFailed`, `Failed` by what the answer says, and whatever `patience` does.
+        Raises `Fenced`, `CommitFailed` or `Failed` depending on the response, and whatever `patience` raises.
         """
         while True:
             answer = await self.ask_once(coordinator, request, patience, transactional=transactional)
@@ -109,7 +109,7 @@ class Exchange:
     async def ask_once(
         self, coordinator: Coordinator, request: Any, patience: Patience, *, transactional: bool = True
     ) -> Any:
-        """Return a coordinator's answer, whatever it says; None, after a pause, when there was none."""
+        """Return a coordinator's response, whatever its error code; None, after a pause, when there was none."""
         try:
             node = await self._find(coordinator, patience)
             answer = await self.send(node, request, ConnectionGroup.COORDINATION, transactional=transactional)
@@ -120,7 +120,7 @@ class Exchange:
         return answer
 
     def forget(self, coordinator: Coordinator, code: int) -> None:
-        """Look this coordinator up again when an answer with this error code says so."""
+        """Forget a coordinator's address when this error code requires a new lookup."""
         if verdict(code) is Verdict.MOVED:
             self._nodes.pop(coordinator, None)
 
@@ -139,7 +139,7 @@ class Exchange:
         return node
 
     async def send(self, node: int, request: Any, group: ConnectionGroup, *, transactional: bool = True) -> Any:
-        """Send a request once and return its answer; raises what the client raises."""
+        """Send a request once and return its response; raises what the client raises."""
         try:
             return await self._client.send(node, request, group=group)
         except NodeNotReadyError:
@@ -147,12 +147,12 @@ class Exchange:
         except BaseException as error:
             self.unanswered |= transactional
             if isinstance(error, KeyError):
-                # aiokafka closes a connection that timed out, and finds that another request has done so already.
+                # aiokafka closes a connection that timed out, and fails when another request has already closed it.
                 raise RequestTimedOutError from error
             raise
 
     async def refresh(self) -> None:
-        """Ask who leads the partitions, and give up soon: it is asked again anyway."""
+        """Refresh the partition leaders with a short timeout: the refresh is repeated anyway."""
         try:
             async with asyncio.timeout(_METADATA_SECONDS):
                 await self._client.force_metadata_update()
@@ -161,7 +161,7 @@ class Exchange:
 
     @staticmethod
     def judge(code: int, what: str) -> Verdict:
-        """Return the verdict on an error code when the work can go on, now or later; raise when it cannot."""
+        """Return the verdict on an error code when work can continue, now or later; raise when it cannot."""
         found = verdict(code)
         if found is Verdict.OVER:
             raise Fenced(f"{what}: {name_of(code)}")
@@ -173,7 +173,7 @@ class Exchange:
 
 
 def in_words(error: BaseException) -> str:
-    """Say in a few words why there was no answer; aiokafka logs which address could not be reached."""
+    """Describe briefly why there was no response. aiokafka logs which address could not be reached."""
     if isinstance(error, NodeNotReadyError | KafkaConnectionError):
         return "the broker can't be reached"
     if isinstance(error, RequestTimedOutError | TimeoutError):

@@ -1,24 +1,24 @@
-"""One transactional producer per partition: what a batch writes, and the offsets it has read to, in one transaction.
+"""One transactional producer per partition. It writes a batch's records and input offsets in one transaction.
 
-It speaks Kafka's transaction protocol itself, because exactly once hangs on three things that no Python client lets
-one decide: which request is sent again, when an epoch may no longer be used, and how a predecessor's transaction ended.
+It implements Kafka's transaction protocol itself. Exactly once depends on three things that no Python client exposes:
+which requests are retried, when an epoch may no longer be used, and how a predecessor's transaction ended.
 
 **Two protocols.** Where the cluster's `transaction.version` is 2 (KIP-890), Produce and TxnOffsetCommit make their
-partitions part of the transaction, and the answer to EndTxn brings the epoch of the next one: two round trips. Other
-clusters are told the partitions first, and an epoch serves many transactions: three round trips.
+partitions part of the transaction, and the EndTxn response contains the epoch of the next one: two round trips. Other
+clusters need the partitions registered first, and an epoch serves many transactions: three round trips.
 
-**Doubt.** A request that was not answered is sent again, which is safe within its transaction. The first copy may
-arrive later, in a following transaction of the same epoch, and end it too early or set its offsets back; no broker can
-tell. So once a transaction with such a request has ended, its epoch is not used again: InitProducerId takes the next
-one in place, and is refused when somebody else has begun one since. Whatever comes late then bears an old epoch.
+**Doubt.** A request without a response is sent again, which is safe within its transaction. The first copy may arrive
+later, during a following transaction of the same epoch, and end it too early or set its offsets back. No broker can
+detect that. So once a transaction with such a request has ended, its epoch is not used again: InitProducerId takes the
+next epoch in place, and is refused when another producer has begun one since. A late copy then carries an old epoch.
 
-**Lost markers.** The end of a transaction is decided by the coordinator and then told to every partition, by markers. A
-broker that restarts in between can take partitions whose leader it does not know yet for deleted ones, and skip their
-markers (seen with Kafka 4.3.1: "while trying to send transaction markers"). The coordinator holds the transaction for
-complete; its records stay undecided on those partitions, and so does all that follows them. The end of any later
-transaction of that producer id decides them, with whatever that one ended with. So a producer that starts asks how the
-last transaction ended, before it fences, and ends an empty one likewise. The coordinator knows that only until an epoch
-begins; hence it is also said again after a doubtful epoch.
+**Lost markers.** The coordinator decides the end of a transaction and then has markers written to every partition. A
+broker that restarts in between can mistake partitions whose leader it does not know yet for deleted ones, and skip
+their markers (seen with Kafka 4.3.1: "while trying to send transaction markers"). The coordinator then considers the
+transaction complete, but its records stay undecided on those partitions, and so does everything after them. The end of
+any later transaction of that producer id decides them, with the outcome of that later transaction. So a starting
+producer asks how the last transaction ended before it fences, and ends an empty transaction with the same outcome. The
+coordinator keeps that information only until a new epoch begins, so the same is done after a doubtful epoch.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ logger = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 0.5
 _REQUESTS_IN_A_TRANSACTION = 3
-"""A request that is not answered in this part of the transaction's time is sent again."""
+"""A request without a response within this fraction of the transaction timeout is sent again."""
 
 _TRANSACTIONS_IN_A_START = 4
-"""The last transaction of a predecessor may take its full time before it ends."""
+"""A predecessor's last transaction may last its full timeout."""
 
 _ALL_REPLICAS = -1
 _ENDED = {"CompleteCommit": True, "CompleteAbort": False}
@@ -74,7 +74,7 @@ _METADATA = "lapse stream_time="
 
 
 def offset_metadata(stream_time: Micros, act_from: Micros | None = None) -> str:
-    """Return what travels with a committed offset, so that a restart resumes the stream time and `act_from: now`.
+    """Return the metadata of a committed offset, from which a restart resumes the stream time and `act_from: now`.
 
     >>> stream_time_of(offset_metadata(1_700_000_000_000_000))
     1700000000000000
@@ -85,7 +85,7 @@ def offset_metadata(stream_time: Micros, act_from: Micros | None = None) -> str:
 
 
 def stream_time_of(metadata: str) -> Micros:
-    """Read `offset_metadata`; 0 where somebody else committed the offset.
+    """Read the stream time from `offset_metadata`; 0 when the offset was committed by other means.
 
     >>> stream_time_of("set by hand"), stream_time_of(offset_metadata(7, act_from=5))
     (0, 7)
@@ -94,7 +94,7 @@ def stream_time_of(metadata: str) -> Micros:
 
 
 def act_from_of(metadata: str) -> Micros | None:
-    """Read the `act_from` of `offset_metadata`; None where there is none.
+    """Read `act_from` from `offset_metadata`; None when absent.
 
     >>> act_from_of(offset_metadata(7)), act_from_of(offset_metadata(7, act_from=5))
     (None, 5)
@@ -111,18 +111,18 @@ def _number_in(metadata: str, name: str) -> int | None:
 
 
 class PartitionProducer:
-    """The right to write for a partition, from `start` until somebody else starts one with the same transactional id.
+    """Writes for one partition, from `start` until another producer starts with the same transactional id.
 
-    After any error from `commit` the producer is of no more use: `discard` it, and with it the tables.
+    After any error from `commit` the producer can't be used any more: `discard` it, and the tables with it.
     """
 
     def __init__(self, config: KafkaConfig, partition: int, max_message_bytes: Mapping[str, int] | None = None) -> None:
-        """Prepare for one partition; nothing is connected yet. `max_message_bytes`: what each topic takes."""
+        """Prepare for one partition; nothing connects yet. `max_message_bytes` is each topic's limit."""
         self.partition = partition
         self.act_from: Micros | None = None
-        """What `act_from: now` has come to mean for this partition; goes with every offset that is committed."""
+        """The resolved value of `act_from: now` for this partition; stored with every committed offset."""
         self.implicit = False
-        """Whether partitions join the transaction by themselves and every transaction has its own epoch (KIP-890)."""
+        """Whether partitions join the transaction implicitly and every transaction has its own epoch (KIP-890)."""
         self._config = config
         self._max_message_bytes = max_message_bytes or {}
         self._id = config.transactional_id(partition)
@@ -131,16 +131,17 @@ class PartitionProducer:
         self._batches: Batches | None = None
         self._usable = False
         self._last_committed: bool | None = None
-        """How the transaction before ended; None when nobody knows, or there was none."""
+        """How the previous transaction ended; None when that is unknown, or there was none."""
 
     # --- start -------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Fence whoever wrote for this partition before, and wait until their last transaction has ended everywhere.
+        """Fence the partition's previous producer, and wait until its last transaction has ended everywhere.
 
-        Tries for `broker_patience`, but no longer than some transactions may take. Raises `Unreachable` when that is
-        over, `Failed` when the broker refuses, `Fenced` when somebody else starts at the same time. After an error,
-        `discard`, or start again: only this object still knows how the transaction before ended.
+        Retries for `broker_patience`, but at most for the duration of a few transactions. Raises `Unreachable` when
+        that time is over, `Failed` when the broker refuses, `Fenced` when another producer starts at the same time.
+        After an error, call `discard`, or `start` again: only this object still knows how the previous transaction
+        ended.
         """
         most = min(self._config.broker_patience, _TRANSACTIONS_IN_A_START * self._config.transaction_timeout)
         patience = Patience(f"Can't start the producer of partition {self.partition}", most / SECOND, Unreachable)
@@ -173,7 +174,7 @@ class PartitionProducer:
                 return client
 
     async def _transaction_version(self, patience: Patience) -> int:
-        """Return the version of the transaction protocol that the cluster has agreed on; 0 when it does not say."""
+        """Return the cluster's finalized transaction protocol version; 0 when the broker does not report it."""
         try:
             request = ApiVersions("lapse", "1")
             answer = await self._ask(request, patience, transactional=False)
@@ -182,9 +183,9 @@ class PartitionProducer:
         return finalized_features(answer).get("transaction.version", 0)
 
     async def _first_epoch(self, patience: Patience) -> Epoch:
-        """Begin an epoch whatever there was before, having asked how the transaction before ended.
+        """Begin an epoch in any state, after asking how the previous transaction ended.
 
-        One that is still open is ended by that, and the coordinator says to come again: asked once more, it says how.
+        This ends a transaction that is still open: the coordinator asks for a retry, and then reports the outcome.
         """
         exchange = self._open()
         request = InitProducerIdRequest(self._id, self._config.transaction_timeout // MILLISECOND)
@@ -203,7 +204,7 @@ class PartitionProducer:
             await patience.again(name_of(answer.error_code))
 
     async def _state(self, patience: Patience) -> str | None:
-        """Return the state of this id's latest transaction; None when the coordinator does not tell or know."""
+        """Return the state of this id's latest transaction; None when the coordinator does not report or know it."""
         request = DescribeTransactions(self._id)
         while True:
             try:
@@ -224,11 +225,11 @@ class PartitionProducer:
     async def commit(
         self, writes: Mapping[str, Iterable[Write]], offsets: Mapping[str, int], stream_time: Micros, now: Micros
     ) -> None:
-        """Write records by topic, and the offsets of the inputs, in one transaction; return when it is committed.
+        """Write records by topic, and the offsets of the inputs, in one transaction; return once it is committed.
 
-        `writes` and `offsets` go by names on the broker, and to this producer's partition. `now` becomes the records'
-        timestamp. Raises `Fenced` when this epoch is over, `CommitFailed` when the brokers stay away or the outcome is
-        unknown, `Failed` when they refuse for good.
+        `writes` and `offsets` are keyed by broker topic names and go to this producer's partition. `now` becomes the
+        records' timestamp. Raises `Fenced` when this epoch is over, `CommitFailed` when the brokers stay unavailable or
+        the outcome is unknown, `Failed` when they refuse permanently.
         """
         what = f"Can't commit a batch of partition {self.partition}"
         if not self._usable:
@@ -253,7 +254,7 @@ class PartitionProducer:
                 )
             await self._end(patience, commit=True)
         except IncompatibleBrokerVersion as error:
-            # A broker that takes other versions than those agreed on at the start: the cluster is being changed.
+            # The broker supports other versions than at the start: the cluster is being upgraded or downgraded.
             raise CommitFailed(f"{what}: {error}") from error
         self._usable = True
 
@@ -263,7 +264,7 @@ class PartitionProducer:
         return {topic: batches for topic, batches in made.items() if batches}
 
     def fits(self, topic: str, record: Write) -> bool:
-        """Whether a record, uncompressed and alone in its batch, is small enough for a topic."""
+        """Whether a record, uncompressed and alone in its batch, is within a topic's size limit."""
         return size_alone(record) <= self._limit_of(topic)
 
     def _limit_of(self, topic: str) -> int:
@@ -273,7 +274,7 @@ class PartitionProducer:
         return min(self._config.producer_batch_bytes, self._limit_of(topic))
 
     def _refuse_too_large(self, batches: Mapping[str, Sequence[bytes]], what: str) -> None:
-        """Raise `Failed` for a batch that the broker would refuse: it holds a single record."""
+        """Raise `Failed` for a batch that the broker would refuse. Such a batch holds a single record."""
         for topic, several in batches.items():
             limit, size = self._limit_of(topic), max(map(len, several))
             if size > limit:
@@ -310,7 +311,7 @@ class PartitionProducer:
             await self._open().ask(Coordinator.GROUP, request, _worst_code, patience)
 
     async def _produce(self, batches: Mapping[str, Sequence[bytes]], what: str) -> None:
-        """Write the batches of every topic in their order, one of each at a time: a request may hold no more."""
+        """Write each topic's batches in order, one per topic and request: a request may hold only one."""
         for number in range(max(map(len, batches.values()), default=0)):
             row = {topic: several[number] for topic, several in batches.items() if number < len(several)}
             await self._produce_row(row, self._patience(what))
@@ -340,7 +341,7 @@ class PartitionProducer:
                     await self._open().refresh()
 
     async def _produce_to(self, leader: int, batches: Mapping[str, bytes]) -> dict[str, int | str]:
-        """Return an error code for every topic, or, when there was no answer, why."""
+        """Return an error code for every topic, or the reason when there was no response."""
         exchange = self._open()
         timeout = self._config.transaction_timeout // MILLISECOND
         request: Any
@@ -363,7 +364,7 @@ class PartitionProducer:
         return None if leader is None or leader < 0 else int(leader)
 
     async def _end(self, patience: Patience, *, commit: bool) -> None:
-        """End the transaction; asking again is safe, since a coordinator that has ended it so says so."""
+        """End the transaction. A retry is safe: a coordinator that has already ended it this way reports success."""
         if self.implicit:
             answer = await self._ask(EndTxnForNextEpoch(self._id, *self._epoch, commit), patience)
             self._last_committed = commit
@@ -375,7 +376,7 @@ class PartitionProducer:
     # --- epochs ------------------------------------------------------------------------------------------------------
 
     def _begin(self, epoch: Epoch) -> None:
-        """Use this epoch from now on: nothing that was sent before bears it."""
+        """Use this epoch from now on. No request sent before carries it."""
         self._batches = Batches(epoch, self._config.compression, self._batch_bytes)
         self._open().unanswered = False
 
@@ -385,7 +386,7 @@ class PartitionProducer:
         return self._batches.epoch
 
     async def _take_next_epoch(self, patience: Patience) -> None:
-        """Leave an epoch that a late request may still bear, and say again how its last transaction ended."""
+        """Leave an epoch that a late request may still carry, and repeat the outcome of its last transaction."""
         exchange = self._open()
         while exchange.unanswered:
             logger.info("partition %d: a request was not answered; taking the next epoch", self.partition)
@@ -393,14 +394,14 @@ class PartitionProducer:
             try:
                 answer = await self._ask(request, patience, transactional=False)
             except IncompatibleBrokerVersion as error:
-                # The first version takes an epoch from whoever has it, rightful or not.
+                # The first version would take the epoch from any current owner, even a rightful one.
                 raise CommitFailed(f"{patience.what}: the broker can't give the next epoch in place") from error
             self._begin(Epoch(answer.producer_id, answer.producer_epoch))
             if self._last_committed is not None:
                 await self._say_again(patience)
 
     async def _say_again(self, patience: Patience) -> None:
-        """End an empty transaction that covers all that is written here with the last one's outcome."""
+        """End an empty transaction over all partitions written here with the outcome of the last transaction."""
         committed = bool(self._last_committed)
         await self._add_partitions(self._config.written, patience)
         await self._add_offsets(patience)
@@ -423,7 +424,7 @@ class PartitionProducer:
         await self.discard()
 
     async def discard(self) -> None:
-        """Close without finishing anything: an open transaction is left for its successor, or its time-out, to end."""
+        """Close without finishing anything. The successor or the timeout ends an open transaction."""
         self._usable = False
         client, self._client, self._exchange = self._client, None, None
         if client is not None:
@@ -431,14 +432,14 @@ class PartitionProducer:
 
 
 def _worst_code(answer: Any) -> int:
-    """Return the error code of an answer with one for each topic-partition that has to be dealt with first."""
+    """Return the most urgent error code of a response that has one for each topic-partition."""
     order = list(Verdict)
     codes = [code for _, partitions, *_ in answer.errors for _, code, *_ in partitions]
     return max(codes, key=lambda code: order.index(verdict(code)), default=0)
 
 
 async def _together(*works: Coroutine[Any, Any, None]) -> None:
-    """Do these side by side; the first error ends the others and is raised."""
+    """Run these concurrently. The first error cancels the others and is raised."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -448,7 +449,7 @@ async def _together(*works: Coroutine[Any, Any, None]) -> None:
     finally:
         for task in tasks:
             task.cancel()
-        # Errors beyond the first are looked at here, or asyncio would log each.
+        # Retrieve the other errors here, or asyncio would log each of them.
         await asyncio.gather(*tasks, return_exceptions=True)
 
 

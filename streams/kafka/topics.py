@@ -1,4 +1,4 @@
-"""The topics a worker needs: what is wrong with them, all of it at once; and making those that are missing."""
+"""The topics a worker needs: reports all problems with them at once, and creates missing ones."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from streams.wire.writes import WRITTEN
 
 _KIB = 1024
 RECORD_BYTES = 1024 * _KIB + 64 * _KIB
-"""`max.message.bytes` of inputs and outputs that we make: the largest value that is taken, and a margin for headers.
-Topics that take less will do."""
+"""`max.message.bytes` of inputs and outputs that we create: the largest accepted value, plus a margin for headers.
+Topics with a lower limit are accepted."""
 ROW_BYTES = 320 * _KIB
-"""`max.message.bytes` that changelogs should have: the largest row, and a margin."""
+"""`max.message.bytes` that changelogs should have: the largest row plus a margin."""
 
 _METADATA_SECONDS = 10.0
 
 
 class Wanted(NamedTuple):
-    """What a topic has to be like. A policy is *compact*, *delete* or *any*."""
+    """The required properties of a topic. A policy is *compact*, *delete* or *any*."""
 
     name: str
     cleanup: str
     max_message_bytes: int
-    """What it is made with; one that exists may have less."""
+    """The value for a new topic; an existing topic may have less."""
     why_cleanup: str = ""
     required: bool = True
     """Whether a worker refuses to start without it."""
 
 
 class Existing(msgspec.Struct, frozen=True):
-    """A topic as the broker has it; configuration values are None where we may not read them."""
+    """A topic as it exists on the broker. Configuration values are None without the permission to read them."""
 
     name: str
     partitions: int
@@ -54,19 +54,19 @@ class Report(msgspec.Struct, frozen=True):
     existing: tuple[Existing, ...]
     missing: tuple[str, ...]
     problems: tuple[str, ...]
-    """What keeps a worker from starting."""
+    """Problems that prevent a worker from starting."""
     warnings: tuple[str, ...] = ()
-    """What does not keep a worker from starting, and may trouble it later."""
+    """Problems that do not prevent a start but may matter later."""
 
     @property
     def limits(self) -> dict[str, int]:
-        """Return `max.message.bytes` by topic, Kafka's default where we may not read it."""
+        """Return `max.message.bytes` by topic, or Kafka's default without the permission to read it."""
         default = DEFAULT_MAX_MESSAGE_BYTES
         return {topic.name: topic.max_message_bytes or default for topic in self.existing}
 
 
 def wanted_topics(config: KafkaConfig) -> list[Wanted]:
-    """Return SPEC section 1's table with the names in use."""
+    """Return the table of SPEC section 1 with the configured names."""
     hides_return = "compaction hides a customer's short return"
     keeps_last = "compaction would keep only the last record of each ticket"
     is_table = "it holds a table, which must be kept whole and may be compacted"
@@ -79,13 +79,13 @@ def wanted_topics(config: KafkaConfig) -> list[Wanted]:
 
 
 async def check_topics(config: KafkaConfig) -> Report:
-    """Compare the broker's topics with what is wanted. Raises `Failed` when no broker answers."""
+    """Compare the broker's topics with the requirements. Raises `Failed` when no broker answers."""
     async with admin_client(config) as admin:
         return await _check(config, admin)
 
 
 async def require_topics(config: KafkaConfig) -> Report:
-    """Return what the topics are like. Raises `Refused` with every problem when they will not do."""
+    """Return the report on the topics. Raises `Refused` with every problem when there are any."""
     report = await check_topics(config)
     if report.problems:
         lines = "".join(f"\n  - {problem}" for problem in report.problems)
@@ -100,11 +100,11 @@ async def create_topics(
     replication: int = -1,
     settings: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Make the missing topics and change nothing that exists; return the names made.
+    """Create the missing topics without changing existing ones; return the names created.
 
-    `partitions` is, when not given, what the existing ones have, else 1; `replication` -1 is the broker's default;
-    `settings` are topic configurations beside those that Lapse needs.
-    Raises `Refused` when a number is given that existing topics do not have, `Failed` when the broker refuses.
+    `partitions` defaults to the number that existing topics have, else 1. `replication` -1 is the broker's default.
+    `settings` are topic configurations in addition to those that Lapse needs.
+    Raises `Refused` when `partitions` differs from that of existing topics, `Failed` when the broker refuses.
     """
     async with admin_client(config) as admin:
         found = await _find(config, admin)
@@ -126,7 +126,7 @@ async def create_topics(
                 "cleanup.policy": policy,
                 "max.message.bytes": str(topic.max_message_bytes),
             }
-            # NewTopic takes a replication factor of -1, which asks for the broker's default, for an omission.
+            # NewTopic treats a replication factor of -1, the broker's default, as missing.
             replicas: dict[int, list[int]] | None = {} if replication == -1 else None
             await _create(config, admin, NewTopic(topic.name, partitions, replication, replicas, configs))
         await _wait_until_known(config, admin, [topic.name for topic in missing])
@@ -164,7 +164,7 @@ async def _check(config: KafkaConfig, admin: AIOKafkaAdminClient) -> Report:
 
 
 def _size_warnings(config: KafkaConfig, found: Mapping[str, Existing]) -> Iterable[str]:
-    """Yield where a large record would not fit: no reason to refuse, since few ever are that large (SPEC section 9)."""
+    """Yield where a large record would not fit. This is only a warning: few are that large (SPEC section 9)."""
     for table in Table:
         topic = found.get(config.changelog(table))
         if topic is not None and topic.max_message_bytes is not None and topic.max_message_bytes < ROW_BYTES:
@@ -201,7 +201,7 @@ def _topic_problems(wanted: Wanted, topic: Existing) -> Iterable[str]:
 async def _find(config: KafkaConfig, admin: AIOKafkaAdminClient, *, with_configs: bool = True) -> dict[str, Existing]:
     """Return those of our topics that exist, by name."""
     names = [topic.name for topic in wanted_topics(config)]
-    # All topics are asked for: asked by name, a broker that makes topics by itself would make those that are missing.
+    # Request all topics: a request by name would make a broker with auto-creation create the missing ones.
     described = await patiently("Can't ask for the topics", config, admin.describe_topics)
     counts: dict[str, int] = {}
     for topic in described:
@@ -229,7 +229,7 @@ async def _configs(config: KafkaConfig, admin: AIOKafkaAdminClient, names: Seque
     try:
         answers = await patiently("Can't ask for the topics", config, lambda: admin.describe_configs(resources))
     except (KafkaError, Refused):
-        # Reading configurations takes a right of its own; without it the rest is still worth checking.
+        # Reading configurations needs a permission of its own. Without it the rest can still be checked.
         return {}
     return {
         resource: {name: value for name, value, *_ in entries}

@@ -1,4 +1,4 @@
-"""The inputs of a broker to a capture file, and a capture file to the inputs of a broker."""
+"""Captures the inputs of a broker to a file, and writes a capture file back to the inputs of a broker."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from streams.wire.capture import CaptureLineError, line, parse
 _BATCH_BYTES = 256 << 10
 
 Progress = Callable[[int], None]
-"""Told how many records are done so far."""
+"""Called with the number of records processed so far."""
 
 
 async def capture(config: KafkaConfig, write: Callable[[bytes], object], progress: Progress | None = None) -> int:
-    """Write every committed record of both inputs, as far as they go now, as capture lines; return how many.
+    """Write every committed record of both inputs, up to their current ends, as capture lines; return how many.
 
-    Lines come in offset order within a partition of a topic. Raises `Refused` when an input does not exist.
+    Lines are in offset order within each topic-partition. Raises `Refused` when an input does not exist.
     """
     done = 0
     inputs = config.inputs
@@ -49,7 +49,7 @@ async def feed(
 ) -> int:
     """Write capture lines to the partitions they came from, with their timestamps; return how many.
 
-    Raises `Refused`, with `name` and the line's number, at a line that can't be written; those before it are written.
+    Raises `Refused`, with `name` and the line number, at a line that can't be written. Earlier lines have been written.
     """
     producer = await patiently("Can't connect", config, lambda: _started_producer(config))
     try:

@@ -1,11 +1,11 @@
-"""The dead letters of an installation: look at them, and send them back to where they came from.
+"""The dead letters of an installation: list them, and replay them to the topics they came from.
 
-A dead letter is the record as it was received, with the why in headers (SPEC section 2). Sending one back helps when
-what was wrong was not the record: a clock that was behind, a rule of the decoder that has changed since.
+A dead letter is the record as it was received, with the reason in headers (SPEC section 2). Sending it back helps when
+the record itself was not the problem: a clock was behind, or a rule of the decoder has changed since.
 
-A record that is sent back has the header `lapse.replayed.from`, which names its letter. When it is still bad it comes
-back as a new letter that has this header too: it *died again*. Such a letter is not sent back a second time. Neither is
-one that was sent back already, unless it is named by its offset: an original is sent back once.
+A record that is sent back has the header `lapse.replayed.from`, which names its letter. If it is still bad, it comes
+back as a new letter that also has this header: it *died again*. Such a letter is not sent back a second time. A letter
+that was already sent back is not sent again either, unless it is named by its offset: an original is sent back once.
 """
 
 from __future__ import annotations
@@ -33,71 +33,71 @@ from streams.wire.writes import Write
 _OURS = ("lapse.error.", "lapse.source.", "lapse.replayed.")
 REPLAYED_FROM = "lapse.replayed.from"
 _AT_ONCE = 500
-"""Letters sent back in one transaction, at most."""
+"""Maximum number of letters sent back in one transaction."""
 _BYTES_AT_ONCE = 8 << 20
-"""Bytes sent back in one transaction, about, at most."""
+"""Approximate maximum number of bytes sent back in one transaction."""
 
 
 class State(StrEnum):
-    """What became of a letter."""
+    """The replay state of a letter."""
 
     WAITING = "waiting"
     """It was not sent back."""
     REPLAYED = "replayed"
-    """It was sent back, and has not died again so far."""
+    """It was sent back and has not died again so far."""
     DIED_AGAIN = "died again"
     """It was sent back and died again, or it is the letter of such a second death."""
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """One dead letter; what it does not say of itself is empty (somebody else wrote it)."""
+    """One dead letter. Fields without a header are empty (the letter was not written by Lapse)."""
 
     partition: int
     offset: int
-    """Where it stands in the topic of dead letters."""
+    """Its offset in the dead-letter topic."""
     at: Micros
-    """When it was written there."""
+    """When it was written to the dead-letter topic."""
     code: str
     path: str
     message: str
     source_topic: str
-    """As on the broker, with prefix."""
+    """The name on the broker, with prefix."""
     source_partition: int | None
     source_offset: int | None
     source_timestamp: int | None
     """Milliseconds since the epoch."""
     replayed_from: str | None
-    """The letter that was sent back and died again as this one, as `topic/partition/offset`."""
+    """The earlier letter that was sent back and died again as this one, as `topic/partition/offset`."""
     without_value: bool
-    """Whether the record's value was too large to be carried."""
+    """Whether the record's value was too large to be included."""
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
-    """The record's own."""
+    """The headers of the record itself."""
 
     @property
     def place(self) -> Place:
-        """Return where it stands in the topic of dead letters."""
+        """Return its place in the dead-letter topic."""
         return Place(self.partition, self.offset)
 
     @property
     def earlier(self) -> Place | None:
-        """Return the place of the letter that died again as this one."""
+        """Return the place of the earlier letter that died again as this one."""
         _, partition, offset = ("//" + (self.replayed_from or "")).rsplit("/", 2)
         return Place(int(partition), int(offset)) if partition.isdecimal() and offset.isdecimal() else None
 
     def was_sent(self, ledger: Ledger) -> bool:
-        """Whether it was sent back, by what the ledger says."""
+        """Whether it was sent back according to the ledger."""
         return ledger.get(self.place) == self.at // MILLISECOND
 
 
 def letter_of(record: ConsumerRecord) -> Letter:
-    """Read a record of the topic of dead letters."""
+    """Read a record of the dead-letter topic."""
     said: dict[str, str] = {}
     own = []
     for name, value in record.headers or ():
         if name.startswith(_OURS):
-            said[name] = (value or b"").decode(errors="replace")  # the last of a name is the one of this very letter
+            said[name] = (value or b"").decode(errors="replace")  # the last header of a name belongs to this letter
         else:
             own.append((name, value))
     return Letter(
@@ -119,13 +119,13 @@ def letter_of(record: ConsumerRecord) -> Letter:
     )
 
 
-# --- looking ---------------------------------------------------------------------------------------------------------
+# --- reading ---------------------------------------------------------------------------------------------------------
 
 
 async def read_dead_letters(config: KafkaConfig, take: Callable[[Letter, State], object]) -> None:
-    """Give every dead letter that there is now, and its state, to `take`, in offset order by partition.
+    """Pass every current dead letter and its state to `take`, in offset order by partition.
 
-    The topic is read twice, so that the memory needed grows only with the letters that were sent back.
+    The topic is read twice, so that memory use grows only with the number of letters that were sent back.
     Raises `Refused` when the topic does not exist, `Failed` when no broker answers.
     """
     ledger = await read_ledger(config)
@@ -154,18 +154,18 @@ async def _letters(config: KafkaConfig) -> AsyncIterator[list[Letter]]:
 
 
 class Replayed(msgspec.Struct):
-    """What a replay did."""
+    """The result of a replay."""
 
     sent: Counter[str] = msgspec.field(default_factory=Counter)
-    """Letters sent back, by code."""
+    """Number of letters sent back, by code."""
     kept: Counter[str] = msgspec.field(default_factory=Counter)
-    """Letters that can't be sent back, by the reason."""
+    """Number of letters that can't be sent back, by reason."""
     sent_before: int = 0
-    """Letters that had been sent back earlier."""
+    """Number of letters that had been sent back earlier."""
     died_again: int = 0
-    """Letters of records that had been sent back and died again."""
+    """Number of letters whose records had been sent back and died again."""
     passed_over: int = 0
-    """Letters that were not chosen."""
+    """Number of letters that were not selected."""
 
 
 async def replay(
@@ -177,9 +177,9 @@ async def replay(
 ) -> Replayed:
     """Write dead letters to the topic-partition they came from, with their key, value, headers and timestamp.
 
-    An original is sent once, whatever breaks and however often this is called: what is sent and that it was sent are
-    one transaction. With `places` these letters are sent and no others, whatever happened to them before. `dry_run`
-    only counts. Raises `Refused` and `Failed`.
+    An original is sent once, whatever fails and however often this is called: the record and the note that it was
+    sent are written in one transaction. With `places`, exactly these letters are sent, whatever happened to them
+    before. `dry_run` only counts. Raises `Refused` and `Failed`.
     """
     report = await check_topics(config)
     inputs = {topic.name: topic for topic in report.existing if topic.name in config.inputs}
@@ -189,7 +189,7 @@ async def replay(
         return replaying.done
     await require_ledger(config)
     async with _producer(config) as producer:
-        # Read after the producer has begun, which ends any other replay: nothing is added to it but by us.
+        # Read the ledger after the producer has started, which fences any other replay: only we add to it from now on.
         await replaying.run(producer, await read_ledger(config), places)
     return replaying.done
 
@@ -222,7 +222,7 @@ class _Replaying:
             await self._send(producer, [], gone)
 
     def _to_send(self, letters: Sequence[Letter], ledger: Ledger | None) -> list[Letter]:
-        """Return those to send, and count all of them; without a ledger they were named one by one."""
+        """Return the letters to send, and count all letters. Without a ledger, they were named one by one."""
         to_send, done = [], self.done
         for letter in letters:
             if self._chosen is not None and not self._chosen(letter):
@@ -239,7 +239,7 @@ class _Replaying:
         return to_send
 
     def _why_not(self, letter: Letter) -> str | None:
-        """Say why a letter can't be sent back; None when it can."""
+        """Return why a letter can't be sent back; None when it can."""
         if not letter.source_topic or letter.source_partition is None:
             return "does not say where it came from"
         if letter.source_topic not in self._partitions:
@@ -302,7 +302,7 @@ class _Replaying:
         return {tp.partition: offset for tp, offset in found.items()}
 
     async def _named(self, places: Sequence[Place]) -> list[Letter]:
-        """Read these letters alone. Raises `Refused` for one that is not there."""
+        """Read only these letters. Raises `Refused` for a letter that does not exist."""
         name = self._config.topic(Output.DEAD_LETTERS)
         async with plain_consumer(self._config) as consumer:
             known = await partitions_of(self._config, consumer, name)
@@ -341,7 +341,7 @@ async def _producer(config: KafkaConfig) -> AsyncIterator[AIOKafkaProducer]:
             **client_arguments(config),
             transactional_id=f"{config.group}-dead-letter-replay",
             compression_type=config.compression_type,
-            # What fits is for the topics to say.
+            # The topics set the size limit, not the client.
             max_request_size=2**30,
         )
         try:

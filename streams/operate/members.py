@@ -1,4 +1,4 @@
-"""Which machine holds a partition, as the group's coordinator says."""
+"""Which machine holds a partition, according to the group coordinator."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from streams.kafka.brokers import admin_client
 from streams.kafka.config import KafkaConfig
 
 _SECONDS = 2.0
-"""Somebody waits for a page."""
+"""Short, because a user is waiting for a page."""
 
 
 async def host_of(config: KafkaConfig, partition: int) -> str | None:
-    """Return the address from which the worker that holds a partition talks to the broker; None when nobody says."""
+    """Return the client address of the worker that holds a partition, as the broker sees it; None when unknown."""
     try:
         async with asyncio.timeout(_SECONDS), admin_client(config) as admin:
             answers = await admin.describe_consumer_groups([config.group])

@@ -1,7 +1,7 @@
-"""Which dead letters were sent back: a compacted topic beside the others, written by `dead-letters replay` alone.
+"""Which dead letters were sent back: a compacted topic that only `dead-letters replay` writes.
 
-The group's committed offsets can't hold this: they are one number a partition, while some letters are chosen and others
-left; and brokers forget them after a week without members.
+The group's committed offsets can't store this. They are one number per partition, while a replay selects some letters
+and skips others. Brokers also delete them after a week without members.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from streams.kafka.config import KafkaConfig
 
 
 class Place(NamedTuple):
-    """Where a letter stands in the topic of dead letters."""
+    """The place of a letter in the dead-letter topic."""
 
     partition: int
     offset: int
 
     def __str__(self) -> str:
-        """Render as `--offset` takes it.
+        """Render in the form that `--offset` accepts.
 
         >>> str(Place(1, 17))
         '1/17'
@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
 
 Ledger = dict[Place, int]
-"""Of every letter that was sent back, its timestamp in milliseconds: a topic that was made anew counts from 0 again."""
+"""Timestamp in milliseconds of every letter sent back. It detects a recreated topic, whose offsets restart at 0."""
 
 
 def ledger_topic(config: KafkaConfig) -> str:
@@ -44,7 +44,7 @@ def ledger_topic(config: KafkaConfig) -> str:
 
 
 async def read_ledger(config: KafkaConfig) -> Ledger:
-    """Return what was sent back so far; nothing when the topic does not exist."""
+    """Return the letters sent back so far; empty when the topic does not exist."""
     found: Ledger = {}
     async with plain_consumer(config) as consumer:
         topics = await patiently("Can't ask for the topics", config, consumer.topics)
@@ -68,7 +68,7 @@ async def read_ledger(config: KafkaConfig) -> Ledger:
 
 
 async def require_ledger(config: KafkaConfig) -> None:
-    """Make the topic when it does not exist. Raises `Failed` when the broker refuses."""
+    """Create the topic if it does not exist. Raises `Failed` when the broker refuses."""
     name = ledger_topic(config)
     async with admin_client(config) as admin:
         if name in await patiently("Can't ask for the topics", config, admin.list_topics):
@@ -84,7 +84,7 @@ async def require_ledger(config: KafkaConfig) -> None:
 
 
 async def note(config: KafkaConfig, producer: AIOKafkaProducer, changes: Mapping[Place, int | None]) -> None:
-    """Write changes within the producer's open transaction; None forgets a letter."""
+    """Write changes within the producer's open transaction; None removes a letter."""
     for place, timestamp in changes.items():
         value = None if timestamp is None else str(timestamp).encode()
         await producer.send(ledger_topic(config), key=str(place).encode(), value=value, partition=0)

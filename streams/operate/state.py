@@ -1,4 +1,4 @@
-"""One ticket's rows, read from the changelogs of a broker: what a worker would know of it after a restart."""
+"""One ticket's rows, read from a broker's changelogs: what a worker would know of it after a restart."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from streams.wire.rows import MsgpackRows
 
 
 class TicketState(msgspec.Struct, frozen=True):
-    """Both rows of a ticket in one partition, None where there is none."""
+    """Both rows of a ticket in one partition; None for a missing row."""
 
     partition: int
     expected_partition: int
-    """Where murmur2 puts the ticket's key; another one means a producer with another partitioner."""
+    """The partition that murmur2 gives for the ticket's key. Another one means a producer with another partitioner."""
     ticket: TicketRow | None
     session: SessionRow | None
 
@@ -29,10 +29,10 @@ class TicketState(msgspec.Struct, frozen=True):
 async def read_state(
     config: KafkaConfig, ticket_id: str, progress: Callable[[int], None] | None = None
 ) -> list[TicketState]:
-    """Return the ticket's rows, of each partition that has any: nearly always one or none.
+    """Return the ticket's rows from each partition that has any: nearly always one or none.
 
-    Only the partition of the ticket's key is read, all of them when it has nothing there. `progress` is told how many
-    rows are read. Raises `Refused` when a changelog does not exist, `Failed` when no broker answers.
+    Only the partition of the ticket's key is read, or all of them when that one has no rows. `progress` is called with
+    the number of rows read. Raises `Refused` when a changelog does not exist, `Failed` when no broker answers.
     """
     key = ticket_id.encode()
     names = {config.changelog(table): table for table in Table}

@@ -1,1 +1,1 @@
-"""Facts to metrics and logs; the only package that knows prometheus_client."""
+"""Turns facts into metrics and logs; the only package that uses prometheus_client."""

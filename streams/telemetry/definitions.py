@@ -1,7 +1,7 @@
-"""What the abandonment figures mean: the same words wherever a figure is shown.
+"""Definitions of the abandonment figures: the same wording wherever a figure is shown.
 
-The metrics' HELP texts, docs/metrics.md, the dashboards' panel descriptions and the live page all take the sentences
-from here. Wording may change here; what is counted is SPEC section 8.
+The metrics' HELP texts, docs/metrics.md, the dashboards' panel descriptions and the live page all take their sentences
+from here. The wording may change here; what is counted is defined in SPEC section 8.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ DEFINITIONS: Mapping[str, str] = {
         "without a return."
     ),
 }
-"""Sentences by figure, each with its formula and, for rates and averages, with their base."""
+"""Sentences by figure, each with its formula and, for rates and averages, its base."""
 
 FORMULAS: Mapping[str, str] = {
     "session": "sum(increase(lapse_sessions_total[1h]))",
@@ -58,4 +58,4 @@ FORMULAS: Mapping[str, str] = {
     "time to return": "histogram_quantile(0.5, sum by (le) (rate(lapse_time_to_return_seconds_bucket[1h])))",
     "open abandonments": "sum(lapse_open_abandonments)",
 }
-"""How to ask Prometheus for each figure of the last hour, over all workers, reasons and channels."""
+"""Prometheus query for each figure over the last hour, for all workers, reasons and channels."""

@@ -1,4 +1,4 @@
-"""The values a label may take. Whatever is outside counts as `other`, what is absent as `none`."""
+"""The values a label may take. Any other value counts as `other`, a missing value as `none`."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from streams.core.normal import name
 OTHER = "other"
 
 DEFAULT_CHANNELS = ("web", "ios", "android", "native_messaging", "whatsapp", "messenger", "instagram")
-"""Channels that have a series of their own unless a deployment names its own list."""
+"""Channels that have their own series unless a deployment configures its own list."""
 
 RESULTS = tuple(result.value for result in Result if result is not Result.DUE)
 DEAD_LETTER_CODES = tuple(code.value for code in Code)
 TABLES = tuple(table.value for table in Table)
 
 GUARDED = ("abandonment_reason", "trigger", "code")
-"""Domains whose values we make ourselves: one outside is a mistake of ours, which must not cost a series each."""
+"""Domains whose values come from our own code. An unknown value is a bug, and must not create a series."""
 
 
 class LabelDomains:
     """Domains by label name, as configured for one worker.
 
-    Reasons and channels are given as people write them and kept as the wire spells them. `reason` and `channel` hold
-    `other` and `none` from the start; the domains in `GUARDED` get `other` only should a value outside arise; the
-    rest are enumerations.
+    Reasons and channels are given as people write them and stored in their wire spelling. `reason` and `channel` have
+    `other` and `none` from the start. The domains in `GUARDED` get `other` only when an unknown value occurs. The rest
+    are enumerations.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class LabelDomains:
         channels: Iterable[str] = DEFAULT_CHANNELS,
         triggers: Iterable[str] = (),
     ) -> None:
-        """Take the configured lists; `triggers` are the ids of the ruleset."""
+        """Use the configured lists; `triggers` are the ids in the ruleset."""
         reasons = _names(abandonment_reasons)
         self._values: dict[str, tuple[str, ...]] = {
             "topic": tuple(topic.value for topic in Topic),
@@ -54,7 +54,7 @@ class LabelDomains:
         self._known = {label: frozenset(values) for label, values in self._values.items()}
 
     def bound(self, label: str, value: str | None) -> str:
-        """Return the label value that stands for `value`.
+        """Return the label value that represents `value`.
 
         >>> LabelDomains().bound("channel", "web"), LabelDomains().bound("channel", "fax")
         ('web', 'other')
@@ -71,12 +71,12 @@ class LabelDomains:
         return self._values[label]
 
     def combinations(self, domains: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        """Yield every combination of values of these domains; none at all if one of them is not known beforehand."""
+        """Yield every combination of values of these domains; nothing if one of them is not known in advance."""
         if all(domain in self._values for domain in domains):
             yield from product(*(self._values[domain] for domain in domains))
 
     def sizes(self) -> dict[str, int]:
-        """Return the greatest number of values that each domain can come to."""
+        """Return the maximum number of values of each domain."""
         return {label: len(values) + (label in GUARDED) for label, values in self._values.items()}
 
 

@@ -1,9 +1,9 @@
 """Logs: one handler on standard error for our events and for those of Faust, mode and aiokafka.
 
-Whoever logs, the handler sees to three things: a record's body never gets in (bytes and records are cut down to their
-size or place, tracebacks show no local variables), repeated warnings and errors are limited, and the libraries'
-chatter stays out. Our own code logs by `logging.getLogger(__name__)`; values in `extra` become members of the event,
-and `extra={"limit": "some key"}` limits an event to once a minute.
+For every logger, the handler does three things: it keeps record bodies out (bytes and records are reduced to their size
+or place, tracebacks show no local variables), it limits repeated warnings and errors, and it drops the libraries'
+chatter. Our own code logs with `logging.getLogger(__name__)`. Values in `extra` become members of the event, and
+`extra={"limit": "some key"}` limits an event to once a minute.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LIBRARIES = ("aiohttp", "aiokafka", "asyncio", "faust", "mode")
 _MINUTE = 60.0
 _BURST = 5
 _LIBRARY_BURST = 1
-"""What the libraries try again by themselves, they say again each time."""
+"""One is enough: the libraries repeat the message with each of their retries."""
 _KEYS = 1_024
 _DEPTH = 4
 
@@ -47,7 +47,7 @@ _STAMPS: tuple[Processor, ...] = (
 
 
 def configure_logging(level: str = "info", format: Format = "auto", stream: TextIO | None = None) -> None:
-    """Set up structlog and the standard library's logging for this process; may be called again.
+    """Set up structlog and the standard library's logging for this process; may be called repeatedly.
 
     `auto` is text on a terminal and JSON elsewhere; `stream` is standard error unless given.
     """
@@ -67,10 +67,10 @@ def configure_logging(level: str = "info", format: Format = "auto", stream: Text
 
 
 def logging_config(level: str = "info", format: Format = "auto", stream: TextIO | None = None) -> dict[str, Any]:
-    """Return the configuration that `configure_logging` hands to `logging.config.dictConfig`.
+    """Return the configuration that `configure_logging` passes to `logging.config.dictConfig`.
 
-    Faust's worker throws away the logging it finds and sets up its own when it starts; given this as the Faust
-    setting `logging_config`, it sets up this again.
+    Faust's worker replaces the existing logging setup with its own when it starts. With this as the Faust setting
+    `logging_config`, it applies this configuration instead.
     """
     stream = stream if stream is not None else sys.stderr
     text = _is_text(format, stream)
@@ -104,9 +104,9 @@ def logging_config(level: str = "info", format: Format = "auto", stream: TextIO 
 
 
 def say(message: str, format: Format = "auto", *, level: str = "error", stream: TextIO | None = None) -> None:
-    """Write one message of the process itself, such as why it ends: as text after `lapse:`, or as a log line.
+    """Write one message about the process itself, such as why it ends: as text after `lapse:`, or as a log line.
 
-    It does not go through logging, so that it also serves before logging is set up, and from a signal handler.
+    It bypasses logging, so that it also works before logging is set up, and in a signal handler.
     """
     stream = stream if stream is not None else sys.stderr
     if _is_text(format, stream):
@@ -123,12 +123,12 @@ def _is_text(format: Format, stream: TextIO) -> bool:
 
 
 def _library_level(level: str) -> str:
-    # At debug, aiokafka prints whole requests, record bodies included; that is never switched on.
+    # At debug level, aiokafka logs whole requests, including record bodies, so it is never enabled.
     return {"DEBUG": "INFO", "INFO": "WARNING"}.get(level.upper(), level.upper())
 
 
 def _formatter(text: bool, colors: bool) -> ProcessorFormatter:
-    # Plain tracebacks: structlog's and rich's defaults print local variables, and those hold records.
+    # Plain tracebacks: structlog's and rich's defaults print local variables, which contain records.
     render: list[Processor] = (
         [
             _escaped,
@@ -148,7 +148,7 @@ _own_extras = structlog.stdlib.ExtraAdder(allow=["repeated"])
 
 
 def _extras(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    # What the libraries put in `extra` is meant for handlers of their own.
+    # The libraries' `extra` values are meant for their own handlers.
     ours = event["_record"].name.startswith("streams")
     extras = (_all_extras if ours else _own_extras)(logger, method, {"_record": event["_record"]})
     del extras["_record"]
@@ -156,7 +156,7 @@ def _extras(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 def _escaped(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Escape what a terminal would obey; JSON does so by itself."""
+    """Escape terminal control characters. JSON output escapes them anyway."""
     shown: EventDict = {}
     for key, value in event.items():
         escape = escaping.lines if key in {"exception", "stack"} else escaping.one_line
@@ -165,7 +165,7 @@ def _escaped(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _plain_traceback(stream: TextIO, exc_info: Any) -> None:
-    """Write a traceback whose messages stay on one line each: they may hold what a record says."""
+    """Write a traceback with each message on one line: messages may contain text from a record."""
     for part in traceback.TracebackException(*exc_info).format():
         own = part.startswith((" ", "\n", "Traceback"))
         stream.write(escaping.lines(part) if own else f"{escaping.one_line(part.rstrip())}\n")
@@ -177,10 +177,10 @@ def _in_reading_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 class WithoutServiceChatter(logging.Filter):
-    """Keeps out what mode says of the life of every service.
+    """Drops mode's log events about the start and stop of every service.
 
-    It speaks in the name of the module that defines the service, ours included, so that no logger's level silences
-    it; its mark is the service's place in the tree, in brackets.
+    mode logs under the name of the module that defines the service, including ours, so a logger's level can't silence
+    it. Its messages are recognized by the service's place in the tree, in brackets.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -190,10 +190,10 @@ class WithoutServiceChatter(logging.Filter):
 
 
 class WithoutExpected(logging.Filter):
-    """Keeps out what the libraries report as trouble although it belongs to every stop, rebalance or first start.
+    """Drops library warnings and errors that are normal in every stop, rebalance or first start.
 
-    What such an event means for a worker, the worker says itself. At debug all of it is shown.
-    `tests/contracts/test_log_texts.py` makes the libraries say each of these.
+    The worker logs what such an event means for it. At debug level all of them are shown.
+    `tests/contracts/test_log_texts.py` provokes each of these messages from the libraries.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -203,21 +203,21 @@ class WithoutExpected(logging.Filter):
 
 _EXPECTED = {
     "aiokafka": (
-        # A member learns of a rebalance by its heartbeat; the supervisor logs the new assignment.
+        # A member learns of a rebalance from its heartbeat; the supervisor logs the new assignment.
         "Heartbeat failed for group %s because it is rebalancing",
         "Heartbeat failed for group %s: generation id is not  current.",
     ),
-    # Faust's sensors are switched off, and it misses what they would have returned.
+    # Faust's sensors are disabled, and it complains about their missing state.
     "faust": ("Missing sensor state for rebalance",),
 }
-"""Beginnings of messages, before their values are put in, by library."""
+"""Beginnings of message templates, before values are filled in, by library."""
 
 
 def _is_expected(record: logging.LogRecord) -> bool:
     text, library = record.msg, record.name.partition(".")[0]
     if not isinstance(text, str):
         return False
-    if text.startswith("[^"):  # a service of mode: behind its place in the tree, and in the name of any module
+    if text.startswith("[^"):  # a mode service: its place in the tree comes first, and the logger is that of any module
         text, library = text.partition("]: ")[2], "faust"
     if text.startswith("Crashed reason="):
         # A service that is cancelled at a stop or a rebalance reports that as a crash.
@@ -226,10 +226,10 @@ def _is_expected(record: logging.LogRecord) -> bool:
 
 
 class WithoutBodies(logging.Filter):
-    """Cuts bytes, Kafka records and our own structs in what is logged down to their size, place or type."""
+    """Reduces bytes, Kafka records and our own structs in log events to their size, place or type."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change the record's values where needed; it always passes."""
+        """Change the record's values where needed; always returns True."""
         if isinstance(record.msg, dict):
             record.msg = _without_bodies(record.msg)
         elif record.args:
@@ -258,15 +258,15 @@ def _without_bodies(value: Any, depth: int = _DEPTH) -> Any:
 
 
 class RateLimit(logging.Filter):
-    """Lets the first few of equal warnings and errors of a minute pass; the next one to pass says how many it hid.
+    """Passes the first few equal warnings and errors per minute. The next one to pass reports how many were dropped.
 
-    Equal are those of one logger and level with the same text before its values are put in: five a minute pass of
-    ours, one of the libraries'. An event logged with `limit="some key"`, in `extra` or to structlog, passes once a
-    minute for that key. Critical events always pass.
+    Events are equal when logger, level and message template are the same. Of our own events five a minute pass, of
+    the libraries' one. An event logged with `limit="some key"`, in `extra` or to structlog, passes once a minute for
+    that key. Critical events always pass.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` tells seconds."""
+        """`clock` returns seconds."""
         super().__init__()
         self._clock = clock
         self._windows: OrderedDict[tuple[str, str], _Window] = OrderedDict()
@@ -295,7 +295,7 @@ class RateLimit(logging.Filter):
         window = self._windows.get(key)
         if window is None:
             window = self._windows[key] = _Window(until=now + _MINUTE, left=burst)
-            if len(self._windows) > _KEYS:  # texts with values in them: forget the oldest rather than grow
+            if len(self._windows) > _KEYS:  # messages that contain values: drop the oldest instead of growing
                 self._windows.popitem(last=False)
         elif now >= window.until:
             window.until, window.left = now + _MINUTE, burst

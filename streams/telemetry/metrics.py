@@ -1,15 +1,15 @@
-"""The registry that is made from the table of metrics, and how many series it comes to.
+"""The registry built from the table of metrics, and the number of series it can have.
 
 Series budget. Labels have bounded domains, and every combination that can occur exists from the start at 0, so that
 `rate()` sees the first increment and the number of series does not depend on the traffic. At most:
 
     fixed    244, + 19 for each channel, + 16 for each abandonment reason, + 8 for each pair of the two,
              + 1 for each trigger
-    moving   13 for each partition held, gone when it is revoked
+    moving   13 for each partition held, removed when it is revoked
 
-where channels and reasons are the configured ones; `other` and `none` are in the 244. With the 7 channels of
-`DEFAULT_CHANNELS`, one reason, 50 triggers and 32 partitions that is 915 series a worker, with 500 triggers 1,365.
-Beside them stand some 15 series of the process and of Python's collector (`process_*`, `python_gc_*`).
+where channels and reasons are the configured ones; `other` and `none` are included in the 244. With the 7 channels of
+`DEFAULT_CHANNELS`, one reason, 50 triggers and 32 partitions that is 915 series per worker, with 500 triggers 1,365.
+In addition there are some 15 series of the process and of Python's collector (`process_*`, `python_gc_*`).
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ PER_PARTITION = tuple(row.name for row in METRICS if "partition" in row.labels)
 
 
 def series_budget(domains: LabelDomains, partitions: int) -> int:
-    """Return how many `lapse_` series a worker exposes at most with these label values and that many partitions."""
+    """Return the maximum number of `lapse_` series of a worker with these label values and this many partitions."""
     sizes = {**domains.sizes(), "partition": partitions, "ruleset": 1}
     return sum(row.samples * math.prod(sizes.get(domain, 1) for domain in row.domains()) for row in METRICS)
 
 
 class Instruments:
-    """The metrics of one worker in a registry of their own, looked up by name; children are made once and kept."""
+    """The metrics of one worker in their own registry, looked up by name. Children are created once and cached."""
 
     def __init__(self, domains: LabelDomains) -> None:
-        """Make every metric of the table, and the children whose labels these domains know."""
+        """Create every metric of the table, and the children whose label values are known in these domains."""
         self.registry = CollectorRegistry()
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
@@ -51,7 +51,7 @@ class Instruments:
         GCCollector(registry=self.registry)
 
     def counter(self, name: str, labels: tuple[str, ...] = ()) -> Counter:
-        """Return the counter of that name and those label values, in the table's label order."""
+        """Return the counter with this name and these label values, in the table's label order."""
         child = self._counter_children.get((name, labels))
         if child is None:
             family = self._counters[name]
@@ -59,7 +59,7 @@ class Instruments:
         return child
 
     def gauge(self, name: str, labels: tuple[str, ...] = ()) -> Gauge:
-        """Return the gauge of that name and those label values, in the table's label order."""
+        """Return the gauge with this name and these label values, in the table's label order."""
         child = self._gauge_children.get((name, labels))
         if child is None:
             family = self._gauges[name]
@@ -67,11 +67,11 @@ class Instruments:
         return child
 
     def histogram(self, name: str) -> Histogram:
-        """Return the histogram of that name; none has labels."""
+        """Return the histogram with this name; no histogram has labels."""
         return self._histograms[name]
 
     def forget_partition(self, partition: int) -> None:
-        """Remove the gauges of a partition that this worker no longer holds: a stale lag would page somebody."""
+        """Remove the gauges of a partition that this worker no longer holds: a stale lag would raise an alert."""
         text = str(partition)
         for name in PER_PARTITION:
             self._gauges[name].remove_by_labels({"partition": text})

@@ -1,6 +1,6 @@
-"""What the runtime tells of, turned into metrics, after the commit and never before.
+"""Turns the runtime's reports into metrics, always after the commit.
 
-A crash between a commit and its call here leaves that batch uncounted; nothing is ever counted twice (SPEC section 6).
+After a crash between a commit and the call here, that batch is not counted; nothing is counted twice (SPEC section 6).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COUNTERS_OF_FACTS = {
     model.OVERSIZED_MEMBER: "lapse_oversized_members_total",
     model.EXPIRED_ROW: "lapse_expired_rows_total",
 }
-"""Facts that count something; a fact's labels are in the order of the metric's."""
+"""Facts that increment a counter. A fact's labels are in the order of the metric's labels."""
 
 HISTOGRAMS_OF_FACTS = {
     model.TIME_TO_ABANDON_SECONDS: "lapse_time_to_abandon_seconds",
@@ -50,7 +50,7 @@ _DOMAINS_OF_FACTS = {
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """What this worker has counted since it started, and what its tables hold now, for people to read."""
+    """What this worker has counted since it started, and what its tables hold now, for display."""
 
     sessions: int
     sessions_abandoned: int
@@ -62,17 +62,17 @@ class Figures(msgspec.Struct, frozen=True):
     records: int
     dead_letters: int
     open_abandonments: int | None
-    """None before they were counted."""
+    """None before the first count."""
     pending_rounds: int
     ticket_rows: int
     session_rows: int
 
 
 class Metrics:
-    """The metrics of one worker; two of them in one process do not meet.
+    """The metrics of one worker. Two instances in one process are independent.
 
-    The gauges of a partition exist from `assigned` to `revoked`: what is told of other partitions still counts, but
-    brings no gauge back. Durations are seconds; a negative one (clocks that disagree) is taken as 0.
+    The gauges of a partition exist from `assigned` to `revoked`. Reports on other partitions still count, but do not
+    recreate a gauge. Durations are in seconds; a negative duration (clocks that disagree) counts as 0.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Metrics:
         triggers: Iterable[str] = (),
         ruleset: str = "",
     ) -> None:
-        """Take the label values that are known beforehand; `triggers` are ids, `ruleset` is the digest."""
+        """Take the label values that are known in advance; `triggers` are ids, `ruleset` is the digest."""
         self._domains = LabelDomains(abandonment_reasons=abandonment_reasons, channels=channels, triggers=triggers)
         self._instruments = Instruments(self._domains)
         self._instruments.gauge("lapse_build_info", build_labels()).set(1)
@@ -93,7 +93,7 @@ class Metrics:
         self._open_abandonments: dict[int, int] = {}
         self._rows: dict[int, tuple[int, int]] = {}
 
-    # --- what the runtime tells --------------------------------------------------------------------------------------
+    # --- reports from the runtime ------------------------------------------------------------------------------------
 
     def batch_committed(
         self, partition: int, batch: Batch, seconds: float, commit_seconds: float | None = None
@@ -116,28 +116,28 @@ class Metrics:
         self.stream_time(partition, batch.stream_time / SECOND)
 
     def restoring(self, partition: int, rows: int) -> None:
-        """Count rows as they are read back, so that the rate shows a restore going on."""
+        """Count rows as they are read back, so that the rate shows a restore in progress."""
         self._instruments.counter("lapse_restore_rows_total").inc(rows)
 
     def restore_remaining(self, partition: int, offsets: int) -> None:
-        """Show how far a restore has still to go."""
+        """Set the number of offsets that a restore still has to read."""
         self._set("lapse_restore_remaining_offsets", (str(partition),), partition, offsets)
 
     def restored(self, partition: int, rows: int, seconds: float) -> None:
-        """Note that a partition is ready from now on; its rows were counted while they came."""
+        """Mark a partition as ready. Its rows were counted as they were read."""
         self._instruments.histogram("lapse_restore_seconds").observe(max(seconds, 0))
         self._set("lapse_partition_ready", (str(partition),), partition, 1)
         self._set("lapse_restore_remaining_offsets", (str(partition),), partition, 0)
 
     def assigned(self, partitions: Iterable[int]) -> None:
-        """Note partitions that this worker holds from now on, beside those it held; they are not yet restored."""
+        """Add partitions that this worker now holds; they are not yet restored."""
         for partition in set(partitions) - self._held:
             self._held.add(partition)
             self._set("lapse_partition_ready", (str(partition),), partition, 0)
         self._instruments.gauge("lapse_assigned_partitions").set(len(self._held))
 
     def revoked(self, partitions: Iterable[int]) -> None:
-        """Note partitions that this worker no longer holds: their gauges go."""
+        """Remove partitions that this worker no longer holds, with their gauges."""
         for partition in self._held.intersection(partitions):
             self._held.discard(partition)
             self._pending.pop(partition, None)
@@ -148,13 +148,13 @@ class Metrics:
         self._show_table_sizes()
 
     def rebalanced(self, seconds: float | None = None) -> None:
-        """Count a rebalance of the consumer group, and how long no partition was worked on because of it."""
+        """Count a rebalance of the consumer group, and the time during which it stopped work on all partitions."""
         self._instruments.counter("lapse_rebalances_total").inc()
         if seconds is not None:
             self._instruments.histogram("lapse_rebalance_seconds").observe(max(seconds, 0))
 
     def fenced(self) -> None:
-        """Count a producer that was taken over by another one."""
+        """Count a producer that was fenced by another one."""
         self._instruments.counter("lapse_fencings_total").inc()
 
     def end(self, topic: Topic, partition: int, offset: int) -> None:
@@ -162,18 +162,18 @@ class Metrics:
         self._set("lapse_end_offset", (topic.value, str(partition)), partition, offset)
 
     def held_back(self, topic: Topic, partition: int, offsets: int) -> None:
-        """Show how much of an input partition nobody may read yet, because of a transaction that is still open."""
+        """Show how many offsets of an input partition can't be read yet because of an open transaction."""
         self._set("lapse_held_back_offsets", (topic.value, str(partition)), partition, offsets)
 
     def lag(self, topic: Topic, partition: int, records: int, seconds: float | None = None) -> None:
-        """Show how far an input partition's position is behind its end, in records and by the oldest one's age."""
+        """Show an input partition's lag, in records and as the age of the oldest of them."""
         labels = (topic.value, str(partition))
         self._set("lapse_lag_records", labels, partition, max(records, 0))
         if seconds is not None:
             self._set("lapse_lag_seconds", labels, partition, max(seconds, 0))
 
     def committed(self, topic: Topic, partition: int, offset: int) -> None:
-        """Show the committed offset found when a partition opens; afterwards `batch_committed` shows it."""
+        """Show the committed offset found when a partition opens. Afterwards `batch_committed` updates it."""
         self._set("lapse_committed_offset", (topic.value, str(partition)), partition, offset)
 
     def stream_time(self, partition: int, seconds: float) -> None:
@@ -193,7 +193,7 @@ class Metrics:
             self._show_table_sizes()
 
     def open_abandonments(self, partition: int, n: int) -> None:
-        """Show how many tickets of a partition are abandoned and not yet dealt with."""
+        """Show how many tickets of a partition have an open abandonment."""
         if partition in self._held:
             self._open_abandonments[partition] = n
             self._show_table_sizes()
@@ -203,14 +203,14 @@ class Metrics:
         self._instruments.gauge("lapse_broker_answer_timestamp_seconds").set(at)
 
     def loop_lag(self, seconds: float) -> None:
-        """Note how late the event loop woke a timer."""
+        """Record how late the event loop ran a timer."""
         self._instruments.histogram("lapse_event_loop_lag_seconds").observe(max(seconds, 0))
 
     def event_age(self, seconds: float) -> None:
-        """Note the age of a batch's oldest record at its commit."""
+        """Record the age of a batch's oldest record at its commit."""
         self._instruments.histogram("lapse_event_age_seconds").observe(max(seconds, 0))
 
-    # --- what the web shows ------------------------------------------------------------------------------------------
+    # --- for the web server ------------------------------------------------------------------------------------------
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return all metrics and their content type, in the format an Accept header asks for."""
@@ -237,7 +237,7 @@ class Metrics:
         )
 
     def totals(self) -> Totals:
-        """Return what the line of progress in the log says."""
+        """Return the totals for the progress line in the log."""
         total = self._instruments.total
         return Totals(
             records=int(total("lapse_records_total")),
@@ -253,7 +253,7 @@ class Metrics:
     # -----------------------------------------------------------------------------------------------------------------
 
     def _count_facts(self, facts: list[Fact]) -> None:
-        # Added up by raw labels first: bounding labels and raising a counter cost more than a dictionary entry does.
+        # Sum by raw labels first: bounding labels and incrementing a counter cost more than a dictionary entry.
         amounts: dict[tuple[str, tuple[str, ...]], float] = {}
         for fact in facts:
             histogram = HISTOGRAMS_OF_FACTS.get(fact.name)
@@ -278,9 +278,9 @@ class Metrics:
 
 
 class _WithoutCreated:
-    """The registry as a collector without the client library's `_created` samples.
+    """The registry as a collector, without the client library's `_created` samples.
 
-    They would double the number of counter series; the library's own switch for them is global to the process.
+    They would double the number of counter series, and the library's own switch for them is global to the process.
     """
 
     def __init__(self, instruments: Instruments) -> None:

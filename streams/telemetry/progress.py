@@ -1,4 +1,4 @@
-"""A line in the log once a minute that says what a worker has done, when it has done something."""
+"""A log line once a minute with what a worker has done, if it has done anything."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import NamedTuple, Self
 logger = logging.getLogger(__name__)
 
 EVERY = 60.0
-"""Seconds between two lines."""
+"""Seconds between lines."""
 
 
 class Totals(NamedTuple):
-    """What a worker has done since it started, and how many records it is behind now."""
+    """What a worker has done since it started, and its current lag in records."""
 
     records: int
     dead_letters: int
@@ -25,24 +25,24 @@ class Totals(NamedTuple):
 
 
 class Progress:
-    """Logs from entering to leaving. The last line, at the end, is for the rest of its minute."""
+    """A context manager that logs while it is active. The last line, on exit, covers the rest of its minute."""
 
     def __init__(self, totals: Callable[[], Totals], every: float = EVERY) -> None:
-        """Ask `totals` every so many seconds."""
+        """Call `totals` at this interval, in seconds."""
         self._totals = totals
         self._every = every
         self._said = totals()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Begin."""
+        """Start logging."""
         self._task = asyncio.create_task(self._keep_logging(), name="lapse progress")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Log the rest, and end."""
+        """Log the rest and stop."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -55,7 +55,7 @@ class Progress:
             self.log()
 
     def log(self) -> None:
-        """Write what has been done since the last line, if anything has."""
+        """Log what has been done since the last line, if anything."""
         now, before = self._totals(), self._said
         records = now.records - before.records
         dead_letters = now.dead_letters - before.dead_letters

@@ -1,6 +1,6 @@
 """The table of all metrics: dashboards, alert rules and documentation are checked against it.
 
-Nothing else names a metric.
+Metrics are named nowhere else.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ Type: TypeAlias = Literal["counter", "gauge", "histogram"]
 
 
 class MetricDefinition(msgspec.Struct, frozen=True):
-    """One row of the table. `name` is the sample's name as a query writes it, with prefix, unit and `_total`.
+    """One row of the table. `name` is the sample's name as used in a query, with prefix, unit and `_total`.
 
-    `starts` names the domain whose values each label takes from the start, where that is not the domain of the
-    label's own name; a label without a domain (`partition`, the info labels) gets its children when they arise.
+    `starts` names the domain whose values a label takes from the start, where that is not the domain of the label's
+    own name. A label without a domain (`partition`, the info labels) gets its children when they first occur.
     """
 
     name: str
@@ -31,7 +31,7 @@ class MetricDefinition(msgspec.Struct, frozen=True):
 
     @property
     def samples(self) -> int:
-        """Samples that one child exposes: a histogram's buckets, +Inf, sum and count, otherwise one."""
+        """Number of samples per child: a histogram's buckets, +Inf, sum and count, otherwise one."""
         return len(self.buckets) + 3 if self.type == "histogram" else 1
 
     def domains(self) -> tuple[str, ...]:
@@ -41,9 +41,9 @@ class MetricDefinition(msgspec.Struct, frozen=True):
 
 # Buckets in seconds. Work of the worker: 1 ms is an idle commit, 60 s is far past the transaction timeout.
 WORK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-# How old something is when we are done with it: from a quiet worker to an hour of backlog.
+# Age of something when processing ends: from a quiet worker to an hour of backlog.
 AGE = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
-# What people do: 300 s is the default window of a false abandonment, 600 s Zendesk's inactivity timer.
+# User behaviour: 300 s is the default window of a false abandonment, 600 s Zendesk's inactivity timer.
 BEHAVIOUR = (5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 21600.0, 86400.0)
 RESTORE = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 LOOP = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -310,6 +310,6 @@ SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
         ),
     ),
 }
-"""All metrics, in the sections in which the documentation shows them."""
+"""All metrics, grouped in the sections of the documentation."""
 
 METRICS = tuple(row for rows in SECTIONS.values() for row in rows)

@@ -1,1 +1,1 @@
-"""The worker's one HTTP port: metrics, probes, read-only API, page."""
+"""The worker's HTTP server on a single port: metrics, probes, read-only API, pages."""

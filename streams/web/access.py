@@ -1,8 +1,8 @@
-"""Who may read what, and the headers that keep a browser honest.
+"""Access control and security headers.
 
-The metrics and both probes are open. Everything else needs the token where one is set; where none is, the server is
-on loopback, and must only be asked by a name of the loopback, or any web page could read it through a name of its own
-that it points there.
+The metrics and both probes are open. Everything else needs the token if one is set. Without a token, the server listens
+on loopback and accepts only loopback host names. Otherwise any web page could read it through a host name of its own
+that resolves to loopback (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ def is_loopback(host: str) -> bool:
 
 
 def guard(token: str | None) -> Middleware:
-    """Return the middleware that answers 401 without the token, or 403 to a foreign name where there is no token."""
+    """Return the middleware that answers 401 without the token or, if no token is set, 403 to a foreign host name."""
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        # Decided by what was matched, not by how the address was spelled.
+        # Decide by the matched route, not by the spelling of the URL.
         matched = request.match_info.route.resource
         if matched is not None and matched.canonical in OPEN_PATHS:
             return await handler(request)
@@ -67,7 +67,7 @@ def guard(token: str | None) -> Middleware:
                 text="This server answers to localhost only. Set web_token to reach it by another name.\n"
             )
         if token is not None and not _carries(request.headers.get("Authorization", ""), token):
-            # Basic first: a browser asks for what it understands, and the token is the password.
+            # Basic first: browsers support it and prompt for a password, which is the token.
             denied = web.HTTPUnauthorized(
                 text="This needs the web_token: as 'Authorization: Bearer …', or as the password with any user name.\n"
             )
@@ -80,12 +80,12 @@ def guard(token: str | None) -> Middleware:
 
 
 async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    """Put `HEADERS` on every response, errors included (a signal handler of aiohttp)."""
+    """Add `HEADERS` to every response, including errors (a signal handler of aiohttp)."""
     response.headers.update(HEADERS)
 
 
 class _WithoutStrangersMistakes(logging.Filter):
-    """Keeps out what a scanner, or a browser that expects TLS, does to the log: a traceback for each bad request."""
+    """Drops the traceback that each bad request of a scanner, or of a browser that expects TLS, causes in the log."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record is to be written."""
@@ -94,7 +94,7 @@ class _WithoutStrangersMistakes(logging.Filter):
 
 
 def requests_logger() -> logging.Logger:
-    """Return the logger for what goes wrong between the port and our handlers; a client's mistakes are not logged."""
+    """Return the logger for errors between the port and our handlers. Mistakes of clients are not logged."""
     found = logging.getLogger("streams.web.requests")
     if not found.filters:
         found.addFilter(_WithoutStrangersMistakes())

@@ -1,8 +1,8 @@
-"""Is the worker ready, and is it alive?
+"""Readiness and liveness of the worker.
 
-Alive means more than answering: Faust can stop reading for ever while its process looks well. Neither lag nor an
-unreachable broker is a reason to die, for a restart of every worker makes both worse; a partition that could move and
-does not is.
+Liveness means more than answering requests: Faust can stop reading for ever while its process looks healthy. Neither
+lag nor an unreachable broker fails the probe, because restarting every worker makes both worse. A partition that could
+make progress and does not fails it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import msgspec
 from streams.web.status import PartitionStatus, StatusSource
 
 STALLED_AFTER = 120.0
-"""Seconds without progress. The worker itself gives up on a step long before: its transactions time out in 15 s."""
+"""Seconds without progress. The worker itself gives up on a step much earlier: its transactions time out in 15 s."""
 
 _Evidence: TypeAlias = tuple[object, ...]
 
 
 class NotReady(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One reason why `/readyz` says no; `partition` where it is about one."""
+    """One reason why `/readyz` fails; `partition` is set where the reason concerns one."""
 
     code: Literal["not_joined", "restoring"]
     message: str
@@ -29,9 +29,9 @@ class NotReady(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def reasons_not_ready(source: StatusSource) -> list[NotReady]:
-    """Return what keeps the worker from being ready; nothing when all its partitions are restored.
+    """Return why the worker is not ready; nothing when all its partitions are restored.
 
-    A worker that the group has left without partitions is ready: it stands by.
+    A worker to which the group has assigned no partitions is ready: it is on standby.
     """
     if not source.joined:
         return [NotReady("not_joined", "The consumer group has not assigned partitions to this worker yet.")]
@@ -43,21 +43,21 @@ def reasons_not_ready(source: StatusSource) -> list[NotReady]:
 
 
 class StallWatch:
-    """Tells for how long each partition has had records to take, a broker that answers, and taken none.
+    """Measures how long each partition has had records to process and a reachable broker, but made no progress.
 
-    It has to be shown the worker regularly. Only time that it saw pass counts: a process that was frozen for an hour
-    is not stalled when it wakes.
+    `look` must be called regularly. Only time between calls up to a limit counts: a process that was frozen for an
+    hour is not stalled when it resumes.
     """
 
     def __init__(self, after: float = STALLED_AFTER, longest_gap: float = 5.0) -> None:
-        """`after`: seconds without progress that make a stall; `longest_gap`: what one look adds at most."""
+        """`after`: seconds without progress that count as a stall; `longest_gap`: the most that one `look` adds."""
         self._after = after
         self._longest_gap = longest_gap
         self._seen_at: float | None = None
         self._waiting: dict[int, tuple[_Evidence, float]] = {}
 
     def look(self, now: float, source: StatusSource) -> None:
-        """Take in where the worker stands at `now`, in seconds of a monotonic clock."""
+        """Record the worker's state at `now`, in seconds of a monotonic clock."""
         passed = 0.0 if self._seen_at is None else min(now - self._seen_at, self._longest_gap)
         self._seen_at = now
         could_move = _could_move(source.partitions()) if source.broker_reachable else {}
@@ -67,7 +67,7 @@ class StallWatch:
         }
 
     def stalled(self) -> dict[int, float]:
-        """Return the partitions that have stalled, and for how many seconds."""
+        """Return the stalled partitions with the length of the stall in seconds."""
         return {partition: waited for partition, (_, waited) in self._waiting.items() if waited >= self._after}
 
     def _waited(self, partition: int, evidence: _Evidence, passed: float) -> float:
@@ -76,7 +76,7 @@ class StallWatch:
 
 
 def _could_move(partitions: Iterable[PartitionStatus]) -> dict[int, _Evidence]:
-    """Return, for every partition with something to take, what would differ had it taken something."""
+    """Return, for every partition with records to process, the values that change when it makes progress."""
     return {
         held.partition: (held.last_progress, *(at.position for at in held.topics.values()))
         for held in partitions

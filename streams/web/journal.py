@@ -1,11 +1,11 @@
-"""What this worker did lately: figures by the minute, and its latest rounds with what they looked at.
+"""Recent work of this worker: figures by the minute, and the latest rounds with the data they were evaluated on.
 
-Kept in memory, bounded, and gone with the process: Prometheus has the history, the topics have the exact figures. Fed
-with every committed batch, so that it has to be quick.
+It is kept in memory, bounded, and lost with the process: Prometheus has the history, the topics have the exact figures.
+It receives every committed batch, so it has to be fast.
 
-Minutes are those of the events (`occurred_at`), not of the counting: a worker that catches up with an hour of backlog
-fills that hour, instead of telling of a terrible minute. In a `Batch`, the facts of one event follow the fact of its
-transition, and transitions come in the order of their facts; that is how each fact gets its minute.
+Minutes are those of the events (`occurred_at`), not of the counting: a worker that catches up on an hour of backlog
+fills that hour, instead of showing one terrible minute. In a `Batch`, the facts of one event follow the fact of its
+transition, and transitions are in the order of their facts. That determines the minute of each fact.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from streams.core.model import SECOND, Command, Evaluation, Fact, Kind, Micros, 
 
 MINUTES_KEPT = 24 * 60
 ROUNDS_KEPT = 1_000
-"""Of those in which a trigger fired, and again of the others, which are many more."""
+"""Number of rounds kept in which a trigger fired, and the same number of the others, which are much more frequent."""
 TRANSITIONS_KEPT = 2_000
 REASONS_PER_MINUTE = 20
-"""Reasons are an open set; in a minute that has more of them, the rest count as `other`."""
+"""Reasons are an open set. Further reasons in a minute count as `other`."""
 
 OTHER = "other"
 _MINUTE: Micros = 60 * SECOND
 _LOOKED_AT = 4 * ROUNDS_KEPT
-"""Records of one batch that are looked at, from its end: a batch may have more than are kept."""
+"""Number of records examined per batch, from its end: a batch may have more than are kept."""
 
 
 class Sums(msgspec.Struct):
-    """What happened in some stretch of time; words as in SPEC section 8."""
+    """The figures of a period; terms as in SPEC section 8."""
 
     sessions: int = 0
     abandoned: int = 0
@@ -43,10 +43,10 @@ class Sums(msgspec.Struct):
     abandonments: int = 0
     false_abandonments: int = 0
     lapses: Counter[str] = msgspec.field(default_factory=Counter)
-    """Lapses by reason, `none` without one."""
+    """Lapses by reason; `none` without a reason."""
 
     def add(self, other: Sums) -> None:
-        """Add another stretch."""
+        """Add the figures of another period."""
         self.sessions += other.sessions
         self.abandoned += other.abandoned
         self.abandonments += other.abandonments
@@ -55,12 +55,12 @@ class Sums(msgspec.Struct):
 
     @property
     def abandonment_rate(self) -> float | None:
-        """Sessions abandoned over sessions begun; None when none began."""
+        """Sessions abandoned divided by sessions begun; None when none began."""
         return self.abandoned / self.sessions if self.sessions else None
 
     @property
     def false_abandonment_rate(self) -> float | None:
-        """False abandonments over abandonments; None without any."""
+        """False abandonments divided by abandonments; None without any."""
         return self.false_abandonments / self.abandonments if self.abandonments else None
 
 
@@ -71,20 +71,20 @@ class Round(msgspec.Struct, frozen=True):
     command: Command | None
     committed_at: float
     number: int
-    """Counts the rounds that ended, in the order of their records."""
+    """Sequence number of the finished rounds, in the order of their records."""
 
     @property
     def id(self) -> str:
-        """The id that its command has, or would have had: it names the round."""
+        """The id that its command has or would have had; it identifies the round."""
         said = self.evaluation
         return said.command_id or command_id(said.ticket_id, said.event_id, said.episode, said.wait)
 
 
 class Journal:
-    """The latest of one worker. Instants that are asked with are seconds since the epoch."""
+    """The recent work of one worker. Instants passed to its methods are seconds since the epoch."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        """Begin empty, now."""
+        """Start an empty journal at the current time."""
         self._clock = clock
         self.began_at = clock()
         self._minutes: dict[int, Sums] = {}
@@ -93,10 +93,10 @@ class Journal:
         self._quiet: deque[Round] = deque(maxlen=ROUNDS_KEPT)
         self._transitions: deque[Transition] = deque(maxlen=TRANSITIONS_KEPT)
 
-    # --- what the worker tells ---------------------------------------------------------------------------------------
+    # --- reports from the worker -------------------------------------------------------------------------------------
 
     def batch_committed(self, batch: Batch) -> None:
-        """Take in a committed batch."""
+        """Add a committed batch."""
         if not batch.records:
             return
         now = self._clock()
@@ -137,32 +137,32 @@ class Journal:
         found = self._minutes.get(number)
         if found is None:
             if number < oldest:
-                return Sums()  # longer ago than is kept
+                return Sums()  # older than what is kept
             if len(self._minutes) >= MINUTES_KEPT + 10:
                 self._minutes = {kept: sums for kept, sums in self._minutes.items() if kept >= oldest}
             found = self._minutes[number] = Sums()
         return found
 
-    # --- what the web shows ------------------------------------------------------------------------------------------
+    # --- for the web server ------------------------------------------------------------------------------------------
 
     def last(self, minutes: int, now: float) -> Sums:
-        """Return the sums of the current minute and those before it, `minutes` in all."""
+        """Return the sums over the last `minutes` minutes, including the current one."""
         return self.series(minutes, minutes, now)[0][1]
 
     def since(self, minutes: int, now: float) -> float:
-        """Return when the stretch begins of which `last` gives the sums: it is shorter than `minutes` after a start.
+        """Return the start of the period that `last` sums up: it is shorter than `minutes` after a start.
 
-        A worker that has caught up with records of a time before its start has that time, too.
+        If a worker has processed records from before its start, the period includes their time.
         """
         begins = now - 60.0 * minutes
         before = [60.0 * number for number in self._minutes if begins <= 60.0 * number <= self.began_at - 60]
         return max(begins, min([self.began_at, *before]))
 
     def series(self, minutes: int, width: int, now: float) -> list[tuple[float, Sums]]:
-        """Return (start, sums) of each `width` minutes, oldest first, `minutes` in all, up to the current one.
+        """Return (start, sums) per period of `width` minutes, oldest first, `minutes` in all, up to the current one.
 
-        Stretches begin at multiples of their width, save that one as long as the whole ends now: then bars stand still
-        while the clock moves. What lies ahead of the clock (it may by five minutes) counts as now.
+        Periods begin at multiples of their width, so that bars do not move with the clock. A single period over the
+        whole range ends now instead. Events ahead of the clock (at most five minutes) count as now.
         """
         this = int(now // 60)
         end = this + 1 if width == minutes else (this // width + 1) * width
@@ -178,15 +178,15 @@ class Journal:
         return list(reversed(self._fired))
 
     def quiet(self) -> list[Round]:
-        """Return the latest rounds in which none did, newest first."""
+        """Return the latest rounds in which no trigger fired, newest first."""
         return list(reversed(self._quiet))
 
     def rounds(self) -> list[Round]:
-        """Return both together, newest first."""
+        """Return `fired` and `quiet` together, newest first."""
         return sorted([*self.fired(), *self.quiet()], key=lambda one: one.number, reverse=True)
 
     def find(self, id: str) -> Round | None:
-        """Return the round of that id, None when it is not kept."""
+        """Return the round with this id, None when it is not kept."""
         return next((one for one in self.rounds() if one.id == id), None)
 
     def rounds_of(self, ticket_id: str) -> list[Round]:
@@ -203,7 +203,7 @@ class Journal:
 
 
 def by_count(lapses: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Sort reasons, the commonest first; those as common by name.
+    """Sort reasons by count, highest first, then by name.
 
     >>> by_count({"b": 1, "c": 2, "a": 1})
     [('c', 2), ('a', 1), ('b', 1)]

@@ -1,4 +1,4 @@
-"""What the pages show, worked out from the journal and the tables: figures, bars, rounds, a ticket's story."""
+"""The content of the pages, computed from the journal and the tables: figures, bars, rounds, a ticket's history."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WAITS_SHOWN = 8
 REASONS_SHOWN = 8
 
 TITLE_SHOWN = 70
-"""Characters of a trigger's title in a table; the page of the round has the whole."""
+"""Maximum number of characters of a trigger's title in a table. The page of the round shows the full title."""
 
 DEFINED = (
     "session",
@@ -44,16 +44,16 @@ DEFINED = (
     "false abandonment rate",
     "open abandonments",
 )
-"""What the page says the meaning of."""
+"""The terms that the page explains."""
 
 _PLOT_HEIGHT, _PLOT_TOP = 120.0, 14.0
 _LEAST_BAR = 2.0
-"""So that a quarter of an hour with sessions and none abandoned differs from one without sessions."""
+"""Makes a quarter of an hour with sessions but no abandonment differ from one without sessions."""
 _STEPS = (0.05, 0.1, 0.2, 0.25, 0.5, 1.0)
 
 
 class Explainer(NamedTuple):
-    """What rounds are explained by: the rules in use."""
+    """The rules in use, which serve to explain rounds."""
 
     ruleset: Ruleset
     rules: Rules
@@ -64,7 +64,7 @@ class Explainer(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """One figure, what it is called, what it is of, and its definition."""
+    """One figure with its name, its base and its definition."""
 
     figure: str
     name: str
@@ -79,7 +79,7 @@ def tiles(
     held: Sequence[PartitionStatus],
     now: float,
 ) -> list[Tile]:
-    """Return the figures at the top. Rates are those of the last hour and of the last 24, or since the start."""
+    """Return the figures at the top. Rates cover the last hour and the last 24 hours, or the time since the start."""
     hour, day = journal.last(60, now), journal.last(MINUTES_OF_A_DAY, now)
     rate = Tile(
         percent(day.abandonment_rate),
@@ -94,7 +94,7 @@ def tiles(
         DEFINITIONS["abandonment rate"],
     )
     if not any(one.state == "ready" for one in held):
-        sessions = None  # the tables are empty because they have not been read yet
+        sessions = None  # the tables are empty because they have not been restored yet
     waits = "–" if sessions is None else f"{figures.pending_rounds:,}"
     here = "–" if sessions is None else f"{sessions[ACTIVE]:,}"
     gone = "–" if sessions is None else f"{sessions[INACTIVE]:,}"
@@ -125,7 +125,7 @@ def tiles(
 
 
 def span(journal: Journal, minutes: int, now: float) -> str:
-    """Return over which time the figures of the last `minutes` are: all of it, or since when and for how long."""
+    """Describe the period of the figures for the last `minutes`: all of it, or since when and for how long."""
     begins = journal.since(minutes, now)
     if begins <= now - 60 * minutes:
         return "last hour" if minutes == 60 else f"last {minutes // 60} h"
@@ -146,7 +146,7 @@ def _behind(held: Sequence[PartitionStatus]) -> Tile:
 
 
 class Bar(NamedTuple):
-    """One bar of the plot: across in percent of the width, down in pixels."""
+    """One bar of the plot: horizontal values in percent of the width, vertical values in pixels."""
 
     x: float
     y: float
@@ -158,18 +158,18 @@ class Bar(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """The abandonment rate over the last hours, as wide as there is room."""
+    """The abandonment rate over the last hours, at the full available width."""
 
     bars: list[Bar]
     lines: list[tuple[float, str]]
-    """(y, label) of the lines behind."""
+    """(y, label) of the grid lines."""
     hours: list[tuple[float, str]]
-    """(x, label) along the bottom."""
+    """(x, label) of the horizontal axis."""
     height: float = _PLOT_TOP + _PLOT_HEIGHT + 26
 
 
 def plot(journal: Journal, now: float) -> Plot:
-    """Return the bars of the last hours, and a scale that fits them."""
+    """Return the bars of the last hours and a matching scale."""
     series = journal.series(HOURS_SHOWN * 60, BAR_MINUTES, now)
     most = max((sums.abandonment_rate or 0.0 for _, sums in series), default=0.0)
     top = next((step for step in _STEPS if step >= most), 1.0)
@@ -201,25 +201,25 @@ def plot(journal: Journal, now: float) -> Plot:
 
 
 def troubled_first(held: Iterable[PartitionView]) -> list[PartitionView]:
-    """Return partitions by number, but those that are not ready before the others."""
+    """Return partitions by number, those that are not ready first."""
     return sorted(held, key=lambda one: (one.state == "ready", one.partition))
 
 
 def reasons(journal: Journal, now: float) -> list[tuple[str, int, float]]:
-    """Return (reason, lapses, share of the commonest) of the last 24 hours, the commonest first."""
+    """Return (reason, lapses, ratio to the commonest reason) of the last 24 hours, the commonest first."""
     ranked = by_count(journal.last(MINUTES_OF_A_DAY, now).lapses)[:REASONS_SHOWN]
     most = ranked[0][1] if ranked else 1
     return [(reason, count, count / most) for reason, count in ranked]
 
 
 def other_reasons(journal: Journal, now: float) -> tuple[int, int]:
-    """Return how many reasons `reasons` leaves out, and how many lapses they had."""
+    """Return how many reasons `reasons` omits, and how many lapses they had."""
     rest = by_count(journal.last(MINUTES_OF_A_DAY, now).lapses)[REASONS_SHOWN:]
     return len(rest), sum(count for _, count in rest)
 
 
 class Fired(NamedTuple):
-    """One round in the list of those that fired."""
+    """One row in the list of rounds in which a trigger fired."""
 
     id: str
     ticket_id: str
@@ -227,13 +227,13 @@ class Fired(NamedTuple):
     reason: str
     wait: str
     triggers: list[str]
-    """Titles, where they have any."""
+    """Titles, where present."""
     outcome: str
     does: str
 
 
 def fired(found: Iterable[Round], ruleset: Ruleset, now: float) -> list[Fired]:
-    """Return rounds as lines of a table."""
+    """Return rounds as rows of a table."""
     titles = {trigger.id: _short(trigger.title or trigger.id) for trigger in ruleset.triggers}
     return [
         Fired(
@@ -260,12 +260,12 @@ class Waiting(NamedTuple):
     ticket_id: str
     wait: str
     parked: bool
-    """It is over its time, and waits for its ticket until `left` has passed."""
+    """The round is due, but waits for its ticket until `left` has passed."""
     left: str
 
 
 def waiting(tables: Tables, now: float) -> list[Waiting]:
-    """Return the rounds that are due, or whose parking ends, next."""
+    """Return the next rounds that become due or whose parking ends."""
     found = []
     for due in tables.upcoming(WAITS_SHOWN):
         sessions = [one.session for one in tables.find(due.ticket_id) if one.session is not None]
@@ -290,7 +290,7 @@ class Explained(NamedTuple):
 
 
 def explained(found: Round, by: Explainer) -> Explained:
-    """Explain a round that is kept: by the rules in use, on what it looked at then."""
+    """Explain a kept round with the rules in use and the data it was evaluated on."""
     said = found.evaluation
     trace = None
     if said.lapse is not None and said.ticket is not None and said.outcome in _ASKED:
@@ -305,7 +305,7 @@ _ASKED = {RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.NO_OP, Roun
 
 
 def explained_object(one: Explained) -> dict[str, Any]:
-    """Return a round for tools: its evaluation record, why it ended so, its trace and its command."""
+    """Return a round for tools: its evaluation record, the reason for its outcome, its trace and its command."""
     trace: dict[str, Any] = {"passes": 0, "fired": [], "not_fired": [], "actions": []}
     command = one.round.command
     return {
@@ -333,11 +333,11 @@ class Ticket(NamedTuple):
     transitions: list[dict[str, Any]]
     sentences: list[str]
     holder: str | None = None
-    """Address of the worker that holds its partition, where it is another one and known."""
+    """Address of the worker that holds its partition, if that is another worker and known."""
 
     @property
     def known(self) -> bool:
-        """Whether there is a row of it."""
+        """Whether the ticket has a row."""
         return self.ticket is not None or self.session is not None
 
 
@@ -350,7 +350,7 @@ def ticket(
     *,
     holder: str | None = None,
 ) -> Ticket:
-    """Look a ticket up; `held` are this worker's partitions and their states, `holder` is another worker's address."""
+    """Look up a ticket. `held` are this worker's partitions with their states, `holder` is another worker's address."""
     rows = list(tables.find(ticket_id))
     first = rows[0] if rows else None
     partition = first.partition if first is not None else tables.partition_of(ticket_id)
@@ -391,7 +391,7 @@ def _why_unknown(found: Ticket, held: Mapping[int, str]) -> str:
 
 
 def _sentences(found: Ticket, ruleset: Ruleset, scattered: bool) -> list[str]:
-    """Answer *why did nothing happen?*, the most telling first."""
+    """Return sentences that explain why nothing happened, the most relevant first."""
     told = []
     if scattered:
         told.append(
@@ -456,11 +456,11 @@ def ticket_object(found: Ticket) -> dict[str, Any]:
     }
 
 
-# --- words -----------------------------------------------------------------------------------------------------------
+# --- formatting ------------------------------------------------------------------------------------------------------
 
 
 def percent(ratio: float | None) -> str:
-    """Return a share, – for none.
+    """Format a ratio as a percentage, – for None.
 
     >>> percent(0.125), percent(None)
     ('12.5 %', '–')
@@ -469,7 +469,7 @@ def percent(ratio: float | None) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return hour and minute, UTC.
+    """Format as hour and minute, UTC.
 
     >>> clock(45_000)
     '12:30'
@@ -478,7 +478,7 @@ def clock(seconds: float) -> str:
 
 
 def moment(seconds: float, now: float) -> str:
-    """Return the time of day, UTC, with the date where it is not today's.
+    """Format as time of day, UTC, with the date unless it is today.
 
     >>> moment(45_000.9, 50_000), moment(45_000, 90_000)
     ('12:30:00', '01-01 12:30:00')
@@ -489,7 +489,7 @@ def moment(seconds: float, now: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """Return a span of time, in the unit that says it shortest.
+    """Format a duration in the unit that gives the shortest text.
 
     >>> age(0.34), age(90), age(600), age(9_000), age(200_000)
     ('0.4 s', '90 s', '10 min', '2.5 h', '2.3 days')
@@ -504,7 +504,7 @@ def age(seconds: float) -> str:
 
 
 def _left(seconds: float) -> str:
-    """Return when something is due.
+    """Format the time until something is due.
 
     >>> _left(-0.1), _left(0.2), _left(61)
     ('now', 'in 1 s', 'in 61 s')

@@ -1,4 +1,4 @@
-"""The pages, rendered here; `assets/page.js` fetches the live part anew and changes what differs."""
+"""Renders the pages. `assets/page.js` fetches the live part again and updates what differs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNKNOWN = "–"
 
 
 def render(template: str, **context: Any) -> str:
-    """Return a page as HTML that is complete without its script; every value is escaped."""
+    """Return a page as HTML that works without its script. Every value is escaped."""
     return (
         _environment()
         .get_template(template)
@@ -58,7 +58,7 @@ def _environment() -> Environment:
 
 
 def ticket_url(ticket_id: str) -> str:
-    """Return where the page of a ticket is, whatever its id is made of.
+    """Return the URL of a ticket's page; the id may contain any characters.
 
     >>> ticket_url("5158"), ticket_url("a/b c")
     ('/tickets?id=5158', '/tickets?id=a%2Fb%20c')
@@ -67,7 +67,7 @@ def ticket_url(ticket_id: str) -> str:
 
 
 def told(sentence: str) -> Markup:
-    """Return a sentence for a page: what stands in backticks as code, instants as they are written elsewhere.
+    """Format a sentence for a page: text in backticks as code, instants as elsewhere on the pages.
 
     >>> told("Since 2026-03-01T10:00:00.5Z; `lapse check` says <more>.")
     Markup('Since 2026-03-01 10:00:00.5; <code>lapse check</code> says &lt;more&gt;.')
@@ -77,7 +77,7 @@ def told(sentence: str) -> Markup:
 
 
 def breakable(text: str) -> Markup:
-    """Return a text that may be broken where its words are joined.
+    """Return a text with line-break opportunities where its words are joined.
 
     >>> breakable("add_tags = <a>")
     Markup('add_<wbr>tags = &lt;a&gt;')

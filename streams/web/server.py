@@ -1,4 +1,4 @@
-"""The worker's one HTTP port: metrics, probes, read-only API, page."""
+"""The worker's HTTP server on a single port: metrics, probes, read-only API, pages."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from streams.wire.state import session_state
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks of the stall watch."""
+"""Seconds between two checks of the stall watch."""
 
 COUNTED_FOR = 30.0
-"""Seconds after a look at the page for which its sessions are counted anew; with nobody there nothing is counted."""
+"""Seconds after a page view during which sessions are recounted. Without viewers nothing is counted."""
 
 COUNT_EVERY, COUNT_SHARE = 3.0, 50.0
-"""Sessions are counted every so many seconds, and at most for one part in so many of the time."""
+"""Seconds between two counts of the sessions, and the inverse of the largest share of time spent on counting."""
 
 JOIN_WAIT: Micros = parse("30s")
 
@@ -56,11 +56,11 @@ async def _unknown_holder(_: int) -> str | None:
 
 
 class WebServerError(Refused):
-    """The server can't start; the text is for the person who set it up."""
+    """The server can't start. The text is for the person who configured it."""
 
 
 class Server:
-    """Serves one worker from `start` to `stop`. It runs in the worker's event loop: a loop that hangs, hangs it."""
+    """Serves one worker from `start` to `stop`. It runs in the worker's event loop: if the loop hangs, so does it."""
 
     def __init__(
         self,
@@ -78,10 +78,10 @@ class Server:
         join_wait: Micros = JOIN_WAIT,
         holder: Callable[[int], Awaitable[str | None]] = _unknown_holder,
     ) -> None:
-        """Port 0 takes a free one; without a token `host` must be loopback. Raises `WebServerError` otherwise.
+        """Port 0 picks a free one. Without a token, `host` must be loopback. Raises `WebServerError` otherwise.
 
-        `journal` is fed by whoever feeds `metrics`; `tables` are those of the worker's partitions; rounds are explained
-        by `ruleset` and `join_wait`; `holder` gives the address of the worker that holds a partition.
+        The caller feeds `journal` and `metrics`. `tables` are those of the worker's partitions. `ruleset` and
+        `join_wait` serve to explain rounds. `holder` returns the address of the worker that holds a partition.
         """
         if not token and not is_loopback(host):
             raise WebServerError(
@@ -111,7 +111,7 @@ class Server:
 
     @property
     def port(self) -> int:
-        """Return the port that it listens on, which `start` must have opened."""
+        """Return the listening port, which `start` must have opened."""
         if self._runner is None:
             raise RuntimeError("the web server has not been started")
         return int(self._runner.addresses[0][1])
@@ -123,8 +123,8 @@ class Server:
         return f"http://{host}:{self.port}/"
 
     async def start(self) -> None:
-        """Open the port and serve. Raises `WebServerError` where that can't be done."""
-        # Requests in flight get a second at a stop: all answers come from memory.
+        """Open the port and serve. Raises `WebServerError` when that fails."""
+        # Requests in flight get one second at a stop: all responses come from memory.
         runner = web.AppRunner(
             self._app(), access_log=None, handle_signals=False, shutdown_timeout=1.0, logger=requests_logger()
         )
@@ -185,7 +185,7 @@ class Server:
 
     @web.middleware
     async def _show_the_way(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer a browser that asks for an address that there is not with a page that leads on."""
+        """Answer a browser's request for an unknown address with a page that has links to existing ones."""
         try:
             return await handler(request)
         except web.HTTPNotFound:
@@ -198,7 +198,7 @@ class Server:
             try:
                 self._watch.look(time.monotonic(), self._source)
             except Exception:
-                # A broken status must not end the watch, and is no reason to restart a worker that may be well.
+                # An error in the status must not end the watch. It is no reason to restart a worker that may be well.
                 logger.exception("can't read the worker's status", extra={"limit": "status"})
             await asyncio.sleep(LOOK_EVERY)
 
@@ -329,7 +329,7 @@ async def _get_asset(request: web.Request) -> web.Response:
 
 
 def _json(body: Any, status: int = 200) -> web.Response:
-    # What people wrote into a trigger file may hold dates and the like: they are shown as text.
+    # Values from a trigger file may be dates and similar types: they are shown as text.
     return web.Response(
         body=msgspec.json.encode(body, enc_hook=str), status=status, content_type="application/json", charset="utf-8"
     )

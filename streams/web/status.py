@@ -1,6 +1,6 @@
-"""What the web server asks of the runtime: where the worker stands. The server reads it and changes nothing.
+"""What the web server needs from the runtime: the status of the worker, read-only.
 
-These are protocols, not classes: the runtime answers with records of its own that have these members.
+These are protocols: the runtime returns its own records, which have these members.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class TopicPosition(Protocol):
 
     @property
     def position(self) -> int | None:
-        """Offset of the first record not yet taken; None before it is known."""
+        """Offset of the first record not yet processed; None before it is known."""
 
     @property
     def lag(self) -> int | None:
@@ -26,7 +26,7 @@ class TopicPosition(Protocol):
 
     @property
     def lag_seconds(self) -> float | None:
-        """Age of the oldest record that `lag` counts, 0 without any; None before it has come."""
+        """Age of the oldest record that `lag` counts, 0 without any; None before that record has been fetched."""
 
 
 class PartitionStatus(Protocol):
@@ -54,11 +54,11 @@ class PartitionStatus(Protocol):
 
 
 class StatusSource(Protocol):
-    """The worker. Answers at once, from memory, and does not raise."""
+    """The worker. Members return at once, from memory, and do not raise."""
 
     @property
     def joined(self) -> bool:
-        """Whether the consumer group has given this worker an assignment, if only an empty one."""
+        """Whether the consumer group has given this worker an assignment, even an empty one."""
 
     @property
     def broker_reachable(self) -> bool:
@@ -69,7 +69,7 @@ class StatusSource(Protocol):
 
 
 class TicketRows(Protocol):
-    """What a partition has of a ticket."""
+    """A partition's rows of a ticket."""
 
     @property
     def partition(self) -> int:
@@ -89,16 +89,16 @@ class Tables(Protocol):
 
     @property
     def partition_count(self) -> int:
-        """How many partitions the topics have; 0 before they were checked."""
+        """Number of partitions of the topics; 0 before they were checked."""
 
     def partition_of(self, ticket_id: str) -> int | None:
-        """Return the partition that a ticket's records belong into; None before the topics were checked."""
+        """Return the partition that a ticket's records belong to; None before the topics were checked."""
 
     def find(self, ticket_id: str) -> Sequence[TicketRows]:
         """Return the rows of a ticket."""
 
     def upcoming(self, limit: int) -> Sequence[Due]:
-        """Return the rounds that are due next, the soonest first."""
+        """Return the next rounds to become due, the soonest first."""
 
     async def count_sessions(self) -> Counter[str]:
         """Count sessions by state."""
@@ -110,16 +110,16 @@ class NoTables:
     partition_count = 0
 
     def partition_of(self, ticket_id: str) -> int | None:
-        """Nobody knows."""
+        """Return None: the partition is unknown."""
 
     def find(self, ticket_id: str) -> Sequence[TicketRows]:
-        """There is nothing."""
+        """Return nothing."""
         return ()
 
     def upcoming(self, limit: int) -> Sequence[Due]:
-        """Nothing waits."""
+        """Return no rounds."""
         return ()
 
     async def count_sessions(self) -> Counter[str]:
-        """There are none."""
+        """Return no counts."""
         return Counter()

@@ -1,4 +1,4 @@
-"""The JSON of `/api/v1/…`, as typed records; the page is rendered from the same ones."""
+"""The JSON of `/api/v1/…` as typed records; the page is rendered from the same records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streams.wire import encode, instants
 
 
 class PositionView(msgspec.Struct, frozen=True):
-    """One input of a partition: offset of the first record not yet taken, records behind the end; null = unknown.
+    """One input of a partition: offset of the first record not yet processed, and lag in records; null = unknown.
 
     `lag_seconds` is the age of the oldest of those records.
     """
@@ -29,7 +29,7 @@ class PositionView(msgspec.Struct, frozen=True):
 
 
 class PartitionView(msgspec.Struct, frozen=True):
-    """One partition; `stalled_seconds` is null while it moves or has nothing to do."""
+    """One partition; `stalled_seconds` is null while it makes progress or has nothing to do."""
 
     partition: int
     state: str
@@ -39,7 +39,7 @@ class PartitionView(msgspec.Struct, frozen=True):
 
 
 class RulesetView(msgspec.Struct, frozen=True):
-    """Which triggers are in use: the digest that every command carries, and how many there are."""
+    """The triggers in use: the digest that every command carries, and their number."""
 
     digest: str
     cycle: str
@@ -48,7 +48,7 @@ class RulesetView(msgspec.Struct, frozen=True):
 
 
 class StatusView(msgspec.Struct, frozen=True):
-    """`/api/v1/status`. Figures count what this worker did since `started_at`; rates are ratios, null without a base.
+    """`/api/v1/status`. Figures cover this worker's work since `started_at`; rates are ratios, null without a base.
 
     `working`: ready, no partition stalled, the broker answers. `summary` says the same in a sentence.
     """
@@ -69,7 +69,7 @@ class StatusView(msgspec.Struct, frozen=True):
 
 
 class TriggerView(msgspec.Struct, frozen=True):
-    """One trigger as it is in use, aliases and defaults resolved; `fired` since this worker started."""
+    """One trigger in use, with aliases and defaults resolved; `fired` counts since this worker started."""
 
     id: str
     title: str
@@ -91,14 +91,14 @@ class TriggersView(msgspec.Struct, frozen=True):
 
 
 class EvaluationsView(msgspec.Struct, frozen=True):
-    """`/api/v1/evaluations`: the latest records as `session-transitions` has them, newest first."""
+    """`/api/v1/evaluations`: the latest records in the form of the `session-transitions` topic, newest first."""
 
     evaluations: list[dict[str, Any]]
     transitions: list[dict[str, Any]]
 
 
 class RateView(msgspec.Struct, frozen=True):
-    """A quarter of an hour from `start` on, by `occurred_at`: what this worker saw of it since it started."""
+    """The quarter of an hour from `start`, by `occurred_at`, as far as this worker has seen it since it started."""
 
     start: str
     sessions: int
@@ -112,7 +112,7 @@ class RateView(msgspec.Struct, frozen=True):
 
 
 class RatesView(msgspec.Struct, frozen=True):
-    """`/api/v1/rates`. Quarters that begin before `since` are empty or not whole: the worker has not seen them."""
+    """`/api/v1/rates`. Quarters that begin before `since` are empty or incomplete: the worker has not seen them."""
 
     since: str
     quarters: list[RateView]
@@ -176,11 +176,11 @@ def rates(journal: Journal, now: float) -> RatesView:
 
 
 RECENT = 200
-"""Evaluations, and transitions, that `/api/v1/evaluations` has at most."""
+"""Maximum number of evaluations, and of transitions, in `/api/v1/evaluations`."""
 
 
 def evaluations(journal: Journal) -> EvaluationsView:
-    """Return the evaluations and transitions that were committed last."""
+    """Return the most recently committed evaluations and transitions."""
     return EvaluationsView(
         [msgspec.to_builtins(encode.output_record(one.evaluation)) for one in journal.rounds()[:RECENT]],
         [msgspec.to_builtins(encode.output_record(record)) for record in journal.transitions()[:RECENT]],
@@ -188,13 +188,13 @@ def evaluations(journal: Journal) -> EvaluationsView:
 
 
 def ruleset_view(ruleset: Ruleset) -> RulesetView:
-    """Return what names a ruleset."""
+    """Return the view of a ruleset."""
     active = sum(trigger.active for trigger in ruleset.triggers)
     return RulesetView(ruleset.digest, ruleset.cycle, len(ruleset.triggers), active)
 
 
 def _trouble(broker_reachable: bool, held: int, stalled: int, not_ready: list[NotReady]) -> str | None:
-    """Return one sentence on why the worker does not work, the worst reason first; None when it does."""
+    """Return one sentence on why the worker is not working, by the most serious reason; None when it is working."""
     if not broker_reachable:
         return "The broker does not answer."
     if stalled:

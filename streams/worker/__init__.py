@@ -1,1 +1,1 @@
-"""A partition's life in a worker: opened, restored, stepped, committed, closed."""
+"""The lifecycle of a partition in a worker: open, restore, step, commit, close."""

@@ -1,4 +1,4 @@
-"""Counts the rows of a partition that a gauge wants to know about: a few at a time, again and again."""
+"""Counts the rows of a partition for a gauge, repeatedly and a few rows at a time."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from streams.core.partition import Partition
 from streams.core.session import INACTIVE
 
 _ROUND = 300
-"""Calls that one walk through a table takes: with one a second, no figure is older than five minutes."""
+"""Calls per pass through a table: with one call a second, no figure is older than five minutes."""
 
 _AT_LEAST = 50
-"""Rows looked at in a call, so that a small table is counted anew often: a tenth of a millisecond."""
+"""Rows examined per call, so that a small table is recounted often: a tenth of a millisecond."""
 
 _DONE = frozenset({"solved", "closed"})
 
 
 class Census:
-    """How many tickets are abandoned and still to be dealt with.
+    """Counts the tickets with an open abandonment.
 
-    Decoding every row at once would hold the event loop for as long as the table is large. Rows that change while the
-    walk goes on count as they are when it comes past.
+    Decoding all rows at once would block the event loop for a time proportional to the table size. Rows that change
+    during a pass count as they are when the pass reaches them.
     """
 
     def __init__(self, partition: Partition) -> None:
-        """Begin a walk through this partition's sessions."""
+        """Begin a pass through this partition's sessions."""
         self._partition = partition
         self._ids: Sequence[str] = ()
         self._next = 0
         self._found = 0
 
     def advance(self) -> int | None:
-        """Go on with the walk; return what it has found when it comes to its end, None before."""
+        """Continue the pass; return the count when it is complete, None before."""
         if self._next == 0:
             self._ids = list(self._partition.encoded_sessions)
             self._found = 0
@@ -49,9 +49,10 @@ class Census:
 
 
 def _is_left(session: SessionRow | None) -> bool:
-    """Whether a session is inactive because of an abandonment that nobody has returned from.
+    """Whether a session is inactive because of an abandonment without a return.
 
-    Not for another reason since: an abandonment that began what still lasts has its instant.
+    A later change of state for another reason does not count: if the abandonment began the current state, both have
+    the same instant.
     """
     if session is None or session.state != INACTIVE or session.abandoned is None:
         return False

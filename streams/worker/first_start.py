@@ -1,4 +1,4 @@
-"""A first start over topics with a history must be told what of it to act on."""
+"""A first start over topics with a history needs a setting for which part of it to act on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks into the tables of the partitions that this worker holds, for its web server: reads, changes nothing.
+"""Read-only access to the tables of the partitions that this worker holds, for its web server.
 
 Only rows whose batch is committed are shown.
 """
@@ -18,15 +18,15 @@ from streams.core.partitioning import partition_of
 from streams.worker.supervisor import Supervisor
 
 _TIMERS_LOOKED_AT = 500
-"""Per partition and look: a round that was cancelled leaves its timer behind until it is due."""
+"""Limit per partition and lookup: a cancelled round leaves its timer in the heap until it is due."""
 
 
 _ROWS_AT_A_TIME = 5_000
-"""Session rows counted before others may have the event loop: a millisecond or two."""
+"""Session rows counted before the event loop is yielded: a millisecond or two."""
 
 
 class FoundRows(msgspec.Struct, frozen=True):
-    """What a partition has of a ticket."""
+    """A partition's rows of a ticket."""
 
     partition: int
     ticket: TicketRow | None
@@ -37,7 +37,7 @@ class Lookup:
     """The tables of one worker."""
 
     def __init__(self, supervisor: Supervisor, session_state: Callable[[bytes], str | None]) -> None:
-        """Look at the tables of this worker's partitions; `session_state` reads the state of an encoded row."""
+        """Read the tables of this worker's partitions; `session_state` reads the state of an encoded row."""
         self._supervisor = supervisor
         self._session_state = session_state
 
@@ -47,12 +47,12 @@ class Lookup:
         return self._supervisor.partition_count
 
     def partition_of(self, ticket_id: str) -> int | None:
-        """Return where murmur2 puts a ticket; None before the topics were checked."""
+        """Return the partition that murmur2 gives for a ticket; None before the topics were checked."""
         count = self._supervisor.partition_count
         return partition_of(ticket_id.encode(), count) if count else None
 
     def find(self, ticket_id: str) -> list[FoundRows]:
-        """Return the rows of a ticket, of each partition here that has any: one, unless producers disagree."""
+        """Return the ticket's rows per partition held here that has any: one, unless producers' partitioners differ."""
         found = []
         for number, partition in self._partitions():
             ticket, session = partition.ticket(ticket_id), partition.session(ticket_id)
@@ -61,7 +61,7 @@ class Lookup:
         return found
 
     def upcoming(self, limit: int) -> list[Due]:
-        """Return the rounds that are due, or whose parking ends, next; at most `limit`, the soonest first."""
+        """Return the next rounds that become due or whose parking ends, at most `limit`, the soonest first."""
         return heapq.nsmallest(
             limit,
             (due for _, partition in self._partitions() for due in _upcoming(partition, limit)),
@@ -69,9 +69,9 @@ class Lookup:
         )
 
     async def count_sessions(self) -> Counter[str]:
-        """Count sessions by state, leaving the event loop to others every few rows; forgotten ones do not count.
+        """Count sessions by state, yielding to the event loop every few rows. Forgotten sessions do not count.
 
-        Rows that change while this goes on count as they are when it comes past.
+        Rows that change meanwhile count as they are when the count reaches them.
         """
         counts: Counter[str] = Counter()
         for _, partition in self._partitions():
@@ -90,7 +90,7 @@ class Lookup:
 
 
 def _upcoming(partition: Partition, limit: int) -> Iterator[Due]:
-    """Walk the heap of timers in order, without changing it: of each taken, its two children come into question."""
+    """Iterate over the timer heap in order without changing it: each timer taken adds its two children."""
     timers = partition.timers
     edge = [(timers[0], 0)] if timers else []
     found = 0

@@ -1,4 +1,4 @@
-"""What the runtime tells telemetry, always after the commit."""
+"""What the runtime reports to telemetry, always after the commit."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from streams.core.names import Topic
 
 
 class Observer(Protocol):
-    """Told what has happened; must be quick and must not raise. Durations are seconds."""
+    """Receives reports on what has happened. Its methods must be fast and must not raise. Durations are in seconds."""
 
     def assigned(self, partitions: Iterable[int]) -> None:
-        """Note partitions that this worker holds from now on."""
+        """Add partitions that this worker now holds."""
 
     def revoked(self, partitions: Iterable[int]) -> None:
-        """Note partitions that this worker no longer holds."""
+        """Remove partitions that this worker no longer holds."""
 
     def rebalanced(self, seconds: float | None = None) -> None:
-        """Note a rebalance of the group; `seconds` is how long it kept this worker from its partitions."""
+        """Record a rebalance of the group; `seconds` is how long it stopped this worker's work on its partitions."""
 
     def fenced(self) -> None:
-        """Note that a partition's producer was taken over by another one."""
+        """Record that a partition's producer was fenced by another one."""
 
     def restoring(self, partition: int, rows: int) -> None:
         """Count table rows as they are read back."""
 
     def restore_remaining(self, partition: int, offsets: int) -> None:
-        """Show how many changelog offsets a partition's restore has still to go."""
+        """Show how many changelog offsets a partition's restore still has to read."""
 
     def restored(self, partition: int, rows: int, seconds: float) -> None:
-        """Note that a partition's tables are back; the rows were counted by `restoring` before."""
+        """Record that a partition's tables are restored. `restoring` has already counted the rows."""
 
     def batch_committed(
         self, partition: int, batch: Batch, seconds: float, commit_seconds: float | None = None
@@ -42,13 +42,13 @@ class Observer(Protocol):
         """Show the committed offset that a partition starts from."""
 
     def end(self, topic: Topic, partition: int, offset: int) -> None:
-        """Show the last stable offset of an input, as of the latest fetch answer."""
+        """Show the last stable offset of an input, as of the latest fetch response."""
 
     def held_back(self, topic: Topic, partition: int, offsets: int) -> None:
-        """Show how much of an input nobody may read yet, because of a transaction that is still open."""
+        """Show how many offsets of an input can't be read yet because of an open transaction."""
 
     def lag(self, topic: Topic, partition: int, records: int, seconds: float | None = None) -> None:
-        """Show how many records of an input are not yet committed as taken, and how old the oldest of them is."""
+        """Show how many records of an input are not yet processed and committed, and the age of the oldest of them."""
 
     def stream_time(self, partition: int, seconds: float) -> None:
         """Show a partition's stream time, in seconds since the epoch."""
@@ -60,20 +60,20 @@ class Observer(Protocol):
         """Show how many rounds of a partition wait."""
 
     def open_abandonments(self, partition: int, n: int) -> None:
-        """Show how many tickets of a partition are abandoned and not yet dealt with."""
+        """Show how many tickets of a partition have an open abandonment."""
 
     def event_age(self, seconds: float) -> None:
-        """Note the age of a batch's oldest record at its commit."""
+        """Record the age of a batch's oldest record at its commit."""
 
     def answered(self, at: float) -> None:
         """Show when a broker last answered, in seconds since the epoch."""
 
     def loop_lag(self, seconds: float) -> None:
-        """Note how late the event loop woke a timer."""
+        """Record how late the event loop ran a timer."""
 
 
 class Silent:
-    """An observer that nobody listens to."""
+    """An observer that ignores everything."""
 
     def assigned(self, partitions: Iterable[int]) -> None:
         """Ignore it."""

@@ -1,4 +1,4 @@
-"""The loop of one partition in a worker: fetched records into the pipeline, its batches into Kafka transactions."""
+"""The loop of one partition: feeds fetched records to the pipeline and commits its batches in Kafka transactions."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ logger = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """What a processor asks of the consumer."""
+    """What a processor needs from the consumer."""
 
     def at_end(self, tp: TopicPartition) -> bool:
-        """Return whether all that the latest fetch answer showed was handed over."""
+        """Return whether all records that the latest fetch response reported were handed over."""
 
     def stable_end(self, tp: TopicPartition) -> int | None:
-        """Return the end of what may be read, as of the latest fetch answer."""
+        """Return the last stable offset, as of the latest fetch response."""
 
     def held_back(self, tp: TopicPartition) -> int | None:
-        """Return how much nobody may read yet, because of a transaction that is still open."""
+        """Return how many offsets can't be read yet because of an open transaction."""
 
     def pause(self, inbox: Inbox) -> None:
-        """Fetch no more for this inbox."""
+        """Stop fetching for this inbox."""
 
     def resume(self, inbox: Inbox) -> None:
-        """Fetch again for this inbox."""
+        """Resume fetching for this inbox."""
 
 
 class PartitionProcessor:
     """Runs the pipeline of one restored partition until it is suspended or fails.
 
-    It lives for one producer epoch and outlives rebalances that leave the partition here: `suspend` ends the loop
-    between two transactions, `run` begins it again.
+    It belongs to one producer and survives rebalances that leave the partition here: `suspend` stops the loop between
+    two transactions, `run` starts it again.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class PartitionProcessor:
         observer: Observer,
         wake: asyncio.Event,
     ) -> None:
-        """Go on after `offsets`, which are committed; `wake` is what the inboxes set."""
+        """Continue from the committed `offsets`; `wake` is the event that the inboxes set."""
         self.number = producer.partition
         self.partition = partition
         self.inboxes = dict(inboxes)
@@ -86,10 +86,10 @@ class PartitionProcessor:
         self.last_progress: float | None = None
         """`time.monotonic` at the last commit."""
 
-    # --- life --------------------------------------------------------------------------------------------------------
+    # --- lifecycle ---------------------------------------------------------------------------------------------------
 
     def run(self, on_failure: Callable[[PartitionProcessor, BaseException], None]) -> None:
-        """Begin the loop; `on_failure` gets this processor and the error that ended it."""
+        """Start the loop. If it fails, `on_failure` receives this processor and the error."""
         self._suspended = False
         self._wake.set()
         self._task = asyncio.create_task(self._loop(), name=f"partition-{self.number}")
@@ -102,7 +102,7 @@ class PartitionProcessor:
         self._task.add_done_callback(ended)
 
     async def suspend(self, within: float) -> bool:
-        """Let the batch under way commit, then stop; return whether that was done in time and without error."""
+        """Let the batch in progress commit, then stop; return whether that happened in time and without error."""
         self._suspended = True
         self._wake.set()
         task = self._task
@@ -117,7 +117,7 @@ class PartitionProcessor:
         return not task.cancelled() and task.exception() is None
 
     async def close(self, *, clean: bool) -> None:
-        """Give the producer up; `clean` when no transaction is open. The tables go with it."""
+        """Close the producer and drop the tables. `clean` means that no transaction is open."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -128,9 +128,9 @@ class PartitionProcessor:
     # --- the loop ----------------------------------------------------------------------------------------------------
 
     async def _loop(self) -> None:
-        """Take slices while a transaction is under way; once it has ended, write all of them in the next one.
+        """Process slices while a transaction is in progress; once it has ended, write all of them in the next one.
 
-        When a transaction fails, the pipeline is thrown away with its tables.
+        When a transaction fails, the pipeline and its tables are discarded.
         """
         wake, pipeline = self._wake, self._pipeline
         try:
@@ -150,14 +150,14 @@ class PartitionProcessor:
                 if took_all or pipeline.is_full or self._suspended:
                     await wake.wait()
                 else:
-                    # Slices, so that the loop gets round to heartbeats, answers and other partitions in between.
+                    # Yield between slices: the event loop also handles heartbeats, responses and other partitions.
                     await asyncio.sleep(0)
         finally:
             if self._committing is not None and not self._committing.done():
                 self._committing.cancel()
 
     def _take(self) -> bool:
-        """Take the next slice of what has come; return whether that was all that may be taken now."""
+        """Process the next slice of fetched records; return whether nothing more can be processed now."""
         if self._suspended or self._pipeline.is_full:
             return False
         if self._pipeline.is_empty:
@@ -172,7 +172,7 @@ class PartitionProcessor:
                     self._pipeline.feed(topic, records, arrived)
 
     def _ends(self) -> dict[Topic, Micros | None]:
-        """Tell for each input when it was last known to have nothing beyond what the partition has got."""
+        """Return, per input, when it was last known to have no records beyond those the partition has received."""
         return {topic: inbox.at_end_since for topic, inbox in self.inboxes.items()}
 
     async def _commit(self, batch: Batch, began: float) -> None:
@@ -191,7 +191,7 @@ class PartitionProcessor:
         self._log(batch)
 
     def _log(self, batch: Batch) -> None:
-        """Log what somebody has to look after, once a minute at most."""
+        """Log what needs an operator's attention, at most once a minute."""
         for topic in Topic:
             codes = Counter(bad.rejection.code for bad in batch.dead_letters if bad.topic is topic)
             if codes:
@@ -213,7 +213,7 @@ class PartitionProcessor:
             )
 
     async def commit_start(self, stream_time: Micros) -> None:
-        """Commit the offsets from which a group that never read this partition begins."""
+        """Commit the start offsets for a group that has never read this partition."""
         await self._producer.commit({}, self._named(self._offsets), stream_time, self._clock())
 
     def _named(self, offsets: Mapping[Topic, int]) -> dict[str, int]:
@@ -237,18 +237,18 @@ class PartitionProcessor:
     # --- between slices ----------------------------------------------------------------------------------------------
 
     def _ease(self) -> None:
-        """Let the consumer fetch again what has been worked off."""
+        """Resume fetching for inboxes that have drained enough."""
         for topic, inbox in self.inboxes.items():
             inbox.held = self.partition.queued(topic)
             if inbox.paused and inbox.eased:
                 self._source.resume(inbox)
 
     def waiting(self, topic: Topic) -> int:
-        """Return how many records of an input wait here."""
+        """Return how many records of an input are waiting here."""
         return self.inboxes[topic].queued + self.partition.queued(topic)
 
     def on_empty_answer(self) -> None:
-        """Look again: what was held back for the other topic may go, or a timer is due now that both are at an end."""
+        """Wake the loop: records held back for the other topic may be released, or a timer may be due at both ends."""
         due = self.partition.next_timer
         if (
             (due is not None and self._clock() - self._config.clock_grace >= due)
@@ -258,22 +258,22 @@ class PartitionProcessor:
             self._wake.set()
 
     def position(self, topic: Topic) -> int:
-        """Return the offset of the first record that is not committed as taken."""
+        """Return the offset of the first record that is not yet processed and committed."""
         return self._offsets[topic]
 
     def lag(self, topic: Topic) -> int | None:
-        """Return how many records of an input follow `position`; None before the first fetch answer."""
+        """Return how many records of an input remain from `position` on; None before the first fetch response."""
         inbox = self.inboxes[topic]
         idle = inbox.complete and not self.waiting(topic) and not self._under_way(topic)
         if idle and self._source.at_end(inbox.tp):
-            return 0  # offsets between may belong to transaction markers, which no one reads
+            return 0  # the offsets between may belong to transaction markers, which are never read
         end = self._source.stable_end(inbox.tp)
         return None if end is None else max(0, end - self._offsets[topic])
 
     def lag_seconds(self, topic: Topic) -> float | None:
-        """Return the age of the oldest record that `lag` counts; None when it has not come yet.
+        """Return the age of the oldest record that `lag` counts; None when it has not been fetched yet.
 
-        Batches take from both inputs in the order of timestamps: what is oldest in them stands for both.
+        Batches take from both inputs in timestamp order, so their oldest record stands for both.
         """
         if self.lag(topic) == 0:
             return 0.0
@@ -287,12 +287,12 @@ class PartitionProcessor:
         return None if oldest is None else (self._clock() - oldest) / SECOND
 
     def _under_way(self, topic: Topic) -> list[Batch]:
-        """Return the batches that took records of an input and are not yet committed."""
+        """Return the uncommitted batches that contain records of an input."""
         committed = self._offsets[topic]
         return [batch for batch in self._pipeline.under_way if batch.next_offsets.get(topic, 0) > committed]
 
     def report(self) -> None:
-        """Tell the observer how far this partition is, and how much it holds."""
+        """Report this partition's progress and sizes to the observer."""
         observer, number, partition = self._observer, self.number, self.partition
         for topic, inbox in self.inboxes.items():
             end, held_back, lag = self._source.stable_end(inbox.tp), self._source.held_back(inbox.tp), self.lag(topic)

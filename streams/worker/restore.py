@@ -1,4 +1,4 @@
-"""Reads the tables of a partition back from their changelogs, in bulk, before its first step."""
+"""Restores the tables of a partition from their changelogs, in bulk, before its first step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.kafka.config import KafkaConfig
 from streams.kafka.inside.fetched_records import unwrap_fetched_records
 
 Restore = Callable[[str, Iterable[tuple[bytes, bytes | None]]], int]
-"""Takes (table, changelog records as (key, value), oldest first); returns how many it took."""
+"""Takes (table, changelog records as (key, value), oldest first); returns the number of records taken."""
 
 _ANSWER_MS = 10
 
@@ -28,11 +28,11 @@ async def restore(
     write_end: WriteEnd,
     remaining: Callable[[int], None] | None = None,
 ) -> int:
-    """Feed both changelogs of a partition, as far as they are stable, to `take`; return the number of records.
+    """Pass both changelogs of a partition, up to their last stable offsets, to `take`; return the number of records.
 
-    `remaining` is told, again and again, how many offsets are still to go.
-    Call it with the partition's producer started, so that no transaction of a predecessor is open. Raises `Failed`
-    when somebody's transaction on a changelog does not end, or the brokers stay away.
+    `remaining` is called repeatedly with the number of offsets still to read.
+    Start the partition's producer first, so that no transaction of a predecessor is open. Raises `Failed` when
+    another producer's transaction on a changelog does not end, or the brokers stay unavailable.
     """
     tables = {TopicPartition(config.changelog(table), partition): table for table in Table}
     rows = 0
@@ -41,7 +41,7 @@ async def restore(
         nonlocal rows
         rows += take(tables[tp], [(record.key, record.value) for record in records if record.key != END_KEY])
 
-    # Small enough a bite that the partitions which already run do not wait long for the loop.
+    # Small fetches, so that partitions that are already running do not wait long for the event loop.
     async with plain_consumer(
         config, max_partition_fetch_bytes=2 << 20, fetch_max_bytes=4 << 20, fetch_max_wait_ms=_ANSWER_MS
     ) as consumer:

@@ -1,4 +1,4 @@
-"""Runs a worker from start to stop, and says how it ended."""
+"""Runs a worker from start to stop, and reports how it ended."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from streams.worker.supervisor import Supervisor
 logger = logging.getLogger(__name__)
 
 _STOP_SECONDS = 4.5
-"""A stop takes no longer, whatever hangs: the process ends, and what is not committed is left to a successor."""
+"""Time limit of a stop: then the process exits, whatever hangs. A successor redoes what is not committed."""
 
 _LEAVE_SECONDS = 0.8
 _CANCEL_SECONDS = 0.5
@@ -39,14 +39,14 @@ _CANCEL_SECONDS = 0.5
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 Say = Callable[[str], None]
-"""Shows a message of the process itself, such as why it ends."""
+"""Shows a message about the process itself, such as why it ends."""
 
 Beside = Callable[[Supervisor], AbstractAsyncContextManager[object]]
-"""Something that runs as long as the worker does, such as its web server."""
+"""Something that runs alongside the worker, such as its web server."""
 
 
 class Worker:
-    """One worker: group member, partitions, and what runs beside them."""
+    """One worker: its group member, its partitions, and what runs alongside them."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Worker:
         observer: Observer,
         beside: tuple[Beside, ...] = (),
     ) -> None:
-        """Describe a worker; `run` does everything."""
+        """Configure a worker. Nothing starts before `run`."""
         self.config = config
         self._engine = engine
         self._decode = decode
@@ -73,16 +73,16 @@ class Worker:
         return self._stop.is_set()
 
     def stop(self) -> None:
-        """Ask for a clean end: the batches in flight are committed, the group is left."""
+        """Request a clean stop: the worker commits the batches in flight and leaves the group."""
         self._stop.set()
 
     async def run(self) -> None:
-        """Work until `stop`. Raises `LapseError`, or whatever else went wrong, after everything was closed."""
+        """Run until `stop`. Raises `LapseError` or any other error after everything was closed."""
         app = App(self.config, Clock())
         app.failure = asyncio.get_running_loop().create_future()
         supervisor = Supervisor(app, self._engine, decode=self._decode, rows=self._rows, observer=self._observer)
         async with AsyncExitStack() as stack:
-            # First, so that probes are answered while a broker is waited for.
+            # First, so that probes are answered while the worker waits for a broker.
             for beside in self._beside:
                 await stack.enter_async_context(beside(supervisor))
             if not await self._until_done(self._check(supervisor), app.failure):
@@ -99,7 +99,7 @@ class Worker:
         await require_act_from(self.config, supervisor.partition_count)
 
     async def _until_done(self, work: Awaitable[None], failure: asyncio.Future[BaseException]) -> bool:
-        """Do the work; return False when a stop was asked for before it ended. Raises what `failure` gets meanwhile."""
+        """Run the work; return False if a stop was requested before it ended. Raises an error set on `failure`."""
         task = asyncio.ensure_future(work)
         stopped = asyncio.ensure_future(self._stop.wait())
         ends: set[asyncio.Future[Any]] = {task, stopped, failure}
@@ -124,7 +124,7 @@ async def _closing(app: App, supervisor: Supervisor) -> AsyncIterator[None]:
         yield
     finally:
         await supervisor.close()
-        # Leaving the group takes an answer; a broker that hangs would be waited for until the request times out.
+        # Leaving the group waits for a response: with a hanging broker, until the request times out.
         leaving = asyncio.ensure_future(app.leave())
         done, _ = await asyncio.wait({leaving}, timeout=_LEAVE_SECONDS)
         if not done:
@@ -138,11 +138,11 @@ def _to_standard_error(message: str) -> None:
 
 
 def run_until_stopped(worker: Callable[[], Worker], say: Say = _to_standard_error) -> int:
-    """Run a worker in an event loop of its own until SIGTERM or SIGINT; return the exit code.
+    """Run a worker in its own event loop until SIGTERM or SIGINT; return the exit code.
 
-    0 after a stop, 1 when something failed, 2 when settings or topics were refused. What went wrong goes to `say`, in
-    one message. A stop that hangs, whatever hangs, is ended after some seconds; a second signal ends it at
-    once. Both leave with 0: an open transaction is ended by the partition's next owner.
+    The code is 0 after a stop, 1 after a failure, 2 when settings or topics were refused. Any error is passed to `say`
+    in one message. A stop that hangs is cut off after some seconds, or at once by a second signal. Both exit with 0:
+    the partition's next owner ends an open transaction.
     """
     ending = threading.Timer(_STOP_SECONDS, _leave, [f"the stop took longer than {_STOP_SECONDS} s", say])
     ending.daemon = True
@@ -169,7 +169,7 @@ async def _run(make: Callable[[], Worker], ending: threading.Timer, say: Say) ->
         worker.stop()
 
     def on_signal(number: int, _: object) -> None:
-        # Not in the loop: this runs even while a step keeps the loop from everything else, and so does the timer.
+        # Outside the event loop: this handler and its timer run even while a step blocks the loop.
         if ending.is_alive():
             _leave("a second signal", say)
         ending.start()
@@ -199,10 +199,10 @@ async def _exit_code(worker: Worker, say: Say) -> int:
 
 
 def _spare_the_collector() -> None:
-    """Keep the cyclic collector from walking, many times a second, objects that never go.
+    """Keep the cyclic garbage collector from scanning permanent objects many times a second.
 
-    A step makes thousands of short-lived tuples and lists, none in a cycle; each few hundred of them would set the
-    collector off. Tables are dictionaries of bytes, which it does not look into.
+    A step creates thousands of short-lived tuples and lists, none of them in a cycle; every few hundred of them would
+    trigger the collector. Tables are dictionaries of bytes, which it does not traverse.
     """
     gc.collect()
     gc.freeze()
@@ -210,6 +210,6 @@ def _spare_the_collector() -> None:
 
 
 def _leave(why: str, say: Say) -> None:
-    """End the process here and now, from any thread."""
+    """End the process immediately, from any thread."""
     say(f"left at once: {why}")
     os._exit(0)

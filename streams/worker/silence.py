@@ -1,6 +1,6 @@
-"""Says in the log once that the brokers have fallen silent, and once that they answer again.
+"""Logs once when the brokers stop answering, and once when they answer again.
 
-The client logs each of its own attempts in its own words; this is the line to look for.
+The client logs each of its own attempts in its own words. The line logged here is the one to search for.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections.abc import Sequence
 logger = logging.getLogger(__name__)
 
 ANSWERED_WITHIN = 10.0
-"""Seconds after which brokers count as away: an idle partition is asked for, and answered, forty times a second."""
+"""Seconds without a response before brokers count as unavailable: an idle partition is fetched forty times a second."""
 
 
 class SilenceWatch:
-    """Has to be shown regularly when a broker last answered."""
+    """Watches for missing broker responses. `look` must be called regularly."""
 
     def __init__(self, brokers: Sequence[str]) -> None:
-        """`brokers` are those that the worker was told of."""
+        """`brokers` are the configured addresses."""
         self._brokers = ", ".join(brokers)
         self._since: float | None = None
 
     def look(self, latest: float | None, now: float) -> None:
-        """Take in the latest answer, None before the first, and the time: both seconds of a monotonic clock."""
+        """Record the time of the latest response, None before the first, and the current time, in monotonic seconds."""
         if latest is None:
             return
         if now - latest < ANSWERED_WITHIN:

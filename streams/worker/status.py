@@ -1,4 +1,4 @@
-"""Where the worker stands, for its web server; read from memory, at any time."""
+"""The status of the worker for its web server; available from memory at any time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streams.worker.supervisor import Supervisor
 
 
 class InputStatus(msgspec.Struct, frozen=True):
-    """One input of one partition: the first record not yet taken, how many follow, how old the oldest is."""
+    """One input of one partition: the first record not yet processed, the lag in records, and the age of the oldest."""
 
     position: int | None
     lag: int | None
@@ -38,18 +38,18 @@ class WorkerStatus:
     """The worker as the group and the brokers see it."""
 
     def __init__(self, supervisor: Supervisor) -> None:
-        """Look at this worker."""
+        """Report on this supervisor's worker."""
         self._supervisor = supervisor
         self._began = time.monotonic()
 
     @property
     def joined(self) -> bool:
-        """Whether the group has given this worker an assignment, if only an empty one."""
+        """Whether the group has given this worker an assignment, even an empty one."""
         return self._supervisor.joined
 
     @property
     def broker_reachable(self) -> bool:
-        """Whether a broker has answered a fetch or taken a transaction lately; at first it has yet to be asked."""
+        """Whether a broker recently answered a fetch or accepted a transaction; True for a while after the start."""
         latest = self._supervisor.last_answer
         return time.monotonic() - (self._began if latest is None else latest) < ANSWERED_WITHIN
 

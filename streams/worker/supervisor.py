@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 _FIRST_BACKOFF = 0.2
 _LAST_BACKOFF = 5.0
 _OPENING_SECONDS = 15
-"""How long brokers may be silent before an attempt to open a partition makes room for others and is begun again."""
+"""Silence of the brokers after which an attempt to open a partition yields to others and is retried."""
 _MISSING_SECONDS = 10.0
 _CANCEL_SECONDS = 0.5
 _REPORT_SECONDS = 1.0
@@ -47,10 +47,11 @@ _REPORT_SECONDS = 1.0
 class Supervisor:
     """The partitions of one worker.
 
-    A partition that stays here over a rebalance keeps its producer and tables, provided that no generation was
-    missed in between; every other one is opened from its changelogs. Nothing is read before its processor is open.
+    A partition that stays here across a rebalance keeps its producer and tables, provided that no generation was
+    missed in between. Every other partition is restored from its changelogs. Nothing is read before its processor is
+    open.
 
-    A partition that can't commit, or can't be opened, is opened again, as often as it takes, and the others go on. The
+    A partition that can't commit or can't be opened is opened again until it succeeds, while the others continue. The
     worker ends when there was no progress for `broker_patience`, or when waiting would not help.
     """
 
@@ -63,13 +64,13 @@ class Supervisor:
         rows: RowCodec,
         observer: Observer,
     ) -> None:
-        """Serve `app`, whose signals it connects to; `engine` decides for all partitions."""
+        """Connect to the signals of `app`. All partitions share `engine`, which makes the decisions."""
         self.processors: dict[int, PartitionProcessor] = {}
         """Open partitions by number."""
         self.partition_count = 0
-        """Partitions of every topic, as checked before the start."""
+        """Number of partitions of every topic, as checked before the start."""
         self.max_message_bytes: Mapping[str, int] = {}
-        """What each topic takes, as found before the start."""
+        """`max.message.bytes` of each topic, as found before the start."""
         self._started_at = app.clock()
         self._app = app
         self._config: KafkaConfig = app.runtime
@@ -96,7 +97,7 @@ class Supervisor:
 
     @property
     def joined(self) -> bool:
-        """Whether the group has given this worker an assignment, if only an empty one."""
+        """Whether the group has given this worker an assignment, even an empty one."""
         return self._generation >= 0
 
     @property
@@ -106,10 +107,10 @@ class Supervisor:
 
     @property
     def last_answer(self) -> float | None:
-        """`time.monotonic` when a broker last answered a fetch or took a transaction.
+        """`time.monotonic` when a broker last answered a fetch or accepted a transaction.
 
-        Without an open partition there is neither; then a heartbeat counts. With one it does not: the group's
-        coordinator may be well while the leaders of the partitions are away.
+        Without an open partition there is neither, so a heartbeat counts. With an open partition it does not: the group
+        coordinator may be available while the leaders of the partitions are not.
         """
         consumer = self._app.consumer
         answers = [consumer.last_answer, *(processor.last_progress for processor in self.processors.values())]
@@ -119,13 +120,13 @@ class Supervisor:
 
     @property
     def ready(self) -> bool:
-        """Whether the group has assigned something, or nothing, and all of it is restored."""
+        """Whether the group has given an assignment, even an empty one, and all of it is restored."""
         return self._generation >= 0 and not self._closing and self._assigned <= self.processors.keys()
 
     # --- rebalances --------------------------------------------------------------------------------------------------
 
     async def _on_revoked(self, app: Any, revoked: Collection[TopicPartition], **_: Any) -> None:
-        """Let the batches in flight end; who keeps what is known when the assignment comes."""
+        """Let the batches in flight finish. Which partitions stay here is only known at the next assignment."""
         self._revoked_at = time.perf_counter()
         self._rebalancing = True
         await self._stop_opening()
@@ -161,7 +162,7 @@ class Supervisor:
         await asyncio.gather(*(self._close(processor, clean=True) for processor in given_up))
         self._observer.rebalanced(None if self._revoked_at is None else time.perf_counter() - self._revoked_at)
         self._revoked_at = None
-        # Those opened anew are not ready, even if they were held before.
+        # Partitions that are reopened are not ready, even if they were held before.
         self._observer.revoked(self._assigned - kept)
         self._observer.assigned(numbers)
         logger.info(
@@ -180,7 +181,7 @@ class Supervisor:
             self._begin_opening(number)
 
     def _partitions_of(self, assigned: Collection[TopicPartition]) -> frozenset[int]:
-        """Return the partitions assigned; both topics of each have to be here."""
+        """Return the assigned partitions. Both topics of each must be assigned to this worker."""
         of: dict[str, set[int]] = {name: set() for name in self._config.inputs}
         for tp in assigned:
             of[tp.topic].add(tp.partition)
@@ -215,10 +216,10 @@ class Supervisor:
         self._opening[number] = asyncio.create_task(opening, name=f"open-{number}")
 
     async def _open(self, number: int, generation: int) -> None:
-        """Open a partition, as often as it takes.
+        """Open a partition, with retries until it succeeds.
 
-        Before another attempt the group is asked whether the partition is still ours: to open it would fence its
-        rightful owner. When it is not, aiokafka finds that out as well and asks for a new assignment.
+        Before each retry, ask the group whether the partition is still ours: otherwise opening it would fence its
+        rightful owner. If it is not ours, aiokafka notices that as well and requests a new assignment.
         """
         producer = PartitionProducer(self._config, number, self.max_message_bytes)
         try:
@@ -248,7 +249,7 @@ class Supervisor:
         self._go_on(processor, generation)
 
     async def _miss_topics(self) -> None:
-        """Raise `Failed` when topics are gone, and not only until a broker that has just started knows them."""
+        """Raise `Failed` when topics are gone, and not just unknown to a broker that has only started."""
         needed = {*self._config.inputs, *self._config.written}
         missing = sorted(needed & {*(await check_topics(self._briefly)).missing})
         now = time.monotonic()
@@ -261,15 +262,15 @@ class Supervisor:
 
     @property
     def _briefly(self) -> KafkaConfig:
-        """The configuration for one attempt of many."""
+        """The configuration for a single attempt, with a shorter patience."""
         patience = min(self._config.broker_patience, _OPENING_SECONDS * SECOND)
         return structs.replace(self._config, broker_patience=patience)
 
     async def _opened(self, producer: PartitionProducer, generation: int) -> PartitionProcessor:
-        """Open a partition; the order matters.
+        """Open a partition. The order matters.
 
         The producer's start fences the predecessor and waits for its last transaction to end. Only then are the
-        committed offsets and the changelogs' ends what they will stay.
+        committed offsets and the ends of the changelogs final.
         """
         number, began = producer.partition, time.perf_counter()
         try:
@@ -284,12 +285,12 @@ class Supervisor:
         return processor
 
     async def _restored(self, producer: PartitionProducer, generation: int) -> tuple[PartitionProcessor, int]:
-        """Read back where a partition was; return its processor and the number of rows."""
+        """Restore the state of a partition; return its processor and the number of rows."""
         config, number = self._briefly, producer.partition
         offsets, stream_time, act_from, is_new = await self._start_offsets(config, number)
         engine = self._engine
         if config.act_from_now:
-            # Committed before the first step, or a restart would take what came meanwhile for history.
+            # Commit before the first step, or a restart would treat records that arrived meanwhile as history.
             is_new = is_new or act_from is None
             producer.act_from = self._started_at if act_from is None else act_from
             engine = engine.acting_from(producer.act_from)
@@ -349,8 +350,8 @@ class Supervisor:
     async def _start_offsets(
         self, config: KafkaConfig, number: int
     ) -> tuple[dict[Topic, int], Micros, Micros | None, bool]:
-        """Return from where to read both inputs, the stream time there, what `act_from: now` has come to mean, and
-        whether the group never read one."""
+        """Return the start offsets of both inputs, the stream time there, the resolved `act_from: now`, and whether
+        the group has never read one of them."""
         tps = {TopicPartition(name, number): topic for name, topic in config.inputs.items()}
         kafka = self._app.consumer.kafka
 
@@ -381,7 +382,7 @@ class Supervisor:
         reopening.add_done_callback(self._reopening.discard)
 
     async def _reopen(self, processor: PartitionProcessor) -> None:
-        """Close a partition and open it again, unless a rebalance has begun that decides what becomes of it."""
+        """Close a partition and open it again, unless a rebalance has begun, which decides its fate."""
         number = processor.number
         for inbox in processor.inboxes.values():
             self._app.consumer.pause(inbox)
@@ -414,7 +415,7 @@ class Supervisor:
                 processor.on_empty_answer()
 
     def watch(self) -> None:
-        """Begin to report, and to end a worker that makes no progress."""
+        """Start reporting, and ending a worker that makes no progress."""
         self._reporter = asyncio.create_task(self._report(), name="report")
 
     async def _report(self) -> None:
@@ -432,17 +433,17 @@ class Supervisor:
                 processor.report()
 
     def _end_without_progress(self) -> None:
-        """End the worker when nothing was opened, restored or committed for too long, though something should be."""
+        """End the worker when nothing was opened, restored or committed for too long although there is work to do."""
         progress = [self._last_opening, *(p.last_progress or 0.0 for p in self.processors.values())]
         if self._assigned <= self.processors.keys():
-            # All partitions are open: with nothing to do, an answer to a fetch or a heartbeat is progress.
+            # All partitions are open: when idle, a fetch response or a heartbeat counts as progress.
             progress.append(self.last_answer or 0.0)
         without = time.monotonic() - max(progress)
         if without > self._config.broker_patience / SECOND:
             self._app.fail(Failed(f"No progress for {without:.0f} s. The latest trouble: {self._trouble}"))
 
     async def close(self) -> None:
-        """End the batches in flight, commit them, and close everything; what takes too long is left to a successor."""
+        """Finish and commit the batches in flight, and close everything. What takes too long is left to a successor."""
         self._closing = True
         if self._reporter is not None:
             self._reporter.cancel()
@@ -452,15 +453,15 @@ class Supervisor:
 
 
 def _backoff(attempts: int) -> float:
-    """Return the seconds before another attempt."""
+    """Return the seconds before the next attempt."""
     return min(_LAST_BACKOFF, _FIRST_BACKOFF * 2.0 ** (attempts - 1)) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether a partition that is opened anew may go on after this error."""
+    """Whether reopening the partition may help after this error."""
     return isinstance(error, ReopenPartition | Unreachable) or is_passing(error)
 
 
 def _explained(error: BaseException, what: str) -> BaseException:
-    """Give an error of the client a text that says where it happened."""
+    """Add to an error of the client where it happened."""
     return Failed(f"{what}: {error or type(error).__name__}") if isinstance(error, KafkaError) else error

@@ -1,1 +1,1 @@
-"""Every reach into private parts of aiokafka: one file each, one contract test each in `tests/contracts`."""
+"""Every use of aiokafka's private parts: one file each, with one contract test each in `tests/contracts`."""

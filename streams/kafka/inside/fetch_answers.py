@@ -1,4 +1,4 @@
-"""Every answer to a fetch, empty ones too, and when it was asked for; aiokafka hands out records only."""
+"""Every fetch response, including empty ones, with the time of its request. aiokafka itself returns records only."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from streams.core.model import Micros
 
 
 class Answer(NamedTuple):
-    """What one broker answered to one fetch."""
+    """One broker's response to one fetch."""
 
     node_id: int
     asked_at: Micros
     answered: Sequence[TopicPartition]
-    """Those that the answer says something of."""
+    """The topic-partitions that the response covers."""
     empty: frozenset[TopicPartition]
-    """Those of them that it brought no records of."""
+    """The covered topic-partitions without records."""
     has_data: bool
 
 
 def watch_fetches(consumer: AIOKafkaConsumer, clock: Callable[[], Micros], note: Callable[[Answer], None]) -> None:
-    """Call `note` for every answer that this consumer, which must have been started, gets.
+    """Call `note` for every fetch response of this consumer, which must have been started.
 
-    aiokafka stamps a position with the wall clock when an answer shows it. That clock may jump, so the stamp is used
-    only as a mark: it is taken away before asking, and is there again when there was an answer.
+    aiokafka stamps a position with the wall clock when a response covers it. That clock may jump, so the stamp only
+    serves as a marker: it is removed before the request, and its presence afterwards shows that there was a response.
     """
     fetcher = consumer._fetcher
     process: Callable[[Any, Any, Any], Awaitable[bool]] = fetcher._proc_fetch_request

@@ -1,4 +1,4 @@
-"""Where a consumer stands in a topic-partition, at once: aiokafka's own `position` has to be awaited."""
+"""A consumer's position in a topic-partition without waiting: aiokafka's own `position` has to be awaited."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 
 class FetchPosition(NamedTuple):
-    """A position, and the ends as of the latest fetch answer; None where nothing is known yet."""
+    """A position, and the ends as of the latest fetch response; None where nothing is known yet."""
 
     next_offset: int | None
     stable_end: int | None
@@ -18,7 +18,7 @@ class FetchPosition(NamedTuple):
 
 
 def fetch_position(consumer: AIOKafkaConsumer, tp: TopicPartition) -> FetchPosition | None:
-    """Return where this consumer is; None when it has no assignment. `tp` must belong to the assignment."""
+    """Return the consumer's position; None when it has no assignment. `tp` must belong to the assignment."""
     subscription = consumer._subscription.subscription
     if subscription is None or subscription.assignment is None:
         return None

@@ -1,4 +1,4 @@
-"""Fetched records as aiokafka's decoder makes them, without the wrapper that it puts around each one."""
+"""Fetched records as aiokafka's decoder returns them, without aiokafka's wrapper around each record."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from aiokafka.consumer.fetcher import FetchResult
 
 
 def unwrap_fetched_records(consumer: AIOKafkaConsumer) -> None:
-    """Have this consumer, which must have been started, hand over records as they were decoded.
+    """Make this consumer, which must have been started, return records as they were decoded.
 
-    Those have the offset, timestamp, key, value and headers that we read. aiokafka copies each into a dataclass of
-    eleven fields, which costs more than decoding it; the topic and partition, which only the copy has, are known.
+    Decoded records have the offset, timestamp, key, value and headers that we read. aiokafka copies each into a
+    dataclass of eleven fields, which costs more than decoding it. Only the copy has the topic and partition, and the
+    caller knows those.
     """
     fetcher = consumer._fetcher
     process: Callable[[Any, Any, Any], Awaitable[bool]] = fetcher._proc_fetch_request

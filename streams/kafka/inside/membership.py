@@ -1,4 +1,4 @@
-"""A consumer's place in its group, as its coordinator knows it; aiokafka shows neither generation nor heartbeats."""
+"""A consumer's membership as its coordinator knows it. aiokafka exposes neither generation nor heartbeats."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from aiokafka.protocol.group import HeartbeatRequest
 
 
 def generation_of(consumer: AIOKafkaConsumer) -> int:
-    """Return the group's generation that this consumer is in; -1 when it is in none."""
+    """Return this consumer's group generation; -1 when it is in none."""
     return int(consumer._coordinator.generation)
 
 
 async def is_member(consumer: AIOKafkaConsumer, generation: int) -> bool:
-    """Ask the group's coordinator whether this consumer is a member in this generation; False without an answer.
+    """Ask the group coordinator whether this consumer is a member in this generation; False without a response.
 
-    A member of a stable generation owns what it was assigned in it.
+    A member of a stable generation owns its assignment in that generation.
     """
     coordinator = consumer._coordinator
     if coordinator.generation != generation:
@@ -31,7 +31,7 @@ async def is_member(consumer: AIOKafkaConsumer, generation: int) -> bool:
 
 
 def note_heartbeats(consumer: AIOKafkaConsumer, note: Callable[[], None]) -> None:
-    """Call `note` whenever the group's coordinator has taken a heartbeat."""
+    """Call `note` whenever the group coordinator has accepted a heartbeat."""
     beat: Callable[[], Awaitable[bool]] = consumer._coordinator._do_heartbeat
 
     async def beat_and_note() -> bool:
@@ -44,9 +44,9 @@ def note_heartbeats(consumer: AIOKafkaConsumer, note: Callable[[], None]) -> Non
 
 
 def on_group_error(consumer: AIOKafkaConsumer, take: Callable[[BaseException], None]) -> None:
-    """Call `take` with what keeps this consumer from its group: a missing right, a session timeout that is refused.
+    """Call `take` with the error that prevents joining the group: a missing permission or a refused session timeout.
 
-    aiokafka tells only who asks for records, and nobody does before the group has given an assignment.
+    aiokafka raises such an error only to a caller that fetches records, and there is none before an assignment.
     """
     coordinator = consumer._coordinator
     push: Callable[[BaseException], Awaitable[object]] = coordinator._push_error_to_user
@@ -62,6 +62,6 @@ def on_group_error(consumer: AIOKafkaConsumer, take: Callable[[BaseException], N
 async def committed_offsets(
     consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition]
 ) -> dict[TopicPartition, tuple[int, str]]:
-    """Return offset and metadata of those that the group has committed, assigned to this consumer or not."""
+    """Return the group's committed offsets with metadata, whether assigned to this consumer or not."""
     found = await consumer._coordinator.fetch_committed_offsets(list(tps))
     return {tp: (at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}

@@ -1,4 +1,4 @@
-"""What a consumer's client knows of the cluster: aiokafka's consumer does not show leaders, nor wait for a topic."""
+"""Cluster metadata of a consumer. aiokafka's consumer neither exposes leaders nor waits for a topic."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 
 def leader_of(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
-    """Return the id of the broker that leads a topic-partition, as far as is known."""
+    """Return the id of a topic-partition's leader, if known."""
     leader: int | None = consumer._client.cluster.leader_for_partition(tp)
     return leader
 

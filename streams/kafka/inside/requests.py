@@ -1,8 +1,8 @@
-"""The requests of a transactional producer that aiokafka lacks, as bytes: what is sent and how the answer is read.
+"""Request and response schemas of a transactional producer that aiokafka lacks.
 
-aiokafka brings the first versions of the classic transaction protocol. Missing are DescribeTransactions, InitProducerId
-with an epoch (KIP-360), the cluster's features in ApiVersions (KIP-584), and the versions that KIP-890 brought.
-The field names are Kafka's. https://kafka.apache.org/protocol has the layouts.
+aiokafka has the first versions of the classic transaction protocol. Missing are DescribeTransactions, InitProducerId
+with an epoch (KIP-360), the cluster's features in ApiVersions (KIP-584), and the versions that KIP-890 added.
+The field names are Kafka's. The layouts are at https://kafka.apache.org/protocol.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _TEXT = CompactString("utf-8")
 _TAGS = ("tags", TaggedFields)
 _NO_TAGS: dict[int, bytes] = {}
 _FINALIZED_FEATURES = 2
-"""The tag of the finalized features in an answer to ApiVersions."""
+"""The tag of the finalized features in an ApiVersions response."""
 
 
 class OneVersion:
-    """A request in exactly one version; a broker that does not take it gives `IncompatibleBrokerVersion`.
+    """A request in exactly one version. A broker without that version causes `IncompatibleBrokerVersion`.
 
-    This is all that `AIOKafkaClient.send` asks of a request.
+    This class has everything that `AIOKafkaClient.send` requires of a request.
     """
 
     STRUCT: ClassVar[type[RequestStruct]]
@@ -45,7 +45,7 @@ class OneVersion:
         self._fields = fields
 
     def prepare(self, versions: Mapping[int, tuple[int, int]]) -> RequestStruct:
-        """Return what goes over the wire to a broker that takes these versions, by API key."""
+        """Return the request to send to a broker that supports these versions, given by API key."""
         struct = self.STRUCT
         least, most = versions.get(struct.API_KEY, (0, -1))
         if not least <= struct.API_VERSION <= most:
@@ -90,7 +90,7 @@ _FEATURES = CompactArray(("name", _TEXT), ("max_version_level", Int16), ("min_ve
 
 
 def finalized_features(answer: Any) -> dict[str, int]:
-    """Return the level of every feature that the cluster has agreed on, by name."""
+    """Return the finalized feature levels of the cluster by name."""
     tagged = answer.tags.get(_FINALIZED_FEATURES)
     if tagged is None:
         return {}
@@ -132,12 +132,12 @@ class _DescribeTransactionsRequestV0(RequestStruct):  # type: ignore[misc]
 
 
 class DescribeTransactions(OneVersion):
-    """Asks the coordinator in which state the latest transaction of one transactional id is."""
+    """Asks the coordinator for the state of a transactional id's latest transaction."""
 
     STRUCT = _DescribeTransactionsRequestV0
 
     def __init__(self, transactional_id: str) -> None:
-        """Ask about one."""
+        """Ask about one transactional id."""
         super().__init__([transactional_id])
 
 
@@ -171,12 +171,12 @@ class _InitProducerIdRequestV3(RequestStruct):  # type: ignore[misc]
 
 
 class NextEpoch(OneVersion):
-    """InitProducerId in place: asks for the epoch after this one, refused when it is not the latest."""
+    """InitProducerId with an epoch: asks for the next epoch. Refused when the given epoch is not the latest."""
 
     STRUCT = _InitProducerIdRequestV3
 
     def __init__(self, transactional_id: str, transaction_timeout_ms: int, producer_id: int, epoch: int) -> None:
-        """Follow this epoch of this producer id."""
+        """Ask for the epoch after this one of this producer id."""
         super().__init__(transactional_id, transaction_timeout_ms, producer_id, epoch)
 
 
@@ -237,7 +237,7 @@ class _ProduceRequestV12(RequestStruct):  # type: ignore[misc]
 
 
 class ImplicitProduce(OneVersion):
-    """Produce that also makes its partitions part of the transaction."""
+    """Produce that also adds its partitions to the transaction."""
 
     STRUCT = _ProduceRequestV12
 
@@ -295,7 +295,7 @@ class _TxnOffsetCommitRequestV5(RequestStruct):  # type: ignore[misc]
 
 
 class ImplicitOffsetCommit(OneVersion):
-    """TxnOffsetCommit that also makes the group's offsets part of the transaction."""
+    """TxnOffsetCommit that also adds the group's offsets to the transaction."""
 
     STRUCT = _TxnOffsetCommitRequestV5
 
@@ -307,7 +307,7 @@ class ImplicitOffsetCommit(OneVersion):
         epoch: int,
         offsets: Iterable[tuple[str, list[tuple[int, int, str]]]],
     ) -> None:
-        """Take offsets as (topic, [(partition, offset, metadata)]), of no particular member of the group."""
+        """Take offsets as (topic, [(partition, offset, metadata)]), without naming a member of the group."""
         topics = [
             (topic, [(number, offset, -1, metadata, _NO_TAGS) for number, offset, metadata in several], _NO_TAGS)
             for topic, several in offsets
@@ -336,7 +336,7 @@ class _EndTxnRequestV5(RequestStruct):  # type: ignore[misc]
 
 
 class EndTxnForNextEpoch(OneVersion):
-    """EndTxn whose answer brings the epoch of the next transaction."""
+    """EndTxn whose response contains the epoch of the next transaction."""
 
     STRUCT = _EndTxnRequestV5
 

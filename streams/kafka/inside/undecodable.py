@@ -1,4 +1,4 @@
-"""Record batches that can't be decoded: which, where, and what to do, instead of an error of some library."""
+"""Clear errors for record batches that can't be decoded: which batch, where, and what to do."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from streams.core.errors import LapseError, Refused
 
 
 class Undecodable(Refused):
-    """A batch of a log is damaged, or compressed in a way that nobody here can read. It stays so."""
+    """A batch of a log is damaged, or its compression is not supported here. Retrying does not help."""
 
     def __init__(self, tp: TopicPartition, offset: int, reason: BaseException) -> None:
-        """Name the first offset that could not be read."""
+        """Build the error; `offset` is the first that could not be read."""
         name = f"{tp.topic}-{tp.partition}"
         super().__init__(
             f"{name}: the record batch at offset {offset} can't be decoded ({_text(reason)}). Nothing from it on was "
@@ -29,10 +29,10 @@ class Undecodable(Refused):
 
 
 def name_undecodable_batches(consumer: AIOKafkaConsumer) -> None:
-    """Have this consumer, which must have been started, raise `Undecodable` where aiokafka raises anything else.
+    """Make this consumer, which must have been started, raise `Undecodable` for any decoding error of aiokafka.
 
-    aiokafka decodes when records are taken, and lets errors of its codecs through as they are. It also forgets the
-    records before the bad batch, so that going on after the error would lose them.
+    aiokafka decodes records when they are taken, and passes on the errors of its codecs unchanged. It also drops the
+    records before the bad batch, so continuing after the error would lose them.
     """
     fetcher = consumer._fetcher
     process: Callable[[Any, Any, Any], Awaitable[bool]] = fetcher._proc_fetch_request

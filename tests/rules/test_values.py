@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import streams.documents
+import streams.mapping
 import streams.rules
 from streams.core.model import MILLISECOND
 from streams.documents import durations
@@ -152,7 +153,7 @@ def test_problems_come_in_the_order_of_the_file_and_once():
 
 
 def test_every_code_of_the_table_is_used_and_every_used_code_is_in_the_table():
-    packages = (streams.rules, streams.documents)
+    packages = (streams.rules, streams.documents, streams.mapping)
     paths = [path for package in packages for path in Path(package.__file__).parent.rglob("*.py")]
     sources = "\n".join(path.read_text() for path in paths)
     outside_the_table = sources.replace(sources[sources.index("CODES: dict") : sources.index('"""Every code')], "")

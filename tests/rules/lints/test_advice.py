@@ -224,7 +224,7 @@ def test_no_dependence_is_told_where_a_ticket_may_match_by_itself():
         ("{field: is_public, value: yes}", "unknown_value"),
         ("{field: is_public, value: true}", None),
         ("{field: is_public, value: 'false'}", None),
-        ("{field: vip_since, value: yes}", None),
+        ("{field: vip_since, value: yes}", "unlisted_member"),
     ],
 )
 def test_doubtful_conditions_are_pointed_out(condition, code):

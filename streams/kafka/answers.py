@@ -70,6 +70,13 @@ _TABLE: dict[int, tuple[str, Verdict]] = {
 }
 """Name and verdict by error code. Codes, names and meanings: https://kafka.apache.org/protocol#protocol_error_codes"""
 
+_LACKING = {
+    29: "this user may not write to the topic",
+    30: "this user may not read with the group",
+    53: "this user may not write with the transactional id",
+}
+"""What the refusals mean that a missing right (ACL) causes."""
+
 UNKNOWN_TOPIC = 3
 
 
@@ -87,3 +94,14 @@ def name_of(code: int) -> str:
     'error code 999'
     """
     return _TABLE[code][0] if code in _TABLE else f"error code {code}"
+
+
+def described(code: int) -> str:
+    """Return an error code's name, and for a missing right what is missing.
+
+    >>> described(53)
+    'TRANSACTIONAL_ID_AUTHORIZATION_FAILED: this user may not write with the transactional id (ACLs: docs/operations.md)'
+    >>> described(10)
+    'MESSAGE_TOO_LARGE'
+    """
+    return f"{name_of(code)}: {_LACKING[code]} (ACLs: docs/operations.md)" if code in _LACKING else name_of(code)

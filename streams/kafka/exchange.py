@@ -23,7 +23,7 @@ from aiokafka.errors import (
 )
 
 from streams.core.errors import CommitFailed, Failed, Fenced
-from streams.kafka.answers import Verdict, name_of, verdict
+from streams.kafka.answers import Verdict, described, name_of, verdict
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Exchange:
                 node = int(await self._client.coordinator_lookup(int(coordinator), self._keys[coordinator]))
             except BrokerResponseError as error:
                 if verdict(error.errno) is Verdict.REFUSED:
-                    raise Failed(f"{patience.what}: {name_of(error.errno)}.") from error
+                    raise Failed(f"{patience.what}: {described(error.errno)}.") from error
                 raise
             self._nodes[coordinator] = node
         return node
@@ -168,7 +168,7 @@ class Exchange:
         if found is Verdict.UNDONE:
             raise CommitFailed(f"{what}: {name_of(code)}")
         if found is Verdict.REFUSED:
-            raise Failed(f"{what}: {name_of(code)}.")
+            raise Failed(f"{what}: {described(code)}.")
         return found
 
 

@@ -99,8 +99,8 @@ def name_of(code: int) -> str:
 def described(code: int) -> str:
     """Return an error code's name, and for a missing right what is missing.
 
-    >>> described(53)
-    'TRANSACTIONAL_ID_AUTHORIZATION_FAILED: this user may not write with the transactional id (ACLs: docs/operations.md)'
+    >>> described(29)
+    'TOPIC_AUTHORIZATION_FAILED: this user may not write to the topic (ACLs: docs/operations.md)'
     >>> described(10)
     'MESSAGE_TOO_LARGE'
     """

@@ -35,6 +35,9 @@ T = TypeVar("T")
 
 _FIRST_BACKOFF = 0.1
 _LAST_BACKOFF = 2.0
+_RETRY_BACKOFF_MS = 250
+"""Pause of aiokafka's own retries. An installation has a client for every partition, and an outage meets all of them:
+with the default of 100 ms, each worker would open some sixty connections a second."""
 _LOOK_AGAIN_SECONDS = 30.0
 """How often the cause is diagnosed while brokers are unavailable."""
 
@@ -45,6 +48,7 @@ def client_arguments(config: KafkaConfig) -> dict[str, Any]:
         "bootstrap_servers": list(config.brokers),
         "client_id": config.group,
         "request_timeout_ms": config.request_timeout // 1000,
+        "retry_backoff_ms": _RETRY_BACKOFF_MS,
         **config.security,
     }
 

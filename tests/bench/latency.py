@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import random
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,6 +46,9 @@ _LAPSES = range(9)
 _RETURNS = range(9, 18)
 _READY_SECONDS = 120.0
 _LAST_SECONDS = 10.0
+_MOST_PREPARING_SECONDS = 30.0
+_LEAST_LEAD_SECONDS = 0.5
+"""How long before its first record a schedule must be made."""
 
 
 @dataclass(frozen=True)
@@ -133,17 +137,23 @@ async def _measure(order: Task, process: Process, rate: int, seconds: float, pre
     await _until_done(order, process, len(first))
     total = int((SETTLING + seconds) * rate)
     # Made beforehand, so that sending is all that is left to do. Times are those at which the schedule will be there.
-    preparing = 1.0 + total * 20e-6
-    began, begins = time.perf_counter() + preparing, time.time() + preparing
-    scheduled = list(_stamped(made, total, rate, begins))
+    unstamped = list(itertools.islice(made, total))
+    preparing = 1.0
+    while True:
+        began, begins = time.perf_counter() + preparing, time.time() + preparing
+        scheduled = list(_stamped(unstamped, rate, begins))
+        late = time.perf_counter() - (began - _LEAST_LEAD_SECONDS)
+        if late <= 0:
+            break
+        if preparing > _MOST_PREPARING_SECONDS:
+            raise RuntimeError(f"The schedule was made {late:.1f} s too late.")
+        preparing *= 2
     due = {
         record.lapse: began + place / rate for place, record in enumerate(scheduled) if record.lapse is not None
     }  # fmt: skip
     gc.collect()
     gc.freeze()
     gc.disable()
-    if (late := time.perf_counter() - began) > 0:
-        raise RuntimeError(f"The schedule was made {late:.1f} s too late.")
     try:
         seen, cpu = await _run_schedule(order, process, Schedule(scheduled, began, rate), due)
     finally:
@@ -283,10 +293,9 @@ def _out(order: Task, ticket: int, value: bytes, now: int, *, is_ticket: bool = 
     return Out(topic, (murmur2(key) & 0x7FFFFFFF) % order.partitions, key, value, now, lapse)
 
 
-def _stamped(made: Iterator[Out], count: int, rate: int, begins: float) -> Iterator[Out]:
+def _stamped(made: Iterable[Out], rate: int, begins: float) -> Iterator[Out]:
     """Yield records with the time of the schedule, in their bodies too."""
-    for place in range(count):
-        record = next(made)
+    for place, record in enumerate(made):
         at = int((begins + place / rate) * 1000)
         value = record.value.replace(workload.instant(record.timestamp).encode(), workload.instant(at).encode())
         yield record._replace(value=value, timestamp=at)

@@ -196,8 +196,8 @@ class Supervisor:
         if any(number >= self.partition_count for number in tickets):
             raise Failed(
                 f"The topics had {self.partition_count} partitions when this worker started, now they have more. With "
-                "more partitions, tickets go elsewhere than where their rows are. Make all seven topics anew with the "
-                "new number, or start over with another app_id."
+                "more partitions, tickets go elsewhere than where their rows are. Make all topics of this "
+                "installation anew with the new number, or start over with another app_id."
             )
         return frozenset(tickets)
 

@@ -77,7 +77,13 @@ def write(where: Results) -> None:
     if "drain" in results or "latency" in results:
         plot = where.page.with_suffix(".svg")
         _plot(plot, results)
-        lines += [f"![Records a second, processor time a record, and latency]({plot.name})", ""]
+        shown = [
+            *(["records a second", "processor time a record"] if "drain" in results else []),
+            *(["latency"] if "latency" in results else []),
+        ]
+        lines += [f"![{', '.join(shown).capitalize()}]({plot.name})", ""]
+    if lacking := [part for part, _ in parts if part not in results]:
+        lines += [f"Not measured in these results: {', '.join(lacking)}.", ""]
     for part, section in parts:
         if part in results:
             lines += [*section(results[part]["found"]), ""]
@@ -357,7 +363,8 @@ def _plot(path: Path, results: dict[str, Found]) -> None:
         axes.bar_label(bars, [f"{value:,.0f}" if value >= 100 else f"{value:.1f}" for value in values], padding=3)
         axes.set_title(title, fontsize=10)
         axes.margins(x=0.25)
-    micros.set_xscale("log")
+    if shown:
+        micros.set_xscale("log")
     micros.set_yticklabels([])
     groups: dict[tuple[str, str], list[Found]] = defaultdict(list)
     for run in results["latency"]["found"]["runs"] if "latency" in results else []:
@@ -377,6 +384,7 @@ def _plot(path: Path, results: dict[str, Found]) -> None:
                 delays.text(x, p99, f"{p99:.0f}", ha="center", va="bottom", fontsize=7)
     delays.set_xticks(range(len(loads)), loads)
     delays.set_title("event to command, ms: p50 (dark), p99 (light)", fontsize=10)
+    delays.set_visible(bool(keys))
     if keys:
         delays.legend(fontsize=7)
     for axes in (rates, micros, delays):

@@ -103,3 +103,9 @@ def test_a_sample_belongs_to_the_innermost_room_that_its_stack_names():
         "garbage collector": 4,
         "interpreter and C libraries": 1,
     }
+
+
+def test_a_part_that_was_not_measured_is_named(results):
+    page = page_of(results, {LAPSE.key: [run(300)]})
+    assert "Not measured in these results: latency, partitions, stages, transactions, footprint, backtest." in page
+    assert "![Records a second, processor time a record]" in page

@@ -48,3 +48,23 @@ def test_each_guarantee_names_a_test_that_holds_it():
     rows = re.findall(r"^\| \*\*.*\|$", page, re.MULTILINE)
     assert len(rows) >= 10
     assert [row for row in rows if "`tests/" not in row] == []
+
+
+def shell_lines(page: Path) -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def test_the_first_command_takes_the_steps_of_the_readme_in_its_order():
+    """tests/test_readme.py runs those on a broker, one after the other."""
+    page = shell_lines(DOCS / "quickstart.md")
+    steps = page[page.index("export LAPSE_BROKERS=127.0.0.1:9092") :]
+    readme = shell_lines(ROOT / "README.md")
+    begin = readme.index(steps[0])
+    assert readme[begin : begin + len(steps)] == steps
+
+
+def test_the_index_names_every_page():
+    index = DOCS / "README.md"
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", index.read_text(encoding="utf-8")))
+    assert linked == {page.name for page in DOCS.glob("*.md")} - {index.name}

@@ -245,6 +245,7 @@ class Rules:
         """Compile the active triggers of `ruleset` and sort them as Zendesk does."""
         self.digest = ruleset.digest
         self.restarts = ruleset.cycle == "restart"
+        self.holdout = ruleset.holdout
         in_order = sorted(ruleset.triggers, key=lambda trigger: (trigger.category_position, trigger.position))
         self._by_wait: dict[Micros, list[_Rule]] = {}
         for trigger in in_order:

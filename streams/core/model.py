@@ -175,6 +175,7 @@ class RoundOutcome(StrEnum):
     CLOSED = "closed"
     HISTORIC = "historic"
     DRY_RUN = "dry_run"
+    HELD_OUT = "held_out"
 
 
 class Transition(msgspec.Struct, frozen=True, gc=False):

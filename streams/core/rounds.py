@@ -147,6 +147,10 @@ class Rounds:
         if self._policy.dry_run:
             self._end(entry.wait, RoundOutcome.DRY_RUN, ids, command.command_id)
             return
+        holdout = self._rules.holdout
+        if holdout is not None and holdout.holds_out(self._ticket_id):
+            self._end(entry.wait, RoundOutcome.HELD_OUT, ids, command.command_id)
+            return
         self.commands.append(command)
         self.facts.append(Fact(COMMAND))
         self._end(entry.wait, RoundOutcome.COMMANDED, ids, command.command_id)

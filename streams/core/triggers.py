@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
@@ -111,9 +112,31 @@ class Trigger(msgspec.Struct, frozen=True):
     wait: Micros = 0
 
 
+PPM = 1_000_000
+"""Parts per million in the whole."""
+
+
+class Holdout(msgspec.Struct, frozen=True):
+    """Which tickets get no command, so that they can be compared with the others: SPEC section 10, *Holdout*."""
+
+    share_ppm: int
+    """Share of the tickets in parts per million, from 0 to 1,000,000."""
+    salt: str
+    """Another salt chooses other tickets."""
+
+    def holds_out(self, ticket_id: str) -> bool:
+        """Whether a ticket is held out; always the same for the same ticket, salt and share.
+
+        A ticket that a share holds out is also held out by every larger share with the same salt.
+        """
+        digest = hashlib.sha256(f"{self.salt}/{ticket_id}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") * PPM < self.share_ppm << 64
+
+
 class Ruleset(msgspec.Struct, frozen=True):
     """All triggers of a file in file order, the cycle setting, and the 12 hex digits that identify this ruleset."""
 
     triggers: tuple[Trigger, ...]
     cycle: Cycle = "restart"
     digest: str = ""
+    holdout: Holdout | None = None

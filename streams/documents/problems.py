@@ -67,7 +67,10 @@ CODES: dict[str, Code] = {
     "unknown_trigger": Code("error", "a test names a trigger that the file does not have"),
     "unknown_outcome": Code("error", "a test expects an outcome that does not exist"),
     "failed_test": Code("error", "a test of the file expects something else than what happens"),
+    "bad_share": Code("error", "a share that is not a percentage from 0% to 100%"),
     # advice
+    "holds_out_nothing": Code("warning", "a holdout with a share of 0%"),
+    "holds_out_everything": Code("warning", "a holdout with a share of 100%: no ticket gets a command"),
     "no_active_trigger": Code("warning", "no trigger of the file is active"),
     "unreachable": Code("warning", "conditions that can never hold together"),
     "overlap": Code("warning", "one lapse can fire two triggers that write the same field"),

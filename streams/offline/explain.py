@@ -37,7 +37,9 @@ from streams.offline.run import new_pipeline, run_partition
 from streams.wire.decode import decode, given_event_id
 from streams.wire.decode import decode as decode_as_it_is
 
-ASKED = frozenset({RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.NO_OP, RoundOutcome.NO_MATCH})
+ASKED = frozenset(
+    {RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.HELD_OUT, RoundOutcome.NO_OP, RoundOutcome.NO_MATCH}
+)
 """Outcomes of rounds in which triggers were evaluated."""
 
 

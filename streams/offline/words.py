@@ -90,6 +90,8 @@ def how_it_ended(outcome: RoundOutcome, join_wait: Micros) -> str:
     return {
         RoundOutcome.COMMANDED: "Triggers fired; the command below is what they come to.",
         RoundOutcome.DRY_RUN: "Triggers fired; with `dry_run` no command is sent.",
+        RoundOutcome.HELD_OUT: "Triggers fired; the `holdout` of the trigger file leaves this ticket alone, so no "
+        "command is sent.",
         RoundOutcome.NO_OP: "Triggers fired, but the ticket was already as they want it.",
         RoundOutcome.NO_MATCH: "No trigger matched.",
         RoundOutcome.UNJOINED: f"No update of the ticket came within `join_wait` ({render(join_wait)}).",

@@ -7,17 +7,19 @@ from collections.abc import Iterable
 from typing import Any
 
 from streams.core.model import MILLISECOND
-from streams.core.triggers import WITHOUT_VALUE, Action, Condition, Cycle, Trigger
+from streams.core.triggers import WITHOUT_VALUE, Action, Condition, Cycle, Holdout, Trigger
 from streams.rules.canonical import canonical_json
 
 
-def ruleset_digest(triggers: Iterable[Trigger], cycle: Cycle) -> str:
-    """Return the first 12 hex digits of SHA-256 over the canonical JSON of `{cycle, triggers}`.
+def ruleset_digest(triggers: Iterable[Trigger], cycle: Cycle, holdout: Holdout | None = None) -> str:
+    """Return the first 12 hex digits of SHA-256 over the canonical JSON of `{cycle, triggers}`, and `holdout` if set.
 
     Aliases, defaults and durations are resolved by the time a `Trigger` exists, so comments, the order of keys and
     the spelling of operators don't count. The order of triggers does: it decides between equal positions.
     """
-    content = {"cycle": cycle, "triggers": [_trigger(trigger) for trigger in triggers]}
+    content: dict[str, Any] = {"cycle": cycle, "triggers": [_trigger(trigger) for trigger in triggers]}
+    if holdout is not None:
+        content["holdout"] = {"share_ppm": holdout.share_ppm, "salt": holdout.salt}
     return hashlib.sha256(canonical_json(content)).hexdigest()[:12]
 
 

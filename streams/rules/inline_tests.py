@@ -32,7 +32,7 @@ SESSION_KEYS = ("state", "reason", "channel", "session_id", "event_id", "occurre
 _RECORD_NAMES = frozenset({"tags", "custom_fields"})
 """Members of a ticket's records that conditions call by another name."""
 
-OUTCOMES = tuple(outcome.value for outcome in RoundOutcome)
+OUTCOMES = tuple(outcome.value for outcome in RoundOutcome if outcome is not RoundOutcome.HELD_OUT)
 
 
 @dataclass(frozen=True, slots=True)

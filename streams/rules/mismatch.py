@@ -27,7 +27,9 @@ MAX_HINTS = 3
 """The maximum number of triggers explained for one failed test."""
 
 
-ASKED = frozenset({RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.NO_OP, RoundOutcome.NO_MATCH})
+ASKED = frozenset(
+    {RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.HELD_OUT, RoundOutcome.NO_OP, RoundOutcome.NO_MATCH}
+)
 """Outcomes of rounds in which triggers were evaluated."""
 
 

@@ -15,6 +15,7 @@ from streams.core.normal import CUSTOM_FIELD_PREFIX
 from streams.core.triggers import Operator
 from streams.documents import durations
 from streams.rules.conditions import CONDITION_KEYS
+from streams.rules.holdout import PATTERN as SHARE_PATTERN
 from streams.rules.inline_tests import OUTCOMES, SESSION_KEYS
 from streams.rules.reference import (
     ACTION_FIELD_ALIASES,
@@ -64,6 +65,20 @@ def trigger_file_schema() -> Schema:
                 "enum": list(CYCLES),
                 "default": "restart",
                 "description": "restart: after a trigger that changes the ticket, begin again from the top.",
+            },
+            "holdout": {
+                "type": "object",
+                "description": "Tickets that get no command, so that they can be compared with the others.",
+                "required": ["share", "salt"],
+                "additionalProperties": False,
+                "properties": {
+                    "share": {
+                        "type": "string",
+                        "pattern": rf"^\s*{SHARE_PATTERN}\s*$",
+                        "description": "Share of the tickets, as in 5%.",
+                    },
+                    "salt": {"$ref": "#/$defs/text", "description": "Another salt chooses other tickets."},
+                },
             },
             "triggers": {"type": ["array", "null"], "items": {"$ref": "#/$defs/trigger"}},
             "tests": {"type": ["array", "null"], "items": {"$ref": "#/$defs/test"}},

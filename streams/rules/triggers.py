@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, TypeVar
 
-from streams.core.triggers import Action, Condition, Cycle, Ruleset, Trigger
+from streams.core.triggers import Action, Condition, Cycle, Holdout, Ruleset, Trigger
 from streams.documents.problems import Findings, Place, Problem, did_you_mean
 from streams.documents.reading import read_stream, read_text
 from streams.documents.shape import Members, Shape
@@ -16,13 +16,14 @@ from streams.rules.actions import ActionReader
 from streams.rules.allowed import without_allowed
 from streams.rules.conditions import ConditionReader
 from streams.rules.digest import ruleset_digest
+from streams.rules.holdout import read_holdout
 from streams.rules.inline_tests import InlineTest, read_tests
 from streams.rules.lints.advice import advise
 
 Part = TypeVar("Part")
 
 CYCLES: tuple[Cycle, ...] = ("restart", "single_pass")
-FILE_KEYS = ("cycle", "triggers", "tests")
+FILE_KEYS = ("cycle", "holdout", "triggers", "tests")
 TRIGGER_KEYS = ("id", "title", "active", "position", "category", "wait", "conditions", "actions", "zendesk")
 """`zendesk` holds what `lapse import` keeps for `lapse export`: it is not read here, and is not part of the ruleset."""
 
@@ -153,6 +154,7 @@ class _Reader:
         if members is None:
             return TriggerFile(file, None, self._findings.sorted())
         cycle = self._cycle(members.get("cycle"))
+        holdout = self._holdout(members.get("holdout"))
         errors_outside = self._findings.errors
         if members.is_missing("triggers"):
             self._findings.add(root, "missing_key", "the file lacks its list `triggers`")
@@ -174,7 +176,7 @@ class _Reader:
         problems = self._findings.sorted()
         ruleset = None
         if all(problem.severity == "warning" for problem in problems):
-            ruleset = Ruleset(tuple(triggers), cycle, ruleset_digest(triggers, cycle))
+            ruleset = Ruleset(tuple(triggers), cycle, ruleset_digest(triggers, cycle, holdout), holdout)
         return TriggerFile(file, ruleset, problems, tests, places, self._condition_places)
 
     def _cycle(self, node: Node | None) -> Cycle:
@@ -187,6 +189,9 @@ class _Reader:
         advice = did_you_mean(node.text, CYCLES) if isinstance(node, ScalarNode) else ""
         self._findings.add(node, "bad_cycle", f"`cycle` is `restart` or `single_pass`, and this is {shown}{advice}")
         return "restart"
+
+    def _holdout(self, node: Node | None) -> Holdout | None:
+        return None if node is None else read_holdout(node, self._shape)
 
     def _trigger(self, node: Node, position: int, places: dict[str, At]) -> Trigger | None:
         """Return one trigger; None when it has no usable id. All other problems are added to the findings."""

@@ -301,7 +301,13 @@ def explained(found: Round, by: Explainer) -> Explained:
     return Explained(found.id, found, why, trace, skipped)
 
 
-_ASKED = {RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.NO_OP, RoundOutcome.NO_MATCH}
+_ASKED = {
+    RoundOutcome.COMMANDED,
+    RoundOutcome.DRY_RUN,
+    RoundOutcome.HELD_OUT,
+    RoundOutcome.NO_OP,
+    RoundOutcome.NO_MATCH,
+}
 
 
 def explained_object(one: Explained) -> dict[str, Any]:

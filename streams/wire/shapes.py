@@ -184,13 +184,15 @@ class EvaluationRecord(msgspec.Struct, kw_only=True, forbid_unknown_fields=True,
     episode: Episode
     wait_ms: WaitMillis
     outcome: Annotated[
-        Literal["commanded", "no_op", "no_match", "unjoined", "cancelled", "closed", "historic", "dry_run"],
+        Literal["commanded", "no_op", "no_match", "unjoined", "cancelled", "closed", "historic", "dry_run", "held_out"],
         Meta(description="How the round ended."),
     ]
     triggers: Annotated[list[str], Meta(description="Ids of the triggers that fired, in firing order.")]
     command_id: Annotated[
         CommandId | None,
-        Meta(description="The command that the round led to (`dry_run`: would have); null when there is none."),
+        Meta(
+            description="The command that the round led to (`dry_run`, `held_out`: would have); null if there is none."
+        ),
     ]
 
 

@@ -15,7 +15,7 @@ from .notation import CaseError, actions, duration_ms, millis, only, printed
 from .records import SESSIONS, TOPICS, Record
 
 KINDS = ("opened", "lapsed", "first_seen", "reason_changed", "resumed", "ended", "other")
-OUTCOMES = ("commanded", "no_op", "no_match", "unjoined", "cancelled", "closed", "historic", "dry_run")
+OUTCOMES = ("commanded", "no_op", "no_match", "unjoined", "cancelled", "closed", "historic", "dry_run", "held_out")
 CODES = ("not_json", "invalid", "missing_key", "key_mismatch", "too_large", "bad_timestamp")
 
 EXPECT_KEYS = {
@@ -270,7 +270,7 @@ def _invariants(result: Result) -> Iterator[str]:
     evaluations = [one for one in result.records if one["type"] == "evaluation"]
     for one in evaluations:
         computed = command_id(one["ticket_id"], one["event_id"], one["episode"], one["wait_ms"])
-        wanted = computed if one["outcome"] in ("commanded", "dry_run") else None
+        wanted = computed if one["outcome"] in ("commanded", "dry_run", "held_out") else None
         if one["command_id"] != wanted:
             yield f"command_id of a {one['outcome']} evaluation: {one['command_id']!r}, expected {wanted!r}"
         if one["outcome"] in ("no_match", "unjoined", "cancelled", "closed", "historic") and one["triggers"]:

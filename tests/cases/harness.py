@@ -24,8 +24,8 @@ NOW = "2027-01-01T00:00:00Z"
 WAYS = ("backtest", "engine", "driver")
 
 CASE_KEYS = {
-    "name", "spec", "ambiguous", "settings", "now", "triggers", "trigger_file", "cycle", "probes", "records", "until",
-    "restart", "ways", "why", "expect",
+    "name", "spec", "ambiguous", "settings", "now", "triggers", "trigger_file", "cycle", "holdout", "probes", "records",
+    "until", "restart", "ways", "why", "expect",
 }  # fmt: skip
 SETTING_KEYS = {"first_inactive", "join_wait", "act_from", "dry_run", "state_ttl", "dead_letter_limit"}
 
@@ -149,7 +149,8 @@ def _trigger_file(entry: dict[str, Any], expect: dict[str, Any], named: dict[str
     if "trigger_file" in entry:
         return str(entry["trigger_file"])
     body = entry.get("triggers", "off")
-    return trigger_yaml(named[body] if isinstance(body, str) else body, entry.get("cycle"))
+    triggers = named[body] if isinstance(body, str) else body
+    return trigger_yaml(triggers, entry.get("cycle"), entry.get("holdout"))
 
 
 def _probes(probes: list[Any], expect: dict[str, Any]) -> str:

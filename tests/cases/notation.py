@@ -167,9 +167,13 @@ def trigger(written: dict[str, Any]) -> dict[str, Any]:
     return spelled
 
 
-def trigger_yaml(triggers: list[dict[str, Any]], cycle: str | None = None) -> str:
+def trigger_yaml(
+    triggers: list[dict[str, Any]], cycle: str | None = None, holdout: dict[str, Any] | None = None
+) -> str:
     """The text of a trigger file with these triggers."""
     body: dict[str, Any] = {} if cycle is None else {"cycle": cycle}
+    if holdout is not None:
+        body["holdout"] = holdout
     body["triggers"] = [trigger(one) for one in triggers]
     return yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=1000)
 

@@ -34,22 +34,21 @@ def trigger(trigger_id: str, *, wait: int = 0, position: int = 1, **parts: Any) 
     )
 
 
-RULES = Rules(
-    Ruleset(
-        (
-            trigger(
-                "solve",
-                position=2,
-                all=(Condition("status", Operator.IS, "open"),),
-                actions=(Action("status", "solved"), Action("add_tags", ["left"])),
-            ),
-            trigger("after-solve", position=1, all=(Condition("status", Operator.VALUE, "solved"),)),
-            trigger("late", wait=5, position=3, actions=(Action("priority", "low"), Action("remove_tags", ["vip"]))),
-            trigger("later", wait=20, position=4, actions=(Action("notification_user", ["1", "Gone"]),)),
+RULESET = Ruleset(
+    (
+        trigger(
+            "solve",
+            position=2,
+            all=(Condition("status", Operator.IS, "open"),),
+            actions=(Action("status", "solved"), Action("add_tags", ["left"])),
         ),
-        digest="0123456789ab",
-    )
+        trigger("after-solve", position=1, all=(Condition("status", Operator.VALUE, "solved"),)),
+        trigger("late", wait=5, position=3, actions=(Action("priority", "low"), Action("remove_tags", ["vip"]))),
+        trigger("later", wait=20, position=4, actions=(Action("notification_user", ["1", "Gone"]),)),
+    ),
+    digest="0123456789ab",
 )
+RULES = Rules(RULESET)
 SETTINGS = EngineSettings(rounds=RoundPolicy(join_wait=10 * SECOND), state_ttl=60 * SECOND)
 
 _delays = st.integers(min_value=0, max_value=8_000)

@@ -111,6 +111,8 @@ def test_the_schema_takes_every_operator_where_it_suits():
         document(action={"field": "end_messaging_session"}),
         document(action={"field": "notification_user", "value": [1, {"a": None}]}),
         {"cycle": "single_pass", "triggers": [], "tests": None},
+        {"holdout": {"share": "5%", "salt": "a"}, "triggers": []},
+        {"holdout": {"share": "100.0 %", "salt": 7}, "triggers": []},
         {"triggers": [], "tests": [{"name": "x", "when": {"session": {"state": "a"}}, "expect": {"fired": []}}]},
     ],
 )
@@ -126,6 +128,9 @@ def test_the_schema_takes_what_the_reader_takes(content):
         {"triggers": [], "trigers": []},
         {"triggers": {}},
         {"cycle": "once", "triggers": []},
+        {"holdout": {"share": "5", "salt": "a"}, "triggers": []},
+        {"holdout": {"share": "100.5%", "salt": "a"}, "triggers": []},
+        {"holdout": {"share": "5%"}, "triggers": []},
         {"triggers": [{"id": "a"}]},
         {"triggers": [{**document()["triggers"][0], "id": " "}]},
         {"triggers": [{**document()["triggers"][0], "active": "yes"}]},

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.core.model import SECOND
-from streams.core.triggers import WITHOUT_VALUE, Action, Condition, Operator, Trigger
+from streams.core.triggers import WITHOUT_VALUE, Action, Condition, Holdout, Operator, Trigger
 from streams.documents import reading
 from streams.rules.reference import ACTION_FIELDS, CONDITION_FIELDS, OPERATOR_NAMES
 from streams.rules.triggers import TriggerFile, load_triggers, parse_triggers
@@ -366,6 +366,19 @@ BODY = """
         ("cycle: ▸once\ntriggers: []\n", "bad_cycle"),
         ("cycle: ▸[restart]\ntriggers: []\n", "bad_cycle"),
         ("cycle:▸\ntriggers: []\n", "bad_cycle"),
+        ("holdout:▸\ntriggers: []\n", "wrong_type"),
+        ("holdout: ▸5%\ntriggers: []\n", "wrong_type"),
+        ("holdout: ▸▸{}\ntriggers: []\n", "missing_key missing_key"),
+        ("holdout: ▸{share: 5%}\ntriggers: []\n", "missing_key"),
+        ("holdout: {share: 5%, ▸seed: a}\ntriggers: []\n", "unknown_key"),
+        ("holdout: {share: 5%, salt: ▸' '}\ntriggers: []\n", "empty_value"),
+        ("holdout: {share: ▸5, salt: a}\ntriggers: []\n", "bad_share"),
+        ("holdout: {share: ▸0.05, salt: a}\ntriggers: []\n", "bad_share"),
+        ("holdout: {share: ▸101%, salt: a}\ntriggers: []\n", "bad_share"),
+        ("holdout: {share: ▸-1%, salt: a}\ntriggers: []\n", "bad_share"),
+        ("holdout: {share: ▸0.00001%, salt: a}\ntriggers: []\n", "bad_share"),
+        ("holdout: {share: ▸[5%], salt: a}\ntriggers: []\n", "bad_share"),
+        ("holdout: {share: ▸٥%, salt: a}\ntriggers: []\n", "bad_share"),
         ("triggers:\n  - ▸a\n  - ▸[b]\n", "wrong_type wrong_type"),
         (f"triggers:\n  - ▸title: x{BODY}", "missing_key"),
         (f"triggers:\n  - id:▸{BODY}", "wrong_type"),
@@ -698,3 +711,22 @@ def test_a_value_of_another_kind_is_answered_with_what_is_meant(written, says):
     text = "\n".join(lines).replace("    title:", f"    {written}\n    title:")
     (problem,) = parse_triggers(text).problems
     assert says in problem.message
+
+
+@pytest.mark.parametrize(
+    ("share", "ppm", "warned"),
+    [
+        ("5%", 50_000, []),
+        ("'5 %'", 50_000, []),
+        ("0.0001%", 1, []),
+        ("12.5%", 125_000, []),
+        ("0%", 0, ["1:18 holds_out_nothing"]),
+        ("100.0%", 1_000_000, ["1:18 holds_out_everything"]),
+    ],
+)
+def test_a_share_is_a_percentage_and_one_that_means_none_or_all_is_warned_of(share, ppm, warned):
+    file = parse_triggers(f"holdout: {{share: {share}, salt: a}}\ntriggers:\n  - id: a{BODY}")
+    assert file.ruleset is not None
+    assert file.ruleset.holdout == Holdout(ppm, "a")
+    found = [f"{one.line}:{one.column} {one.code}" for one in file.warnings if one.code.startswith("holds_out")]
+    assert found == warned

@@ -74,6 +74,8 @@ def convert_export(path: Path, definitions: Path | None = None) -> Converted:
     messages = [*_untitled(definitions, names)]
     if file.ruleset.cycle == "single_pass":
         messages.append(f"{path}: `cycle: single_pass`: Zendesk goes through its triggers again after each change")
+    if file.ruleset.holdout is not None:
+        messages.append(f"{path}: `holdout`: Zendesk has none, and its triggers fire on every ticket")
     if not names.known and any("messaging_session" in json.dumps(one.trigger) for one in exported):
         messages.append(
             f"{path}: without --definitions messaging fields have Lapse's names, which Zendesk may call otherwise; "

@@ -1,7 +1,7 @@
 """The abandonment figures and how a session event changes them (SPEC section 8).
 
-The session row keeps what they need: `opened_at`, `abandoned` (the latest abandonment without a return), and whether
-the session and the ticket were ever abandoned. These members do not affect any decision.
+The session row keeps what they need: `opened_at`, `abandoned` (the latest abandonment without a return), its
+`holdout_group`, and whether the session and the ticket were ever abandoned. These members do not affect any decision.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Container
 from typing import NamedTuple
 
 from streams.core import model as m
-from streams.core.model import Fact, Kind, Micros, SessionRow, SessionUpdate
+from streams.core.model import Fact, Kind, Lapse, Micros, SessionRow, SessionUpdate
 from streams.core.session import Change
 
 
@@ -21,6 +21,12 @@ class Figures(NamedTuple):
     abandoned: tuple[Micros, str | None] | None
     session_abandoned: bool
     ticket_abandoned: bool
+    holdout_group: str | None = None
+
+
+def is_of(abandoned: tuple[Micros, str | None] | None, lapse: Lapse | None) -> bool:
+    """Whether a lapse is the latest abandonment of its ticket."""
+    return lapse is not None and abandoned == (lapse.occurred_at, lapse.channel)
 
 
 def count(
@@ -41,6 +47,9 @@ def count(
     if done.kind is Kind.OPENED or done.kind is Kind.RESUMED:
         if before.abandoned is not None:
             facts.extend(_return_facts(before.abandoned, at, false_window))
+            if before.holdout_group is not None:
+                within = m.WITHIN_WINDOW if max(0, at - before.abandoned[0]) <= false_window else m.AFTER_WINDOW
+                facts.append(Fact(m.HOLDOUT_RETURN, (before.holdout_group, within)))
         return Figures(at, None, session_abandoned, before.ticket_abandoned), facts
     if done.lapsed and done.reason in reasons:
         channel = done.channel or m.NONE
@@ -52,7 +61,7 @@ def count(
         if opened_at is not None:
             facts.append(Fact(m.TIME_TO_ABANDON_SECONDS, amount=max(0, at - opened_at) / m.SECOND))
         return Figures(opened_at, (at, done.channel), True, True), facts
-    return Figures(opened_at, before.abandoned, session_abandoned, before.ticket_abandoned), facts
+    return Figures(opened_at, before.abandoned, session_abandoned, before.ticket_abandoned, before.holdout_group), facts
 
 
 def _return_facts(abandoned: tuple[Micros, str | None], at: Micros, window: Micros) -> list[Fact]:

@@ -306,7 +306,10 @@ def _outcome(
     facts: Iterable[Fact] = (),
 ) -> Outcome:
     """Return the outcome of a step that used rounds; a lapse that no round needs any more is dropped from the row."""
-    outstanding = after.outstanding
+    outstanding, group = after.outstanding, after.holdout_group
+    if rounds.holdout_group is not None and group is None and abandonment.is_of(after.abandoned, rounds.lapse):
+        group = rounds.holdout_group
+        rounds.facts.append(Fact(m.HOLDOUT_ABANDONMENT, (group,)))
     if rounds.commands:
         issued = tuple((command.command_id, command.issued_at) for command in rounds.commands)
         outstanding = (*outstanding, *issued)[-OUTSTANDING_KEPT:]
@@ -318,6 +321,7 @@ def _outcome(
             lapse=rounds.lapse if rounds.pending else None,
             pending=tuple(rounds.pending),
             outstanding=outstanding,
+            holdout_group=group,
         ),
         records=tuple(rounds.records),
         commands=tuple(rounds.commands),
@@ -359,6 +363,7 @@ def _repeated(row: SessionRow, update: SessionUpdate, clock: Micros) -> SessionR
         row.session_abandoned,
         row.ticket_abandoned,
         row.outstanding,
+        row.holdout_group,
     )
 
 
@@ -383,6 +388,7 @@ def _row_after(
         session_abandoned=figures.session_abandoned,
         ticket_abandoned=figures.ticket_abandoned,
         outstanding=before.outstanding,
+        holdout_group=figures.holdout_group,
     )
 
 

@@ -129,7 +129,8 @@ class SessionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `state` is None after a tombstone. `opened_at`, `abandoned` (instant and channel of the latest abandonment without
     a return) and the two flags are used only for the abandonment figures (SPEC section 8). `outstanding` holds
-    (command id, issued at) of the commands that no ticket update has named yet.
+    (command id, issued at) of the commands that no ticket update has named yet. `holdout_group` is that of the latest
+    abandonment without a return: one of `HOLDOUT_GROUPS`, or None while no round of it ended so.
     """
 
     state: str | None
@@ -147,6 +148,7 @@ class SessionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     session_abandoned: bool = False
     ticket_abandoned: bool = False
     outstanding: tuple[tuple[str, Micros], ...] = ()
+    holdout_group: str | None = None
 
 
 # --- records out -----------------------------------------------------------------------------------------------------
@@ -269,6 +271,14 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
     amount: float = 1
 
 
+GROUP_ACTED_ON = "acted_on"
+GROUP_HELD_OUT = "held_out"
+HOLDOUT_GROUPS = (GROUP_ACTED_ON, GROUP_HELD_OUT)
+"""The groups that a holdout compares, by how the abandonment's first round with a command, real or held out, ended."""
+
+WITHIN_WINDOW = "yes"
+AFTER_WINDOW = "no"
+
 NONE = "none"
 """Label for a missing reason or channel."""
 
@@ -282,6 +292,8 @@ TIME_TO_ABANDON_SECONDS = "time_to_abandon_seconds"
 TIME_TO_RETURN_SECONDS = "time_to_return_seconds"
 ROUND = "round"  # labels: outcome
 TRIGGER_FIRED = "trigger_fired"  # labels: trigger id
+HOLDOUT_ABANDONMENT = "holdout_abandonment"  # labels: group; an abandonment's first command, real or held out
+HOLDOUT_RETURN = "holdout_return"  # labels: group, whether within the false-abandonment window
 COMMAND = "command"
 COMMAND_APPLIED = "command_applied"
 COMMAND_APPLY_SECONDS = "command_apply_seconds"

@@ -15,6 +15,8 @@ from streams.core import command as commands
 from streams.core.cycle import Rules
 from streams.core.model import (
     COMMAND,
+    GROUP_ACTED_ON,
+    GROUP_HELD_OUT,
     ROUND,
     TRIGGER_FIRED,
     Cancellation,
@@ -60,6 +62,8 @@ class Rounds:
         self.commands: list[Command] = []
         self.timers: list[tuple[Micros, Micros]] = []
         self.facts: list[Fact] = []
+        self.holdout_group: str | None = None
+        """The group of the first round that ended with a command, real or held out; None without a holdout."""
         self._ticket_id = ticket_id
         self._ticket = ticket
         self._rules = rules
@@ -148,9 +152,12 @@ class Rounds:
             self._end(entry.wait, RoundOutcome.DRY_RUN, ids, command.command_id)
             return
         holdout = self._rules.holdout
-        if holdout is not None and holdout.holds_out(self._ticket_id):
-            self._end(entry.wait, RoundOutcome.HELD_OUT, ids, command.command_id)
-            return
+        if holdout is not None:
+            held_out = holdout.holds_out(self._ticket_id)
+            self.holdout_group = self.holdout_group or (GROUP_HELD_OUT if held_out else GROUP_ACTED_ON)
+            if held_out:
+                self._end(entry.wait, RoundOutcome.HELD_OUT, ids, command.command_id)
+                return
         self.commands.append(command)
         self.facts.append(Fact(COMMAND))
         self._end(entry.wait, RoundOutcome.COMMANDED, ids, command.command_id)

@@ -36,6 +36,8 @@ DOMAINS = {
     "outcome": ", ".join(f"`{outcome}`" for outcome in LabelDomains().values("outcome")),
     "trigger": "id of an active trigger of the file",
     "table": "`tickets` or `sessions`",
+    "group": "`acted_on`, `held_out`: how the first round of the abandonment with a command, real or held out, ended",
+    "within": "`yes`, `no`: whether within `false_abandonment_window`",
 }
 
 BUDGET_PARTITIONS = (4, 32, 128)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import product
 
-from streams.core.model import NONE, Kind, RoundOutcome
+from streams.core.model import AFTER_WINDOW, HOLDOUT_GROUPS, NONE, WITHIN_WINDOW, Kind, RoundOutcome
 from streams.core.names import Code, Result, Table, Topic
 from streams.core.normal import name
 
@@ -46,6 +46,8 @@ class LabelDomains:
             "table": TABLES,
             "kind": tuple(kind.value for kind in Kind),
             "outcome": tuple(outcome.value for outcome in RoundOutcome),
+            "group": HOLDOUT_GROUPS,
+            "within": (WITHIN_WINDOW, AFTER_WINDOW),
             "trigger": tuple(dict.fromkeys(triggers)),
             "abandonment_reason": reasons,
             "reason": _with_rest(reasons),

@@ -144,6 +144,20 @@ SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
     ),
     "Triggers and commands": (
         MetricDefinition(
+            "lapse_holdout_abandonments_total",
+            "counter",
+            "With a holdout: abandonments by the first of their rounds that led to a command (acted_on) or would have "
+            "without the holdout (held_out). Each abandonment counts once, and not before such a round.",
+            ("group",),
+        ),
+        MetricDefinition(
+            "lapse_holdout_returns_total",
+            "counter",
+            "Returns of the customers of those abandonments, by group and by whether they came within "
+            "false_abandonment_window. Returns on a new ticket are not seen.",
+            ("group", "within"),
+        ),
+        MetricDefinition(
             "lapse_rounds_total",
             "counter",
             "Rounds (evaluations of the triggers for a lapse) that ended, by outcome.",

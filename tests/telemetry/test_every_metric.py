@@ -176,6 +176,9 @@ async def test_every_metric_of_the_table_moves_by_what_happens(kafka, topic_pref
         "lapse_lag_records",
         "lapse_lag_seconds",
         "lapse_held_back_offsets",
+        # These need a holdout: tests/telemetry/test_holdout.py.
+        "lapse_holdout_abandonments_total",
+        "lapse_holdout_returns_total",
         "lapse_fencings_total",
         "lapse_misrouted_records_total",
         "lapse_restore_rows_total",

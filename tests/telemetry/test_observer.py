@@ -58,6 +58,8 @@ def test_a_fact_raises_its_counter_by_its_amount(metrics, fact, metric):
         "reason": REASON,
         "channel": "web",
         "outcome": "no_op",
+        "group": "held_out",
+        "within": "yes",
         "trigger": "tag",
         "table": "tickets",
     }

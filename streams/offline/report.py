@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from streams.core.model import Command, Micros
+from streams.core.model import Command, Micros, RoundOutcome
 from streams.documents.durations import render
 from streams.offline.backtest import Against, Report
 from streams.offline.comparison import CommandChange, Lapsed, TriggerChange
@@ -64,6 +64,8 @@ def summary(report: Report) -> Iterator[str]:
     yield from _counts("rounds", report.rounds)
     yield from _counts("triggers fired", report.triggers, zeros=True)
     yield f"commands: {report.commands}"
+    if held_out := report.rounds[RoundOutcome.HELD_OUT]:
+        yield f"commands that the holdout kept back: {held_out}"
     if report.pending:
         yield f"rounds not yet due at the end of the capture: {report.pending}"
 

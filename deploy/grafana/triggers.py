@@ -11,7 +11,8 @@ BY_THE_HOUR = "By the hour: each point is the hour that ends there."
 TRIGGER = 'trigger=~"$trigger"'
 OUTCOMES = (
     "Rounds by outcome: commanded; no_op (fired, nothing would change); no_match; unjoined (no ticket came in time); "
-    "cancelled (the customer returned, or another episode began); closed; historic (before act_from); dry_run."
+    "cancelled (the customer returned, or another episode began); closed; historic (before act_from); dry_run; "
+    "held_out (left alone by the holdout)."
 )
 
 
@@ -23,7 +24,7 @@ def make() -> Dashboard:
         "Rounds and how they end, what fires, and how soon the commands are carried out.",
         since="now-24h",
         variables=("lapse_triggers_fired_total.trigger",),
-        parts=(*_headline(), *_rounds(), *_commands()),
+        parts=(*_headline(), *_rounds(), *_commands(), *_holdout()),
     )
 
 
@@ -170,5 +171,28 @@ def _commands() -> tuple[Part, ...]:
                 "workers with {{ruleset}}": f"count by (ruleset) ({series('lapse_ruleset_info')})",
             },
             width=8,
+        ),
+    )
+
+
+def _holdout() -> tuple[Part, ...]:
+    return (
+        row("With a holdout"),
+        graph(
+            "Abandonments, by group",
+            "For a trigger file with a holdout: abandonments that led to a command (acted_on), and those that would "
+            f"have led to one without the holdout (held_out). Each counts once. {BY_THE_HOUR}",
+            "short",
+            {"{{group}}": increase("lapse_holdout_abandonments_total", by="group")},
+            hourly=True,
+        ),
+        graph(
+            "Returns of these customers, by group",
+            "How many of these customers came back, by group and by whether they did so within "
+            "false_abandonment_window. Compare shares of the abandonments beside this panel, not numbers. Returns on a "
+            f"new ticket are not seen. {BY_THE_HOUR}",
+            "short",
+            {"{{group}}, within the window: {{within}}": increase("lapse_holdout_returns_total", by="group, within")},
+            hourly=True,
         ),
     )

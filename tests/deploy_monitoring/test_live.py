@@ -28,6 +28,8 @@ QUIET = {
     ("Pipeline", "Dead letters"),
     ("Triggers", "Unjoined"),
     ("Triggers", "Triggers that never fired"),
+    ("Triggers", "Abandonments, by group"),
+    ("Triggers", "Returns of these customers, by group"),
 }
 """Panels that may show nothing but zeros in a run that is well."""
 

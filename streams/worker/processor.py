@@ -26,6 +26,9 @@ from streams.worker.observer import Observer
 
 logger = logging.getLogger(__name__)
 
+_FIRST_PLAUSIBLE: Micros = 946_684_800 * SECOND
+"""The beginning of the year 2000. Timestamps in seconds, taken for milliseconds, fall into 1970."""
+
 
 class Source(Protocol):
     """What a processor needs from the consumer."""
@@ -204,6 +207,15 @@ class PartitionProcessor:
                     self._config.topic(Output.DEAD_LETTERS),
                     extra={"limit": f"dead letters {topic}"},
                 )
+        if batch.oldest_taken is not None and batch.oldest_taken < _FIRST_PLAUSIBLE:
+            logger.warning(
+                "partition %d: a record of %s has the timestamp %d ms, which is before the year 2000. Kafka's "
+                "timestamps are in milliseconds; does its producer write seconds? Waits follow these timestamps",
+                self.number,
+                " or ".join(inbox.tp.topic for inbox in self.inboxes.values()),
+                batch.oldest_taken // MILLISECOND,
+                extra={"limit": "implausible timestamps"},
+            )
         for topic, count in batch.misrouted.items():
             logger.warning(
                 "partition %d: murmur2 over the key puts %s of %s elsewhere; is the other topic keyed by the same "

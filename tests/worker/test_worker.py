@@ -236,6 +236,21 @@ async def test_dead_letters_keep_their_bytes_and_say_why(
     assert "xxx" not in caplog.text
 
 
+async def test_record_timestamps_in_seconds_are_warned_of(
+    kafka: Any, topic_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = await topics(config_for(kafka, topic_prefix))
+    in_seconds = [record._replace(timestamp=record.timestamp // 1000) for record in lapses(0, 2)]
+    async with running(config) as worker:
+        await worker.until(lambda: worker.held == {0})
+        await send(config, in_seconds, 1)
+        await worker.until(lambda: worker.notes.taken == 6)
+    told = [text for text in caplog.messages if "before the year 2000" in text]
+    oldest = min(each.timestamp for each in in_seconds)
+    assert f"{config.topic(Topic.SESSIONS.value)} has the timestamp {oldest} ms" in told[0]
+    assert "does its producer write seconds?" in told[0]
+
+
 async def test_a_gap_below_the_next_offset_stops_the_worker(kafka: Any, topic_prefix: str) -> None:
     config = await topics(config_for(kafka, topic_prefix))
     async with running(config) as worker:

@@ -31,7 +31,7 @@ from streams.demo.screen import Screen, screen_for, summary
 from streams.demo.story import Happening, Story
 from streams.demo.worker import Worker, WorkerFailed, until_ready
 from streams.documents.durations import render
-from streams.kafka.brokers import admin_client, client_arguments
+from streams.kafka.brokers import admin_client, client_arguments, is_passing
 from streams.kafka.config import KafkaConfig
 from streams.kafka.topics import wanted_topics
 from streams.rules.triggers import load_triggers
@@ -267,8 +267,13 @@ class _Demo:
         await asyncio.sleep(2 * _REFRESH)
 
     async def _has_done(self, ends: Mapping[TopicPartition, int]) -> bool:
-        coordinator = await self._admin.find_coordinator(self._config.group)
-        done = await self._admin.list_consumer_group_offsets(self._config.group, coordinator, list(ends))
+        try:
+            coordinator = await self._admin.find_coordinator(self._config.group)
+            done = await self._admin.list_consumer_group_offsets(self._config.group, coordinator, list(ends))
+        except KafkaError as error:
+            if not is_passing(error):
+                raise
+            return False  # a new broker has no coordinator until the worker's group is there
         return all(done[tp].offset >= end for tp, end in ends.items() if end)
 
     async def _watch(self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer) -> None:

@@ -51,7 +51,7 @@ HISTORY = 90.0
 RECORDS_A_CONVERSATION = 21.7  # measured over 20,000 conversations of the default profile
 _PATIENCE = 5 * SECOND
 _REFRESH = 0.25
-_SETTLE = 15.0
+_SETTLE = 30.0
 _APPLY_AFTER = 0.4
 
 
@@ -274,7 +274,7 @@ class _Demo:
             if not is_passing(error):
                 raise
             return False  # a new broker has no coordinator until the worker's group is there
-        return all(done[tp].offset >= end for tp, end in ends.items() if end)
+        return all(tp in done and done[tp].offset >= end for tp, end in ends.items() if end)
 
     async def _watch(self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer) -> None:
         while True:

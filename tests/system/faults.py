@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.kafka_kit.broker import Broker
+from tests.system.waiting import eventually
 from tests.system.worker import SESSION_TIMEOUT, Supervisor, Worker
 
 BROKER_AWAY = 20.0
@@ -87,8 +88,15 @@ async def freeze_within_session(scene: Scene) -> str:
 
 async def one_more_and_one_less(scene: Scene) -> str:
     """A third worker joins, works for a while, and leaves: two rebalances under load."""
+    said_before = len(scene.spare.tail(1 << 30))
     scene.spare.start()
-    await asyncio.sleep(6)
+    # A machine that is busy takes many seconds to load a worker's modules. What it is to do here begins with the group.
+    await eventually(
+        lambda: "holding " in scene.spare.tail(1 << 30)[said_before:] or not scene.spare.alive,
+        60,
+        "the third worker joined",
+    )
+    await asyncio.sleep(3)
     assert scene.spare.alive, f"the third worker ended by itself:\n{scene.spare.tail()}"
     code = await asyncio.to_thread(scene.spare.stop)
     assert code == 0, f"the third worker ended with {code} after SIGTERM:\n{scene.spare.tail()}"

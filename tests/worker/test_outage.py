@@ -59,9 +59,9 @@ async def test_a_broker_that_stays_frozen_longer_than_transactions_live_costs_no
         own_broker.pause()
         await asyncio.sleep(12)
         own_broker.resume()
-        await worker.until(lambda: worker.notes.taken >= 300, 60)
+        await worker.until(lambda: worker.notes.taken >= 300, 120)
         await send(config, lapses(100, 50), 2)
-        await worker.until(lambda: worker.notes.taken >= 450, 60)
+        await worker.until(lambda: worker.notes.taken >= 450, 120)
     assert await commanded(config) == once(0, 150)
 
 

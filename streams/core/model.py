@@ -180,6 +180,12 @@ class RoundOutcome(StrEnum):
     HELD_OUT = "held_out"
 
 
+EVALUATED = frozenset(
+    {RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.HELD_OUT, RoundOutcome.NO_OP, RoundOutcome.NO_MATCH}
+)
+"""Outcomes of rounds in which triggers were evaluated."""
+
+
 class Transition(msgspec.Struct, frozen=True, gc=False):
     """A transition that happened: one row of the table in SPEC section 3."""
 

@@ -14,6 +14,7 @@ from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
 from streams.core.inputs import DeadLetter, Decode, RawRecord, Update
 from streams.core.model import (
+    EVALUATED,
     MILLISECOND,
     Command,
     Due,
@@ -22,7 +23,6 @@ from streams.core.model import (
     Micros,
     Outcome,
     Rejection,
-    RoundOutcome,
     SessionRow,
     SessionUpdate,
     TicketUpdate,
@@ -36,11 +36,6 @@ from streams.offline.captures import Captures
 from streams.offline.run import new_pipeline, run_partition
 from streams.wire.decode import decode, given_event_id
 from streams.wire.decode import decode as decode_as_it_is
-
-ASKED = frozenset(
-    {RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.HELD_OUT, RoundOutcome.NO_OP, RoundOutcome.NO_MATCH}
-)
-"""Outcomes of rounds in which triggers were evaluated."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -174,7 +169,7 @@ def _take(story: Story, rules: Rules, record: TicketUpdate | SessionUpdate | Due
         story.transitions.append(transition)
     for evaluation in evaluations:
         trace = None
-        if evaluation.outcome in ASKED and evaluation.lapse is not None and evaluation.ticket is not None:
+        if evaluation.outcome in EVALUATED and evaluation.lapse is not None and evaluation.ticket is not None:
             trace = trace_round(rules, evaluation.wait, evaluation.lapse, evaluation.ticket.fields or {})
         command = next((sent for sent in outcome.commands if sent.command_id == evaluation.command_id), None)
         story.rounds.append(Round(evaluation, event, trace, command))

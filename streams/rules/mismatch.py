@@ -12,7 +12,7 @@ from streams.core import normal
 from streams.core.actions import is_passed_on
 from streams.core.conditions import same
 from streams.core.cycle import Rules
-from streams.core.model import Command, Evaluation, RoundOutcome
+from streams.core.model import EVALUATED, Command, Evaluation, RoundOutcome
 from streams.core.trace import ConditionTrace, RoundTrace, TriggerTrace, trace_round
 from streams.core.triggers import CHANGE_FAMILY, TAG_ACTIONS, Trigger
 from streams.documents import durations
@@ -25,12 +25,6 @@ from streams.rules.wording import NO_VALUE, condition_text, value_text
 
 MAX_HINTS = 3
 """The maximum number of triggers explained for one failed test."""
-
-
-ASKED = frozenset(
-    {RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.HELD_OUT, RoundOutcome.NO_OP, RoundOutcome.NO_MATCH}
-)
-"""Outcomes of rounds in which triggers were evaluated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +40,7 @@ class Found:
     def trace(self) -> RoundTrace | None:
         """Return the trace of the round's triggers, computed on each call; None when no trigger was evaluated."""
         ended = self.evaluation
-        if ended is None or ended.outcome not in ASKED or ended.lapse is None or ended.ticket is None:
+        if ended is None or ended.outcome not in EVALUATED or ended.lapse is None or ended.ticket is None:
             return None
         return trace_round(self.rules, ended.wait, ended.lapse, ended.ticket.fields or {})
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streams.core.cycle import Rules
-from streams.core.model import SECOND, Micros, PendingRound, RoundOutcome, SessionRow, TicketRow
+from streams.core.model import EVALUATED, SECOND, Micros, PendingRound, SessionRow, TicketRow
 from streams.core.session import ACTIVE, INACTIVE
 from streams.core.trace import RoundTrace, trace_round
 from streams.core.triggers import Ruleset
@@ -293,21 +293,12 @@ def explained(found: Round, by: Explainer) -> Explained:
     """Explain a kept round with the rules in use and the data it was evaluated on."""
     said = found.evaluation
     trace = None
-    if said.lapse is not None and said.ticket is not None and said.outcome in _ASKED:
+    if said.lapse is not None and said.ticket is not None and said.outcome in EVALUATED:
         trace = trace_round(by.rules, said.wait, said.lapse, said.ticket.fields or {})
     skipped = list(not_asked(said.wait, by.ruleset)) if trace is not None else []
     by_what = said.cancelled_by
     why = how_it_ended(said.outcome, by.join_wait) if by_what is None else why_cancelled(by_what)
     return Explained(found.id, found, why, trace, skipped)
-
-
-_ASKED = {
-    RoundOutcome.COMMANDED,
-    RoundOutcome.DRY_RUN,
-    RoundOutcome.HELD_OUT,
-    RoundOutcome.NO_OP,
-    RoundOutcome.NO_MATCH,
-}
 
 
 def explained_object(one: Explained) -> dict[str, Any]:

@@ -187,6 +187,7 @@ class Running:
     """A worker in this process."""
 
     def __init__(self, config: KafkaConfig) -> None:
+        self.config = config
         self.notes = Notes()
         self.status: WorkerStatus | None = None
         self.worker = Worker(

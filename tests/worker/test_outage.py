@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from streams.core.errors import Failed
 from streams.core.model import SECOND
 from tests.kafka_kit.broker import Broker
 from tests.kafka_kit.fixtures import require_java
-from tests.worker.kit import Running, config_for, running, send, topics
+from tests.worker.kit import Running, committed_offsets, config_for, running, send, topics
 from tests.worker.test_worker import commanded, lapses, once
 
 
@@ -20,6 +21,18 @@ def own_broker() -> Any:
     require_java()
     with Broker() as broker:
         yield broker
+
+
+async def _committed(worker: Running, records: int, within: float) -> None:
+    """Wait until the group has committed that many records.
+
+    What the worker has noted is not enough: the broker may have committed a batch whose answer never came.
+    """
+    deadline = time.monotonic() + within
+    while (found := sum(at.offset for at in (await committed_offsets(worker.config)).values())) < records:
+        assert worker.task is not None and not worker.task.done(), "the worker has ended"
+        assert time.monotonic() < deadline, f"{found} of {records} records within {within:.0f} s"
+        await asyncio.sleep(0.25)
 
 
 async def test_a_broker_that_is_killed_and_comes_back_costs_nothing(own_broker: Broker, topic_prefix: str) -> None:
@@ -32,9 +45,9 @@ async def test_a_broker_that_is_killed_and_comes_back_costs_nothing(own_broker: 
         await asyncio.to_thread(own_broker.kill)
         await asyncio.sleep(2)
         await asyncio.to_thread(own_broker.start)
-        await worker.until(lambda: worker.notes.taken == 300, 60)
+        await _committed(worker, 300, 60)
         await send(config, lapses(100, 50), 2)
-        await worker.until(lambda: worker.notes.taken == 450, 60)
+        await _committed(worker, 450, 60)
     assert await commanded(config) == once(0, 150)
 
 
@@ -59,9 +72,9 @@ async def test_a_broker_that_stays_frozen_longer_than_transactions_live_costs_no
         own_broker.pause()
         await asyncio.sleep(12)
         own_broker.resume()
-        await worker.until(lambda: worker.notes.taken >= 300, 120)
+        await _committed(worker, 300, 120)
         await send(config, lapses(100, 50), 2)
-        await worker.until(lambda: worker.notes.taken >= 450, 120)
+        await _committed(worker, 450, 120)
     assert await commanded(config) == once(0, 150)
 
 

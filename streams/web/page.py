@@ -14,7 +14,7 @@ from streams.core.names import Topic
 from streams.documents.durations import render as render_duration
 from streams.offline.words import asked, shown
 from streams.telemetry.definitions import DEFINITIONS
-from streams.web.live import age, percent
+from streams.web.formatting import age, percent
 from streams.wire import instants
 
 UNKNOWN = "–"

@@ -21,8 +21,9 @@ from streams.core.model import SECOND, Micros
 from streams.core.triggers import Ruleset
 from streams.documents.durations import parse
 from streams.telemetry.observer import Metrics
-from streams.web import live, page, views
+from streams.web import live, page, tickets, views
 from streams.web.access import Handler, add_headers, guard, is_loopback, requests_logger
+from streams.web.formatting import age
 from streams.web.health import STALLED_AFTER, StallWatch, reasons_not_ready
 from streams.web.journal import Journal
 from streams.web.status import NoTables, StatusSource, Tables
@@ -100,7 +101,7 @@ class Server:
         self._journal = journal if journal is not None else Journal()
         self._tables: Tables = tables if tables is not None else NoTables()
         self._holder = holder
-        self._explainer = live.Explainer(ruleset, Rules(ruleset), join_wait)
+        self._explainer = tickets.Explainer(ruleset, Rules(ruleset), join_wait)
         self._sessions: Counter[str] | None = None
         self._looked_at = -COUNTED_FOR
         self._counting: asyncio.Task[None] | None = None
@@ -235,7 +236,7 @@ class Server:
         text = self._render(
             "index.html",
             status=status,
-            up=live.age(now - self._started_at),
+            up=age(now - self._started_at),
             defined=live.DEFINED,
             tiles=live.tiles(self._journal, self._sessions, status.figures, self._source.partitions(), now),
             plot=live.plot(self._journal, now),
@@ -268,7 +269,7 @@ class Server:
         found = self._journal.find(request.match_info["id"])
         if found is None:
             return self._missing("No such round", NOT_KEPT, 404)
-        text = self._render("round.html", one=live.explained(found, self._explainer))
+        text = self._render("round.html", one=tickets.explained(found, self._explainer))
         return web.Response(text=text, content_type="text/html")
 
     def _missing(self, title: str, why: str, status: int) -> web.Response:
@@ -278,11 +279,11 @@ class Server:
     def _render(self, template: str, **context: Any) -> str:
         return page.render(template, app_id=self._app_id, ruleset=views.ruleset_view(self._ruleset), **context)
 
-    async def _ticket(self, ticket_id: str) -> live.Ticket:
+    async def _ticket(self, ticket_id: str) -> tickets.Ticket:
         held = {one.partition: one.state for one in self._source.partitions()}
         partition = self._tables.partition_of(ticket_id)
         holder = None if partition is None or partition in held else await self._holder(partition)
-        return live.ticket(ticket_id, self._tables, held, self._journal, self._explainer, holder=holder)
+        return tickets.ticket(ticket_id, self._tables, held, self._journal, self._explainer, holder=holder)
 
     async def _keep_counting(self) -> None:
         while True:
@@ -308,13 +309,13 @@ class Server:
 
     async def _get_ticket(self, request: web.Request) -> web.Response:
         found = await self._ticket(request.match_info["id"])
-        return _json(live.ticket_object(found), 200 if found.known else 404)
+        return _json(tickets.ticket_object(found), 200 if found.known else 404)
 
     async def _get_round(self, request: web.Request) -> web.Response:
         found = self._journal.find(request.match_info["id"])
         if found is None:
             return _json({"error": NOT_KEPT}, 404)
-        return _json(live.explained_object(live.explained(found, self._explainer)))
+        return _json(tickets.explained_object(tickets.explained(found, self._explainer)))
 
     async def _get_evaluations(self, _: web.Request) -> web.Response:
         return _json(views.evaluations(self._journal))

@@ -18,6 +18,7 @@ from streams.core.names import Topic
 from streams.offline import explanation
 from streams.telemetry.definitions import DEFINITIONS
 from streams.web import live
+from streams.web.formatting import clock
 from tests.web.desk import Desk
 from tests.web.worker import a_partition
 
@@ -233,9 +234,9 @@ async def test_a_page_and_explain_say_alike_what_cancelled_a_round(desk: Desk, g
 
 async def test_rates_name_the_time_that_they_are_of(desk: Desk):
     now = desk.journal.began_at
-    assert live.span(desk.journal, 60, now + 76) == f"since {live.clock(now)}, 76 s"
+    assert live.span(desk.journal, 60, now + 76) == f"since {clock(now)}, 76 s"
     assert live.span(desk.journal, 60, now + 3_600) == "last hour"
-    assert live.span(desk.journal, 24 * 60, now + 3_600) == f"since {live.clock(now)}, 60 min"
+    assert live.span(desk.journal, 24 * 60, now + 3_600) == f"since {clock(now)}, 60 min"
     assert live.span(desk.journal, 24 * 60, now + 86_400) == "last 24 h"
     desk.session("1", "active", -7_200.0)
     assert live.span(desk.journal, 24 * 60, now + 76).endswith(", 2.0 h"), "records of a time before the start count"

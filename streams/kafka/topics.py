@@ -54,7 +54,7 @@ class Report(msgspec.Struct, frozen=True):
     existing: tuple[Existing, ...]
     missing: tuple[str, ...]
     problems: tuple[str, ...]
-    """Problems that prevent a worker from starting."""
+    """Problems that prevent a worker from starting; those of missing topics come first, one each."""
     warnings: tuple[str, ...] = ()
     """Problems that do not prevent a start but may matter later."""
 

@@ -8,11 +8,20 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 from typer.testing import CliRunner
 
 from streams.assembly import runtime_config
@@ -21,7 +30,9 @@ from streams.core.errors import Refused, Unreachable
 from streams.core.model import SECOND
 from streams.kafka.brokers import admin_client
 from streams.kafka.config import KafkaConfig
-from streams.kafka.topics import check_topics
+from streams.kafka.topics import check_topics, create_topics
+from streams.operate.doctor import Level, judge
+from streams.operate.survey import survey
 from streams.settings.settings import load_settings
 from tests.kafka_kit import Broker
 from tests.kafka_kit.fixtures import require_java
@@ -251,6 +262,72 @@ def test_a_wrong_password_ends_a_verb_with_code_2_and_one_line(secured: Broker) 
     assert "Check `sasl_username`, `sasl_password` and `sasl_mechanism`." in str(done.exception)
     assert "\n" not in str(done.exception)
     assert "wrong" not in str(done.exception)
+
+
+# --- rights ----------------------------------------------------------------------------------------------------------
+
+READ, WRITE = AclOperation.READ, AclOperation.WRITE
+RIGHTS = {
+    "Read on the topic ticket-updates": (ResourceType.TOPIC, "ticket-updates", READ),
+    "Read on the topic session-states": (ResourceType.TOPIC, "session-states", READ),
+    "Write on the topic action-commands": (ResourceType.TOPIC, "action-commands", WRITE),
+    "Write on the topic session-transitions": (ResourceType.TOPIC, "session-transitions", WRITE),
+    "Write on the topic dead-letters": (ResourceType.TOPIC, "dead-letters", WRITE),
+    "Read on the topic lapse-tickets-changelog": (ResourceType.TOPIC, "lapse-tickets-changelog", READ),
+    "Write on the topic lapse-tickets-changelog": (ResourceType.TOPIC, "lapse-tickets-changelog", WRITE),
+    "Read on the topic lapse-sessions-changelog": (ResourceType.TOPIC, "lapse-sessions-changelog", READ),
+    "Write on the topic lapse-sessions-changelog": (ResourceType.TOPIC, "lapse-sessions-changelog", WRITE),
+    "Read on the group lapse": (ResourceType.GROUP, "lapse", READ),
+    "Write on the transactional ids lapse-*": (ResourceType.TRANSACTIONAL_ID, "lapse-", WRITE),
+}
+"""The worker's rows of the table in docs/operations.md, by the words in which the doctor misses them."""
+
+
+async def test_the_doctor_names_the_one_right_that_is_missing(secured: Broker) -> None:
+    everybody = KafkaConfig(brokers=(secured.bootstrap,))
+    await create_topics(everybody, 1)
+    alice = given(f"localhost:{secured.ports['LOGIN']}", security_protocol="SASL_PLAINTEXT", **ALICE)
+    admin = AdminClient({"bootstrap.servers": secured.bootstrap})
+
+    def binding(right: str) -> AclBinding:
+        kind, name, operation = RIGHTS[right]
+        pattern = ResourcePatternType.PREFIXED if kind is ResourceType.TRANSACTIONAL_ID else ResourcePatternType.LITERAL
+        return AclBinding(kind, name, pattern, "User:alice", "*", operation, AclPermissionType.ALLOW)
+
+    def grant(rights: Iterable[str]) -> None:
+        for done in admin.create_acls([binding(right) for right in rights]).values():
+            done.result(30)
+
+    def revoke(right: str) -> None:
+        kind, name, operation = RIGHTS[right]
+        binding_filter = AclBindingFilter(
+            kind, name, ResourcePatternType.ANY, "User:alice", "*", operation, AclPermissionType.ALLOW
+        )
+        for done in admin.delete_acls([binding_filter]).values():
+            assert len(done.result(30)) == 1
+
+    async def lacks() -> str:
+        seen = await survey(alice, ("topics", "group", "producer"))
+        told = [one for one in judge(seen, alice, 0) if one.check == "rights"]
+        return told[0].text if told[0].level is Level.PROBLEM else ""
+
+    # A topic can be described by whoever has any right on it; the commands' only right is the one that goes missing.
+    describe = [
+        AclBinding(
+            ResourceType.TOPIC, name, ResourcePatternType.LITERAL, "User:alice", "*", AclOperation.DESCRIBE,
+            AclPermissionType.ALLOW,
+        )
+        for kind, name, _ in RIGHTS.values()
+        if kind is ResourceType.TOPIC
+    ]  # fmt: skip
+    for done in admin.create_acls(list(dict.fromkeys(describe))).values():
+        done.result(30)
+    grant(RIGHTS)
+    assert await lacks() == ""
+    for right in RIGHTS:
+        revoke(right)
+        assert await lacks() == f"User alice lacks {right}. A worker with this login could not run."
+        grant([right])
 
 
 # --- without Kafka ---------------------------------------------------------------------------------------------------

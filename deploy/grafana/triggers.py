@@ -24,7 +24,7 @@ def make() -> Dashboard:
         "Rounds and how they end, what fires, and how soon the commands are carried out.",
         since="now-24h",
         variables=("lapse_triggers_fired_total.trigger",),
-        parts=(*_headline(), *_rounds(), *_commands(), *_holdout()),
+        parts=(*_headline(), *_rounds(), *_commands(), *_holdout(), *_shadow()),
     )
 
 
@@ -193,6 +193,28 @@ def _holdout() -> tuple[Part, ...]:
             f"new ticket are not seen. {BY_THE_HOUR}",
             "short",
             {"{{group}}, within the window: {{within}}": increase("lapse_holdout_returns_total", by="group, within")},
+            hourly=True,
+        ),
+    )
+
+
+def _shadow() -> tuple[Part, ...]:
+    return (
+        row("With a shadow"),
+        graph(
+            "Rounds of the shadow, beside the live rules",
+            "A shadow is a candidate that is evaluated beside the live rules; nothing is commanded for it. Same: "
+            "neither acts, or both with equal actions. Where only one acts, or both with different actions, "
+            f"session-transitions has a record. {BY_THE_HOUR}",
+            "short",
+            {"{{result}}": increase("lapse_shadow_rounds_total", by="result")},
+            hourly=True,
+        ),
+        graph(
+            "Triggers of the shadow that would have fired",
+            f"How often each trigger of the shadow fired; nothing came of it. {BY_THE_HOUR}",
+            "short",
+            {"{{trigger}}": increase("lapse_shadow_triggers_fired_total", by="trigger")},
             hourly=True,
         ),
     )

@@ -7,9 +7,9 @@ from collections import Counter
 import msgspec
 
 from streams.core.inputs import DeadLetter
-from streams.core.model import Command, Evaluation, Fact, Micros, Transition
+from streams.core.model import Command, Difference, Evaluation, Fact, Micros, Transition
 from streams.core.names import Topic
-from streams.core.tables import Rows
+from streams.core.tables import OwnRows, Rows
 
 
 class Batch(msgspec.Struct):
@@ -21,12 +21,14 @@ class Batch(msgspec.Struct):
     """Stream time after the batch; stored as metadata of the committed offsets so that a restart resumes from it."""
     taken: int = 0
     """Number of input records taken, whatever their result."""
-    records: list[Transition | Evaluation] = msgspec.field(default_factory=list)
+    records: list[Transition | Evaluation | Difference] = msgspec.field(default_factory=list)
     commands: list[Command] = msgspec.field(default_factory=list)
     dead_letters: list[DeadLetter] = msgspec.field(default_factory=list)
     ticket_rows: Rows = msgspec.field(default_factory=dict)
     """Changed rows, set when the batch is handed over; for a row that changed several times, its last version."""
     session_rows: Rows = msgspec.field(default_factory=dict)
+    own_rows: OwnRows = msgspec.field(default_factory=dict)
+    """Changed rows of the partition; they go to the sessions changelog."""
     counts: Counter[tuple[Topic, str]] = msgspec.field(default_factory=Counter)
     """Records by topic and `Result`."""
     misrouted: Counter[Topic] = msgspec.field(default_factory=Counter)

@@ -187,9 +187,25 @@ class Engine:
             channel=done.channel,
         )
         timers = self._end_timer(clock) if done.state == ENDED else ()
-        starts = done.lapsed and bool(self.rules.waits)
+        lapse = None
+        if done.lapsed:
+            lapse = Lapse(
+                event_id=update.event_id,
+                occurred_at=update.occurred_at,
+                timestamp=update.timestamp,
+                episode=after.episode,
+                before_state=done.before_state,
+                before_reason=done.before_reason,
+                before_channel=done.before_channel,
+                reason=done.reason,
+                channel=done.channel,
+                traceparent=update.traceparent,
+            )
+        starts = lapse is not None and bool(self.rules.waits)
         if not before.pending and not starts:
-            return Outcome(Result.APPLIED, session=after, records=(transition,), timers=timers, facts=tuple(facts))
+            return Outcome(
+                Result.APPLIED, session=after, lapse=lapse, records=(transition,), timers=timers, facts=tuple(facts)
+            )
 
         rounds = self._rounds(update.ticket_id, tables.ticket(update.ticket_id) if starts else None, before, clock)
         if done.other_session:
@@ -198,22 +214,9 @@ class Engine:
         if done.ends_waiting:
             why = _CANCELLED_BY.get(done.kind, Cancelled.SESSION_CHANGED)
             rounds.cancel(Cancellation(why, update.event_id, update.occurred_at))
-        if starts:
-            rounds.begin(
-                Lapse(
-                    event_id=update.event_id,
-                    occurred_at=update.occurred_at,
-                    timestamp=update.timestamp,
-                    episode=after.episode,
-                    before_state=done.before_state,
-                    before_reason=done.before_reason,
-                    before_channel=done.before_channel,
-                    reason=done.reason,
-                    channel=done.channel,
-                    traceparent=update.traceparent,
-                )
-            )
-        return _outcome(rounds, before, after, timers=timers, facts=facts)
+        if lapse is not None and starts:
+            rounds.begin(lapse)
+        return _outcome(rounds, before, after, lapse=lapse, timers=timers, facts=facts)
 
     def _session_forgotten(self, update: SessionUpdate, row: SessionRow | None, clock: Micros) -> Outcome:
         before = row if row is not None else _empty_row(clock)
@@ -302,6 +305,7 @@ def _outcome(
     *,
     result: Result = Result.APPLIED,
     ticket: TicketRow | None = None,
+    lapse: Lapse | None = None,
     timers: _Timers = (),
     facts: Iterable[Fact] = (),
 ) -> Outcome:
@@ -323,6 +327,7 @@ def _outcome(
             outstanding=outstanding,
             holdout_group=group,
         ),
+        lapse=lapse,
         records=tuple(rounds.records),
         commands=tuple(rounds.commands),
         timers=timers + tuple(rounds.timers),

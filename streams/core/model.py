@@ -185,6 +185,18 @@ EVALUATED = frozenset(
 )
 """Outcomes of rounds in which triggers were evaluated."""
 
+ACTING = frozenset({RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.HELD_OUT})
+"""Outcomes of rounds that led to a command, or would have led to one without the setting that kept it back."""
+
+
+class ShadowResult(StrEnum):
+    """How a round of the live rules and the same round of the shadow compare: SPEC section 10, *Shadow*."""
+
+    SAME = "same"
+    ONLY_LIVE = "only_live"
+    ONLY_SHADOW = "only_shadow"
+    DIFFERENT = "different"
+
 
 class Transition(msgspec.Struct, frozen=True, gc=False):
     """A transition that happened: one row of the table in SPEC section 3."""
@@ -238,6 +250,40 @@ class Evaluation(msgspec.Struct, frozen=True, gc=False):
     """Together with `lapse`, the input of the round, kept to explain it later; neither is written to a topic."""
     cancelled_by: Cancellation | None = None
     """Why the outcome is `cancelled`; also not written to a topic."""
+    actions: tuple[FieldValue, ...] = ()
+    """The actions of the command that it led to or would have led to; also not written to a topic."""
+
+
+class Side(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How a round ended under one of two rule sets that are compared."""
+
+    outcome: RoundOutcome
+    triggers: tuple[str, ...] = ()
+    actions: tuple[FieldValue, ...] = ()
+
+    @property
+    def acts(self) -> bool:
+        """Whether the round led to a command, written or not."""
+        return self.outcome in ACTING
+
+
+class Difference(msgspec.Struct, frozen=True, gc=False):
+    """A round in which the live rules and the shadow differ; `event_id` and `occurred_at` are the lapse's.
+
+    A side is None when its rules had no round with this wait.
+    """
+
+    ticket_id: str
+    event_id: str
+    occurred_at: Micros
+    episode: int
+    wait: Micros
+    revision: int
+    """That of the shadow."""
+    after_live: bool
+    """Whether a live command of the same lapse was made before."""
+    live: Side | None
+    shadow: Side | None
 
 
 class FieldValue(msgspec.Struct, frozen=True, gc=False):
@@ -300,6 +346,8 @@ ROUND = "round"  # labels: outcome
 TRIGGER_FIRED = "trigger_fired"  # labels: trigger id
 HOLDOUT_ABANDONMENT = "holdout_abandonment"  # labels: group; an abandonment's first command, real or held out
 HOLDOUT_RETURN = "holdout_return"  # labels: group, whether within the false-abandonment window
+SHADOW_ROUND = "shadow_round"  # labels: ShadowResult
+SHADOW_TRIGGER_FIRED = "shadow_trigger_fired"  # labels: trigger id
 COMMAND = "command"
 COMMAND_APPLIED = "command_applied"
 COMMAND_APPLY_SECONDS = "command_apply_seconds"
@@ -309,6 +357,9 @@ EXPIRED_ROW = "expired_row"  # labels: table
 
 END_OF_STATE: Micros = -1
 """Used in place of a wait for the timer that ends a ticket's state."""
+
+SHADOW_ROUNDS: Micros = 1 << 62
+"""Used in place of a wait for the timer of a ticket's shadow rounds; it comes after all else due at its instant."""
 
 
 class Due(msgspec.Struct, frozen=True, gc=False):
@@ -328,6 +379,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     session: SessionRow | None = None
     expired: tuple[Table, ...] = ()
     """Tables from which this ticket's row has been deleted (state_ttl)."""
+    lapse: Lapse | None = None
+    """The lapse that the record is, if it is one."""
     records: tuple[Transition | Evaluation, ...] = ()
     commands: tuple[Command, ...] = ()
     timers: tuple[tuple[Micros, Micros], ...] = ()

@@ -15,6 +15,7 @@ from streams.core.inputs import DEAD_LETTER_JUDGED_FROM, Decode, Input, RawRecor
 from streams.core.model import (
     END_OF_STATE,
     MILLISECOND,
+    SHADOW_ROUNDS,
     Due,
     Micros,
     Outcome,
@@ -25,7 +26,9 @@ from streams.core.model import (
 from streams.core.names import Code, Result, Table, Topic
 from streams.core.partitioning import partition_of
 from streams.core.plain import PlainTicket, replace_row
-from streams.core.tables import ROW_LIMIT, SMALL_RECORD, RowCodec, Tables
+from streams.core.shadow import KEYS as SHADOW_KEYS
+from streams.core.shadow import Candidate, Seen, Shadow, ShadowRow
+from streams.core.tables import OWN, ROW_LIMIT, SMALL_RECORD, RowCodec, Tables
 
 KEYS_KEPT = 1 << 16
 """Maximum number of tickets for which a partition caches whether the default partitioner maps their keys to it."""
@@ -57,6 +60,8 @@ class Partition:
         self.number = number
         self.stream_time = stream_time
         self.tables = Tables(rows)
+        self._rows = rows
+        self._shadow: Shadow | None = None
         self._engine = engine
         self._partition_count = partition_count
         self._decode = decode
@@ -77,7 +82,10 @@ class Partition:
         count = 0
         for key, value in rows:
             count += 1
-            self.tables.restore(target, key.decode(), value)
+            if key.startswith(OWN):
+                self.tables.restore_own(key, value)
+            else:
+                self.tables.restore(target, key.decode(), value)
         return count
 
     def start(self) -> None:
@@ -99,6 +107,25 @@ class Partition:
             if at is not None:
                 timers.append((at, END_OF_STATE, ticket_id))
         heapq.heapify(timers)
+
+    def follow_with(self, candidate: Candidate | None) -> None:
+        """Evaluate a candidate beside the live rules from now on; None ends it.
+
+        Call it after the restore, before the first slice: then what the rows hold of the same revision goes on. Or call
+        it between two slices, to take up another candidate. What is pending of any other revision is dropped.
+        """
+        rows: dict[str, ShadowRow] = {}
+        for key in self.tables.own_keys(SHADOW_KEYS):
+            data = self.tables.own_row(key)
+            row = None if data is None else self._rows.decode_shadow(data)
+            if row is not None and candidate is not None and row.revision == candidate.revision:
+                ticket_id = key[len(SHADOW_KEYS) :].decode()
+                rows[ticket_id] = row
+                for entry in row.pending:
+                    heapq.heappush(self._timers, (entry.next_at, SHADOW_ROUNDS, ticket_id))
+            else:
+                self.tables.put_own(key, None)
+        self._shadow = None if candidate is None else Shadow(candidate, self._engine.settings.rounds, rows)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -308,6 +335,9 @@ class Partition:
         while timers and timers[0][0] <= to:
             at, wait, ticket_id = heapq.heappop(timers)
             self.stream_time = max(self.stream_time, at)
+            if wait == SHADOW_ROUNDS:
+                self._reach_shadow(ticket_id, batch)
+                continue
             outcome = self._engine.step(self.tables, Due(at, wait, ticket_id), self.stream_time)
             self.tables.put(ticket_id, outcome)
             if not outcome.rows_only:
@@ -324,6 +354,28 @@ class Partition:
         batch.facts.extend(outcome.facts)
         for at, wait in outcome.timers:
             heapq.heappush(self._timers, (at, wait, ticket_id))
+        if self._shadow is not None:
+            seen = self._shadow.follow(self.tables, ticket_id, outcome, self.stream_time)
+            if seen is not None:
+                self._take_seen(ticket_id, seen, batch)
+
+    def _reach_shadow(self, ticket_id: str, batch: Batch) -> None:
+        """Run the shadow rounds of a ticket that stream time has reached."""
+        seen = None if self._shadow is None else self._shadow.reach(self.tables, ticket_id, self.stream_time)
+        if seen is not None:
+            self._take_seen(ticket_id, seen, batch)
+
+    def _take_seen(self, ticket_id: str, seen: Seen, batch: Batch) -> None:
+        """Add what the shadow found in a step to the batch."""
+        assert self._shadow is not None  # noqa: S101 -- it found something
+        batch.records.extend(seen.records)
+        batch.facts.extend(seen.facts)
+        for at in seen.timers:
+            heapq.heappush(self._timers, (at, SHADOW_ROUNDS, ticket_id))
+        if seen.changed:
+            row = self._shadow.rows.get(ticket_id)
+            key = SHADOW_KEYS + ticket_id.encode()
+            self.tables.put_own(key, None if row is None else self._rows.encode_shadow(row))
 
     def _end_slice(self, batch: Batch) -> None:
         for source in (self._tickets, self._sessions):

@@ -87,7 +87,7 @@ class Pipeline:
         if self.is_empty:
             return None
         batch, self._filling = self._filling, Batch()
-        batch.ticket_rows, batch.session_rows = self.partition.tables.hand_over()
+        batch.ticket_rows, batch.session_rows, batch.own_rows = self.partition.tables.hand_over()
         self._sent = batch
         return batch
 

@@ -23,6 +23,7 @@ from streams.core.model import (
     Command,
     Evaluation,
     Fact,
+    FieldValue,
     Lapse,
     Micros,
     PendingRound,
@@ -149,18 +150,18 @@ class Rounds:
             ruleset=self._rules.digest,
         )
         if self._policy.dry_run:
-            self._end(entry.wait, RoundOutcome.DRY_RUN, ids, command.command_id)
+            self._end(entry.wait, RoundOutcome.DRY_RUN, ids, command.command_id, actions=decision.actions)
             return
         holdout = self._rules.holdout
         if holdout is not None:
             held_out = holdout.holds_out(self._ticket_id)
             self.holdout_group = self.holdout_group or (GROUP_HELD_OUT if held_out else GROUP_ACTED_ON)
             if held_out:
-                self._end(entry.wait, RoundOutcome.HELD_OUT, ids, command.command_id)
+                self._end(entry.wait, RoundOutcome.HELD_OUT, ids, command.command_id, actions=decision.actions)
                 return
         self.commands.append(command)
         self.facts.append(Fact(COMMAND))
-        self._end(entry.wait, RoundOutcome.COMMANDED, ids, command.command_id)
+        self._end(entry.wait, RoundOutcome.COMMANDED, ids, command.command_id, actions=decision.actions)
 
     def _end(
         self,
@@ -169,6 +170,8 @@ class Rounds:
         triggers: tuple[str, ...] = (),
         command_id: str | None = None,
         cancelled_by: Cancellation | None = None,
+        *,
+        actions: tuple[FieldValue, ...] = (),
     ) -> None:
         assert self.lapse is not None  # noqa: S101 -- a round exists only within an episode
         self.records.append(
@@ -184,6 +187,7 @@ class Rounds:
                 lapse=self.lapse,
                 ticket=self._ticket,
                 cancelled_by=cancelled_by,
+                actions=actions,
             )
         )
         self.facts.append(Fact(ROUND, (outcome.value,)))

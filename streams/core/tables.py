@@ -24,6 +24,12 @@ make a row exceed its limit unless the row is already large."""
 Rows: TypeAlias = dict[str, bytes | None]
 """Changed rows by ticket id, encoded; None for a deleted row."""
 
+OwnRows: TypeAlias = dict[bytes, bytes | None]
+"""Changed rows of the partition by key, encoded; None for a deleted row."""
+
+OWN = b"\xff"
+"""The first byte of the key of a row that belongs to the partition and to no ticket: it is in no UTF-8 text."""
+
 
 class RowCodec(Protocol):
     """Encodes and decodes rows. The round trip is exact: a decoded row equals the row that was encoded."""
@@ -46,6 +52,12 @@ class RowCodec(Protocol):
     def decode_session(self, data: bytes) -> SessionRow:
         """Decode a session row."""
 
+    def encode_shadow(self, row: Any) -> bytes:
+        """Encode a `ShadowRow`."""
+
+    def decode_shadow(self, data: bytes) -> Any:
+        """Decode a `ShadowRow`."""
+
 
 class Tables:
     """The rows of one partition, as used by the engine.
@@ -63,6 +75,9 @@ class Tables:
         self._sent_sessions: Rows = {}
         self._changed_tickets: Rows = {}
         self._changed_sessions: Rows = {}
+        self.own: dict[bytes, bytes] = {}
+        self._sent_own: OwnRows = {}
+        self._changed_own: OwnRows = {}
         self.changed_bytes = 0
         """Total size in bytes of the rows changed since the last `hand_over`."""
         self.large: set[str] = set()
@@ -114,6 +129,18 @@ class Tables:
         data = self.sessions.get(ticket_id)
         return None if data is None else self._codec.decode_session(data)
 
+    def own_row(self, key: bytes) -> bytes | None:
+        """Return a row of the partition, encoded; None when there is none."""
+        for rows in (self._changed_own, self._sent_own):
+            if key in rows:
+                return rows[key]
+        return self.own.get(key)
+
+    def own_keys(self, prefix: bytes) -> list[bytes]:
+        """Return the keys of the partition's rows that begin with `prefix`, in order."""
+        known = self.own.keys() | self._sent_own.keys() | self._changed_own.keys()
+        return sorted(key for key in known if key.startswith(prefix) and self.own_row(key) is not None)
+
     # --- changing ----------------------------------------------------------------------------------------------------
 
     def put(self, ticket_id: str, outcome: Outcome) -> None:
@@ -152,6 +179,21 @@ class Tables:
         else:
             self._changed_sessions[ticket_id] = None
 
+    def put_own(self, key: bytes, row: bytes | None) -> None:
+        """Put a row of the partition into the batch that is being filled; None deletes it. Its key begins with `OWN`.
+
+        It is written to the sessions changelog, in the transaction of the batch.
+        """
+        self._changed_own[key] = row
+        self.changed_bytes += 0 if row is None else len(row)
+
+    def restore_own(self, key: bytes, row: bytes | None) -> None:
+        """Load one changelog record into the settled rows of the partition."""
+        if row is None:
+            self.own.pop(key, None)
+        else:
+            self.own[key] = row
+
     def would_pass_limit(self, outcome: Outcome) -> bool:
         """Whether a row of this outcome is over `ROW_LIMIT`."""
         ticket, session = outcome.ticket, outcome.session
@@ -174,21 +216,24 @@ class Tables:
     @property
     def changed(self) -> bool:
         """Whether a row has changed since the last `hand_over`."""
-        return bool(self._changed_tickets or self._changed_sessions)
+        return bool(self._changed_tickets or self._changed_sessions or self._changed_own)
 
-    def hand_over(self) -> tuple[Rows, Rows]:
-        """Return the changed ticket and session rows for writing, and start a new batch."""
+    def hand_over(self) -> tuple[Rows, Rows, OwnRows]:
+        """Return the changed rows of tickets, sessions and the partition for writing, and start a new batch."""
         assert not self._sent_tickets and not self._sent_sessions, "one batch at a time is carried out"  # noqa: S101
         self._sent_tickets, self._sent_sessions = self._changed_tickets, self._changed_sessions
         self._changed_tickets, self._changed_sessions = {}, {}
+        self._sent_own, self._changed_own = self._changed_own, {}
         self.changed_bytes = 0
-        return self._sent_tickets, self._sent_sessions
+        return self._sent_tickets, self._sent_sessions, self._sent_own
 
     def settle(self) -> None:
         """Move the rows of the committed batch to the settled rows."""
         _overlay(self.tickets, self._sent_tickets)
         _overlay(self.sessions, self._sent_sessions)
-        self._sent_tickets, self._sent_sessions = {}, {}
+        for key, row in self._sent_own.items():
+            self.restore_own(key, row)
+        self._sent_tickets, self._sent_sessions, self._sent_own = {}, {}, {}
 
 
 def _overlay(table: dict[str, bytes], rows: Mapping[str, bytes | None]) -> None:

@@ -61,7 +61,7 @@ _TOPIC_RECORDS: dict[str, tuple[str, ...]] = {
     Topic.TICKETS: ("ticket-update", "deleted"),
     Topic.SESSIONS: ("session-state", "deleted"),
     Output.COMMANDS: ("action-command",),
-    Output.TRANSITIONS: ("transition", "evaluation"),
+    Output.TRANSITIONS: ("transition", "evaluation", "shadow"),
     Output.DEAD_LETTERS: ("dead-letter",),
     _CONFIG.changelog(Table.TICKETS): ("table-row", "deleted"),
     _CONFIG.changelog(Table.SESSIONS): ("table-row", "deleted"),
@@ -72,7 +72,7 @@ _TOPIC_MEANINGS: dict[str, str] = {
     Topic.TICKETS: "What is known of tickets, written by you.",
     Topic.SESSIONS: "States of messaging sessions, written by you.",
     Output.COMMANDS: "What should happen to a ticket: one record a round that fired, exactly once.",
-    Output.TRANSITIONS: "Every change of a session's state, and how every round ended.",
+    Output.TRANSITIONS: "Every change of a session's state, how every round ended, and where a shadow differs.",
     Output.DEAD_LETTERS: "Records that could not be used, untouched; why stands in headers.",
     _CONFIG.changelog(Table.TICKETS): "The table of tickets. Internal: its rows may change their form.",
     _CONFIG.changelog(Table.SESSIONS): "The table of sessions. Internal: its rows may change their form.",
@@ -85,11 +85,20 @@ _SUMMARIES: dict[str, str] = {
     "action-command": "What to do to a ticket, for a consumer that does it.",
     "transition": "A session changed its state.",
     "evaluation": "A round of triggers ended.",
+    "shadow": "A shadow, a candidate evaluated beside the live rules, would have done something else in a round.",
     "dead-letter": "A record that could not be used.",
     "table-row": "A row of a table, in MessagePack.",
 }
 
-_RECORDS = ("ticket-update", "session-state", "action-command", "transition", "evaluation", "dead-letter-headers")
+_RECORDS = (
+    "ticket-update",
+    "session-state",
+    "action-command",
+    "transition",
+    "evaluation",
+    "shadow",
+    "dead-letter-headers",
+)
 
 _TRACE: dict[str, Any] = {
     "type": "string",
@@ -167,7 +176,7 @@ def _message(name: str) -> dict[str, Any]:
             message |= {"headers": _INPUT_HEADERS, "payload": _schema(name)}
         case "action-command":
             message |= {"headers": _COMMAND_HEADERS, "payload": _schema(name)}
-        case "transition" | "evaluation":
+        case "transition" | "evaluation" | "shadow":
             message["payload"] = _schema(name)
         case "deleted":
             message["payload"] = {"type": "null"}

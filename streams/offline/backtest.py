@@ -10,7 +10,7 @@ import msgspec
 from streams.core.batch import Batch
 from streams.core.engine import Engine
 from streams.core.inputs import Decode
-from streams.core.model import Kind, Micros, Rejection, RoundOutcome, Transition
+from streams.core.model import Evaluation, Kind, Micros, Rejection, RoundOutcome, Transition
 from streams.core.names import Code, Result
 from streams.offline.abandonments import Abandonments
 from streams.offline.captures import Captures, Progress
@@ -48,7 +48,7 @@ class Report(msgspec.Struct):
         for record in batch.records:
             if isinstance(record, Transition):
                 self.transitions[record.kind] += 1
-            else:
+            elif isinstance(record, Evaluation):
                 self.rounds[record.outcome] += 1
                 for trigger in record.triggers:
                     self.triggers[trigger] = self.triggers.get(trigger, 0) + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from streams.core.model import ShadowResult
 from streams.telemetry.definitions import DEFINITIONS, FORMULAS
 from streams.telemetry.labels import DEAD_LETTER_CODES, DEFAULT_CHANNELS, RESULTS, LabelDomains
 from streams.telemetry.metrics import series_budget
@@ -28,13 +29,15 @@ Dashboards: `deploy/grafana`. Recording rules and alerts: `deploy/prometheus`; w
 DOMAINS = {
     "topic": "`ticket-updates` or `session-states`, without the prefix",
     "partition": "number of a partition that the worker holds; its series disappear when it is revoked",
-    "result": ", ".join(f"`{result}`" for result in RESULTS),
+    "result": ", ".join(f"`{result}`" for result in RESULTS)
+    + "; of a shadow: "
+    + ", ".join(f"`{result}`" for result in ShadowResult),
     "code": ", ".join(f"`{code}`" for code in DEAD_LETTER_CODES),
     "kind": ", ".join(f"`{kind}`" for kind in LabelDomains().values("kind")),
     "reason": "the configured `abandonment_reasons`, `other`, `none` (no reason given)",
     "channel": ", ".join(f"`{channel}`" for channel in DEFAULT_CHANNELS) + ", `other`, `none`",
     "outcome": ", ".join(f"`{outcome}`" for outcome in LabelDomains().values("outcome")),
-    "trigger": "id of an active trigger of the file",
+    "trigger": "id of an active trigger of the file; of a shadow: of its own",
     "table": "`tickets` or `sessions`",
     "group": "`acted_on`, `held_out`: how the first round of the abandonment with a command, real or held out, ended",
     "within": "`yes`, `no`: whether within `false_abandonment_window`",

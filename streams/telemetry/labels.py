@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import product
 
-from streams.core.model import AFTER_WINDOW, HOLDOUT_GROUPS, NONE, WITHIN_WINDOW, Kind, RoundOutcome
+from streams.core.model import AFTER_WINDOW, HOLDOUT_GROUPS, NONE, WITHIN_WINDOW, Kind, RoundOutcome, ShadowResult
 from streams.core.names import Code, Result, Table, Topic
 from streams.core.normal import name
 
@@ -20,6 +20,12 @@ TABLES = tuple(table.value for table in Table)
 
 GUARDED = ("abandonment_reason", "trigger", "code")
 """Domains whose values come from our own code. An unknown value is a bug, and must not create a series."""
+
+LEARNT = "shadow_trigger"
+"""The domain whose values become known as they occur: a shadow comes and goes while the worker runs."""
+
+LEARNT_KEPT = 1_000
+"""Maximum number of values that it learns; shadows that follow one another must not add series without end."""
 
 
 class LabelDomains:
@@ -49,11 +55,13 @@ class LabelDomains:
             "group": HOLDOUT_GROUPS,
             "within": (WITHIN_WINDOW, AFTER_WINDOW),
             "trigger": tuple(dict.fromkeys(triggers)),
+            "shadow_result": tuple(result.value for result in ShadowResult),
+            LEARNT: (),
             "abandonment_reason": reasons,
             "reason": _with_rest(reasons),
             "channel": _with_rest(_names(channels)),
         }
-        self._known = {label: frozenset(values) for label, values in self._values.items()}
+        self._known = {label: set(values) for label, values in self._values.items()}
 
     def bound(self, label: str, value: str | None) -> str:
         """Return the label value that represents `value`.
@@ -65,6 +73,9 @@ class LabelDomains:
         """
         known = self._known[label]
         if value in known:
+            return value
+        if label == LEARNT and value and len(known) < LEARNT_KEPT:
+            known.add(value)
             return value
         return NONE if not value and NONE in known else OTHER
 
@@ -78,8 +89,9 @@ class LabelDomains:
             yield from product(*(self._values[domain] for domain in domains))
 
     def sizes(self) -> dict[str, int]:
-        """Return the maximum number of values of each domain."""
-        return {label: len(values) + (label in GUARDED) for label, values in self._values.items()}
+        """Return the maximum number of values of each domain; a shadow counts as one with as many triggers."""
+        sizes = {label: len(values) + (label in GUARDED) for label, values in self._values.items()}
+        return sizes | {LEARNT: sizes["trigger"]}
 
 
 def _names(values: Iterable[str]) -> tuple[str, ...]:

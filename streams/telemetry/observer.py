@@ -32,6 +32,8 @@ COUNTERS_OF_FACTS = {
     model.TRIGGER_FIRED: "lapse_triggers_fired_total",
     model.HOLDOUT_ABANDONMENT: "lapse_holdout_abandonments_total",
     model.HOLDOUT_RETURN: "lapse_holdout_returns_total",
+    model.SHADOW_ROUND: "lapse_shadow_rounds_total",
+    model.SHADOW_TRIGGER_FIRED: "lapse_shadow_triggers_fired_total",
     model.COMMAND: "lapse_commands_total",
     model.COMMAND_APPLIED: "lapse_commands_applied_total",
     model.OVERSIZED_MEMBER: "lapse_oversized_members_total",

@@ -158,6 +158,22 @@ SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
             ("group", "within"),
         ),
         MetricDefinition(
+            "lapse_shadow_rounds_total",
+            "counter",
+            "With a shadow: rounds by how it compares with the live rules. same: neither acts, or both with equal "
+            "actions; only_live, only_shadow: one acts and the other does not; different: both act, with different "
+            "actions.",
+            ("result",),
+            starts={"result": "shadow_result"},
+        ),
+        MetricDefinition(
+            "lapse_shadow_triggers_fired_total",
+            "counter",
+            "Triggers of the shadow that fired; nothing is commanded for them.",
+            ("trigger",),
+            starts={"trigger": "shadow_trigger"},
+        ),
+        MetricDefinition(
             "lapse_rounds_total",
             "counter",
             "Rounds (evaluations of the triggers for a lapse) that ended, by outcome.",

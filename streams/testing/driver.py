@@ -13,6 +13,7 @@ committed data, as a new process would start.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -25,6 +26,7 @@ from streams.core.model import MILLISECOND, Micros
 from streams.core.names import Output, Table, Topic
 from streams.core.partition import Partition
 from streams.core.pipeline import BATCH_RECORDS, SLICE_RECORDS, Pipeline
+from streams.core.shadow import Candidate
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows
@@ -86,13 +88,17 @@ class Driver:
         dead_letter_limit: float | None = None,
         slice_records: int = SLICE_RECORDS,
         batch_records: int = BATCH_RECORDS,
+        shadow: Candidate | None = None,
     ) -> None:
         """Start a worker. `now_ms` is its wall clock, by default late enough for every record piped in.
 
+        `shadow` is evaluated beside the rules, from the first record.
         `slice_records` and `batch_records` are the maximum sizes of a slice and a batch, for tests of these limits.
         """
         self.broker = Broker()
         self.restarts = 0
+        self.facts: Counter[tuple[str, ...]] = Counter()
+        """What telemetry would count, by the name of the fact and its labels; a crash loses what it has not counted."""
         self._engine = Engine(rules, settings)
         self._number = partition
         self._app_id = app_id
@@ -100,6 +106,7 @@ class Driver:
         self._limit = dead_letter_limit
         self._slice_records = slice_records
         self._batch_records = batch_records
+        self._shadow = shadow
         self._writes_left: int | None = None
         self._writes = 0
         self._pipeline = self._open()
@@ -134,6 +141,13 @@ class Driver:
         """Process and commit all records piped in, one transaction per batch."""
         self._restarting(self._fill)
 
+    def follow_with(self, shadow: Candidate | None) -> None:
+        """Process the records piped in, then evaluate another candidate beside the rules; None ends it."""
+        self.run()
+        self._shadow = shadow
+        self._pipeline.partition.follow_with(shadow)
+        self.run()
+
     def crash_after(self, writes: int) -> None:
         """Crash once, after this many more writes (0: before the next write)."""
         self._writes_left = writes
@@ -150,7 +164,7 @@ class Driver:
         return [json.loads(write.value or b"null") for write in self.read(Output.COMMANDS)]
 
     def records(self) -> list[Any]:
-        """Return the committed transition and evaluation records as JSON, in the order in which they were produced."""
+        """Return the committed transition, evaluation and shadow records as JSON, in the order in which they arose."""
         return [json.loads(write.value or b"null") for write in self.read(Output.TRANSITIONS)]
 
     def dead_letters(self) -> list[Write]:
@@ -189,6 +203,8 @@ class Driver:
         )
         for table, changelog in broker.changelogs.items():
             partition.restore(table, changelog)
+        if self._shadow is not None:
+            partition.follow_with(self._shadow)
         partition.start()
         pipeline = Pipeline(partition, slice_records=self._slice_records, batch_records=self._batch_records)
         for topic, log in broker.inputs.items():
@@ -224,6 +240,8 @@ class Driver:
         self.broker.commit(transaction)
         self._crash_point()
         self._pipeline.settle()
+        for fact in batch.facts:
+            self.facts[fact.name, *fact.labels] += 1
 
     def _writes_of(self, batch: Batch) -> Iterator[_WriteOut]:
         for name, records in writes(batch, app_id=self._app_id, partition=self._number).items():

@@ -19,7 +19,7 @@ import msgspec
 from streams.core import model
 from streams.core.batch import Batch
 from streams.core.command import command_id
-from streams.core.model import SECOND, Command, Evaluation, Fact, Kind, Micros, Transition
+from streams.core.model import SECOND, Command, Difference, Evaluation, Fact, Kind, Micros, Transition
 
 MINUTES_KEPT = 24 * 60
 ROUNDS_KEPT = 1_000
@@ -111,7 +111,7 @@ class Journal:
             elif type(record) is Transition:
                 self._transitions.append(record)
 
-    def _count(self, facts: list[Fact], records: Iterator[Transition | Evaluation], now: float) -> None:
+    def _count(self, facts: list[Fact], records: Iterator[Transition | Evaluation | Difference], now: float) -> None:
         oldest, minute = int(now // 60) - MINUTES_KEPT, Sums()
         for fact in facts:
             name = fact.name

@@ -26,6 +26,7 @@ RECORDS: dict[str, type] = {
     "action-command": shapes.CommandRecord,
     "transition": shapes.TransitionRecord,
     "evaluation": shapes.EvaluationRecord,
+    "shadow": shapes.ShadowRecord,
     "capture-line": shapes.CaptureRecord,
     "dead-letter-headers": shapes.DeadLetterHeaders,
 }

@@ -9,13 +9,15 @@ from typing import NamedTuple
 import msgspec
 
 from streams.core.inputs import DeadLetter
-from streams.core.model import MILLISECOND, Command, Evaluation, Micros, Transition
+from streams.core.model import MILLISECOND, Command, Difference, Evaluation, Micros, Side, Transition
 from streams.wire import instants
 from streams.wire.shapes import (
     ActionOfCommand,
     CommandRecord,
     EvaluationRecord,
     FiredTrigger,
+    ShadowRecord,
+    SideOfShadow,
     TransitionOfCommand,
     TransitionRecord,
 )
@@ -56,8 +58,10 @@ def command_record(command: Command) -> CommandRecord:
     )
 
 
-def output_record(record: Transition | Evaluation) -> TransitionRecord | EvaluationRecord:
-    """Return a transition or an evaluation in the form shown in SPEC sections 3 and 4."""
+def output_record(
+    record: Transition | Evaluation | Difference,
+) -> TransitionRecord | EvaluationRecord | ShadowRecord:
+    """Return a transition, an evaluation or a shadow's difference in the form shown in SPEC sections 3, 4 and 10."""
     if isinstance(record, Transition):
         return TransitionRecord(
             ticket_id=record.ticket_id,
@@ -71,6 +75,18 @@ def output_record(record: Transition | Evaluation) -> TransitionRecord | Evaluat
             episode=record.episode,
             channel=record.channel,
         )
+    if isinstance(record, Difference):
+        return ShadowRecord(
+            ticket_id=record.ticket_id,
+            event_id=record.event_id,
+            occurred_at=instants.text(record.occurred_at),
+            episode=record.episode,
+            wait_ms=_millis(record.wait),
+            revision=record.revision,
+            after_live=record.after_live,
+            live=_side(record.live),
+            shadow=_side(record.shadow),
+        )
     return EvaluationRecord(
         ticket_id=record.ticket_id,
         event_id=record.event_id,
@@ -81,6 +97,13 @@ def output_record(record: Transition | Evaluation) -> TransitionRecord | Evaluat
         triggers=list(record.triggers),
         command_id=record.command_id,
     )
+
+
+def _side(side: Side | None) -> SideOfShadow | None:
+    if side is None:
+        return None
+    actions = [ActionOfCommand(action.field, action.value) for action in side.actions]
+    return SideOfShadow(outcome=side.outcome.value, triggers=list(side.triggers), actions=actions)
 
 
 def command(command: Command, source: str) -> Encoded:
@@ -102,7 +125,7 @@ def command(command: Command, source: str) -> Encoded:
     return Encoded(command.ticket_id.encode(), _encode(command_record(command)), headers)
 
 
-def record(record: Transition | Evaluation) -> Encoded:
+def record(record: Transition | Evaluation | Difference) -> Encoded:
     """Encode a record for `session-transitions`."""
     return Encoded(record.ticket_id.encode(), _encode(output_record(record)), [])
 

@@ -15,6 +15,7 @@ import msgspec
 
 from streams.core.model import Micros, OrderKey, SessionRow, TicketRow
 from streams.core.normal import CUSTOM_FIELD_PREFIX
+from streams.core.shadow import ShadowRow
 
 
 class _State(msgspec.Struct, array_like=True, gc=False):
@@ -66,6 +67,8 @@ class MsgpackRows:
         self._decode_ticket = msgspec.msgpack.Decoder(_StoredTicket).decode
         self._decode_head = msgspec.msgpack.Decoder(_TicketHead).decode
         self.decode_session = msgspec.msgpack.Decoder(SessionRow).decode
+        self.encode_shadow = encoder.encode
+        self.decode_shadow = msgspec.msgpack.Decoder(ShadowRow).decode
 
     def encode_session(self, row: SessionRow) -> bytes:
         """Encode a session row; without a holdout group it is as it was before there were any."""

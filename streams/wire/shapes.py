@@ -196,6 +196,33 @@ class EvaluationRecord(msgspec.Struct, kw_only=True, forbid_unknown_fields=True,
     ]
 
 
+class SideOfShadow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """How a round ended under one of the two rule sets."""
+
+    outcome: Annotated[
+        Literal["commanded", "no_op", "no_match", "unjoined", "cancelled", "closed", "historic", "dry_run", "held_out"],
+        Meta(description="How the round ended, as in an evaluation; `commanded` of the shadow: it would have been."),
+    ]
+    triggers: Annotated[list[str], Meta(description="Ids of the triggers that fired, in firing order.")]
+    actions: Annotated[
+        list[ActionOfCommand], Meta(description="Of the command that there was or would have been; else empty.")
+    ]
+
+
+class ShadowRecord(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="shadow"):
+    """A round in which a shadow and the live rules differ; `event_id` and `occurred_at` are those of its lapse."""
+
+    ticket_id: TicketIdText
+    event_id: LapseIdText
+    occurred_at: UtcText
+    episode: Episode
+    wait_ms: WaitMillis
+    revision: Annotated[int, Meta(ge=1, description="Of the shadow: its number in the rules topic.")]
+    after_live: Annotated[bool, Meta(description="Whether a live command of the same lapse was made before.")]
+    live: Annotated[SideOfShadow | None, Meta(description="The live rules; null: they had no round with this wait.")]
+    shadow: Annotated[SideOfShadow | None, Meta(description="The shadow; null: it had no round with this wait.")]
+
+
 class CaptureRecord(msgspec.Struct, kw_only=True):
     """One line of a capture: a record of one of the two inputs."""
 

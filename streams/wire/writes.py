@@ -44,7 +44,7 @@ def writes(
             for letter in batch.dead_letters
         ],
         Table.TICKETS: _row_writes(batch.ticket_rows),
-        Table.SESSIONS: _row_writes(batch.session_rows),
+        Table.SESSIONS: [*_row_writes(batch.session_rows), *(Write(*row) for row in batch.own_rows.items())],
     }
     return {name: records for name, records in every.items() if records}
 

@@ -20,18 +20,23 @@ CODES = ("not_json", "invalid", "missing_key", "key_mismatch", "too_large", "bad
 
 EXPECT_KEYS = {
     "commands", "records", "transitions", "evaluations", "applied", "stale", "duplicate", "dead_letters", "pending",
-    "row", "fired", "refused", "stops", "same_ruleset_as", "other_ruleset_than",
+    "row", "fired", "refused", "stops", "same_ruleset_as", "other_ruleset_than", "shadows", "shadow_rounds",
 }  # fmt: skip
 COMMAND_KEYS = {"ticket", "triggers", "titles", "actions", "expected", "issued_at", "wait", "transition"}
 TRANSITION_KEYS = {
     "kind", "ticket", "event_id", "occurred_at", "session_id", "from", "to", "reason", "episode", "channel",
 }  # fmt: skip
 EVALUATION_KEYS = {"outcome", "ticket", "event_id", "occurred_at", "episode", "wait", "triggers", "command_id"}
+SHADOW_KEYS = {"ticket", "event_id", "occurred_at", "episode", "wait", "after_live", "live", "shadow"}
+SHADOW_RESULTS = ("same", "only_live", "only_shadow", "different")
+SIDE_KEYS = {"outcome", "triggers", "actions"}
 DEAD_LETTER_KEYS = {"code", "path_names", "topic", "offset", "timestamp", "partition", "value", "headers", "times"}
 LAPSE_KEYS = {"episode", "from", "to", "reason", "occurred_at", "event_id"}
 
 WIRE_TRANSITION = TRANSITION_KEYS - {"ticket"} | {"type", "ticket_id"}
 WIRE_EVALUATION = EVALUATION_KEYS - {"ticket", "wait"} | {"type", "ticket_id", "wait_ms"}
+WIRE_SHADOW = SHADOW_KEYS - {"ticket", "wait"} | {"type", "ticket_id", "wait_ms", "revision"}
+WIRE = {"transition": WIRE_TRANSITION, "evaluation": WIRE_EVALUATION, "shadow": WIRE_SHADOW}
 WIRE_COMMAND = {
     "command_id", "type", "ticket_id", "issued_at", "transition", "wait_ms", "triggers", "actions", "expected",
     "ruleset",
@@ -50,6 +55,7 @@ def complete(expect: dict[str, Any], records: int) -> dict[str, Any]:
         ("records", TRANSITION_KEYS | EVALUATION_KEYS, KINDS + OUTCOMES),
         ("dead_letters", DEAD_LETTER_KEYS, CODES),
         ("commands", COMMAND_KEYS, ()),
+        ("shadows", SHADOW_KEYS, ()),
     ):
         filled = []
         for one in expect.get(key, []):
@@ -64,6 +70,9 @@ def complete(expect: dict[str, Any], records: int) -> dict[str, Any]:
                     raise CaseError(f"records: {one!r} needs either kind or outcome")
                 if "transition" in one:
                     only("transition", one["transition"], LAPSE_KEYS)
+                for side in ("live", "shadow"):
+                    if one.get(side) is not None:
+                        only(side, one[side], SIDE_KEYS)
                 times = one.get("times", 1)
                 filled += [{name: value for name, value in one.items() if name != "times"}] * times
         if key in expect:
@@ -74,6 +83,9 @@ def complete(expect: dict[str, Any], records: int) -> dict[str, Any]:
         expect["evaluations"] = [{"triggers": expect["fired"]}]
         expect.setdefault("commands", None)
     expect.setdefault("commands", [])
+    expect.setdefault("shadows", [])
+    if "shadow_rounds" in expect:
+        only("shadow_rounds", expect["shadow_rounds"], set(SHADOW_RESULTS))
     expect.setdefault("dead_letters", [])
     expect.setdefault("stale", 0)
     expect.setdefault("duplicate", 0)
@@ -88,7 +100,7 @@ class Result:
 
     commands: list[dict[str, Any]]
     records: list[dict[str, Any]]
-    """Transition and evaluation records, in the order in which they arose."""
+    """Transition, evaluation and shadow records, in the order in which they arose."""
     counts: dict[str, int]
     """applied, stale, duplicate."""
     dead_letter_codes: dict[str, int]
@@ -97,6 +109,8 @@ class Result:
     """Where the way shows them: code, path, topic, partition, offset, timestamp, key, value (bytes), headers (None
     where the way has none)."""
     command_headers: list[dict[str, str]] | None = None
+    shadow_rounds: dict[str, int] | None = None
+    """By result, where the way shows what is counted."""
     refused: str | None = None
     stopped: str | None = None
     summary: dict[str, Any] = field(default_factory=dict)
@@ -129,9 +143,14 @@ def differences(expect: dict[str, Any], records: Sequence[Record], result: Resul
     _same(found, "pending", result.pending, expect["pending"])
     transitions = [one for one in result.records if one["type"] == "transition"]
     evaluations = [one for one in result.records if one["type"] == "evaluation"]
-    for key, got in (("transitions", transitions), ("evaluations", evaluations), ("records", result.records)):
+    shadows = [one for one in result.records if one["type"] == "shadow"]
+    live = [one for one in result.records if one["type"] != "shadow"]
+    for key, got in (("transitions", transitions), ("evaluations", evaluations), ("records", live)):
         if key in expect:
             _each(found, key, got, expect[key], _record_view)
+    _each(found, "shadow", shadows, expect["shadows"], _shadow_view)
+    if "shadow_rounds" in expect and result.shadow_rounds is not None:
+        _same(found, "shadow rounds", result.shadow_rounds, expect["shadow_rounds"])
     if expect["commands"] is not None:
         _each(found, "command", result.commands, expect["commands"], _command_view)
     if "row" in expect and result.commands:
@@ -188,6 +207,19 @@ def _record_view(got: dict[str, Any], wanted: dict[str, Any]) -> dict[str, tuple
     if "wait" in wanted:
         wanted["wait"] = duration_ms(wanted["wait"])
     return _pick(wanted, got, {"ticket": "ticket_id", "wait": "wait_ms"})
+
+
+def _shadow_view(got: dict[str, Any], wanted: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    sides: dict[str, tuple[Any, Any]] = {}
+    for side in {"live", "shadow"} & wanted.keys():
+        told, should = got[side], wanted[side]
+        if told is None or should is None:
+            sides[side] = (told, should)
+            continue
+        if "actions" in should:
+            should = should | {"actions": actions(should["actions"])}
+        sides |= {f"{side}.{name}": (told.get(name, "<absent>"), value) for name, value in should.items()}
+    return _record_view(got, {name: value for name, value in wanted.items() if name not in ("live", "shadow")}) | sides
 
 
 def _command_view(got: dict[str, Any], wanted: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -261,7 +293,7 @@ def command_id(ticket_id: str, event_id: str, episode: int, wait_ms: int) -> str
 def _invariants(result: Result) -> Iterator[str]:
     """Laws that every output obeys, whatever the case is about."""
     for record in result.records:
-        known = WIRE_TRANSITION if record.get("type") == "transition" else WIRE_EVALUATION
+        known = WIRE.get(str(record.get("type")), set())
         if set(record) != known:
             yield f"members of a {record.get('type')}: {sorted(set(record) ^ known)} missing or unknown"
             continue

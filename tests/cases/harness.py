@@ -24,10 +24,12 @@ NOW = "2027-01-01T00:00:00Z"
 WAYS = ("backtest", "engine", "driver")
 
 CASE_KEYS = {
-    "name", "spec", "ambiguous", "settings", "now", "triggers", "trigger_file", "cycle", "holdout", "probes", "records",
-    "until", "restart", "ways", "why", "expect",
+    "name", "spec", "ambiguous", "settings", "now", "triggers", "trigger_file", "cycle", "holdout", "shadow", "probes",
+    "records", "until", "restart", "ways", "why", "expect",
 }  # fmt: skip
 SETTING_KEYS = {"first_inactive", "join_wait", "act_from", "dry_run", "state_ttl", "dead_letter_limit"}
+
+SHADOW_REVISION = 2
 
 CLOCK_TICKET = "the-clock"
 """The ticket whose empty update ends a capture at `until`: offline, only records move stream time."""
@@ -58,6 +60,8 @@ class Case:
     ways: tuple[str, ...]
     expect: dict[str, Any]
     restart: Restart | None = None
+    shadow_file: str | None = None
+    """The trigger file that is evaluated beside the live one, as revision `SHADOW_REVISION`."""
 
     @property
     def id(self) -> str:
@@ -129,7 +133,17 @@ def make_case(file: str, section: str, entry: dict[str, Any], named: dict[str, A
         ways=ways,
         expect=complete(expect, len(records)),
         restart=_restart(entry, ways, named),
+        shadow_file=_shadow(entry, ways, named),
     )
+
+
+def _shadow(entry: dict[str, Any], ways: tuple[str, ...], named: dict[str, Any]) -> str | None:
+    if "shadow" not in entry:
+        return None
+    only("shadow", entry["shadow"], {"triggers", "cycle", "holdout"})
+    if "backtest" in ways:
+        raise CaseError("a backtest has no shadow: give `ways` without it")
+    return _trigger_file(entry["shadow"], {}, named)
 
 
 def _restart(entry: dict[str, Any], ways: tuple[str, ...], named: dict[str, Any]) -> Restart | None:

@@ -21,11 +21,12 @@ from streams.core.batch import Batch
 from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
 from streams.core.inputs import DeadLetterLimitExceeded
-from streams.core.model import MILLISECOND
+from streams.core.model import MILLISECOND, SHADOW_ROUND
 from streams.core.names import Topic
 from streams.core.partition import Partition
 from streams.core.pipeline import BATCH_RECORDS, Pipeline
 from streams.core.rounds import RoundPolicy
+from streams.core.shadow import Candidate
 from streams.core.triggers import Ruleset
 from streams.documents.durations import parse as parse_duration
 from streams.offline.command import BacktestError, Wanted, backtest
@@ -39,7 +40,7 @@ from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows
 
 from .expectations import Result
-from .harness import Case, clock_records
+from .harness import SHADOW_REVISION, Case, clock_records
 from .notation import millis
 from .records import Record
 
@@ -68,6 +69,11 @@ def ruleset_of(trigger_file: str) -> Ruleset:
     if found.ruleset is None:
         raise RefusedError("; ".join(str(problem) for problem in found.errors))
     return found.ruleset
+
+
+def shadow_of(case: Case) -> Candidate | None:
+    """The case's shadow."""
+    return None if case.shadow_file is None else Candidate(SHADOW_REVISION, Rules(ruleset_of(case.shadow_file)))
 
 
 def settings_of(case: Case) -> EngineSettings:
@@ -183,6 +189,7 @@ def _engine(case: Case, _: Path) -> Result:
     result = _nothing()
     result.counts = dict.fromkeys(("applied", "stale", "duplicate"), 0)
     result.dead_letters = []
+    result.shadow_rounds = {}
     for number in case.partitions:
         _engine_partition(case, number, result)
     result.dead_letter_codes = dict(Counter(letter["code"] for letter in result.dead_letters))
@@ -218,16 +225,20 @@ def _engine_partition(case: Case, number: int, result: Result) -> None:
         for batch in settled(pipeline):
             for table, rows in (("tickets", batch.ticket_rows), ("sessions", batch.session_rows)):
                 changelogs[table] += [(key.encode(), row) for key, row in rows.items()]
+            changelogs["sessions"] += batch.own_rows.items()
             _note(pipeline.partition.number, batch, result)
 
     changelogs: dict[str, list[tuple[bytes, bytes | None]]] = {"tickets": [], "sessions": []}
-    pipeline = Pipeline(opened(case.trigger_file, 0), slice_records=1)
+    first = opened(case.trigger_file, 0)
+    first.follow_with(shadow_of(case))
+    pipeline = Pipeline(first, slice_records=1)
     if case.restart is not None:
         before = [entry for entry in raw if entry[1].timestamp < case.restart.at_ms]
         feed(pipeline, before)
         partition = opened(case.restart.trigger_file, pipeline.partition.stream_time)
         for table, rows in changelogs.items():
             partition.restore(table, list(rows))
+        partition.follow_with(shadow_of(case))
         partition.start()
         pipeline = Pipeline(partition, slice_records=1)
         raw = [entry for entry in raw if entry[1].timestamp >= case.restart.at_ms]
@@ -246,6 +257,9 @@ def _captured(record: Record) -> CapturedRecord:
 def _note(number: int, batch: Batch, result: Result) -> None:
     result.commands += [msgspec.to_builtins(encode.command_record(command)) for command in batch.commands]
     result.records += [msgspec.to_builtins(encode.output_record(record)) for record in batch.records]
+    for fact in batch.facts:
+        if fact.name == SHADOW_ROUND and result.shadow_rounds is not None:
+            result.shadow_rounds[fact.labels[0]] = result.shadow_rounds.get(fact.labels[0], 0) + 1
     for (_, name), count in batch.counts.items():
         if name != "dead_letter":
             result.counts[name] += count
@@ -281,6 +295,7 @@ def drivers(case: Case, *, batch_records: int = BATCH_RECORDS) -> list[Driver]:
             dead_letter_limit=dead_letter_limit_of(case),
             slice_records=max(1, batch_records // 2),
             batch_records=batch_records,
+            shadow=shadow_of(case),
         )
         for record in case.records:
             if record.partition == number:
@@ -313,9 +328,11 @@ def _driver(case: Case, _: Path) -> Result:
     result = _nothing()
     result.command_headers = []
     letters = result.dead_letters = []
+    rounds: Counter[str] = Counter()
     taken = 0
     for driver in drivers(case):
         finish(case, driver)
+        rounds.update({fact[1]: count for fact, count in driver.facts.items() if fact[0] == SHADOW_ROUND})
         result.commands += driver.commands()
         result.records += driver.records()
         for written in driver.read("action-commands"):
@@ -328,6 +345,7 @@ def _driver(case: Case, _: Path) -> Result:
         letters += [_letter(written) for written in driver.dead_letters()]
         result.pending += driver.pending_rounds
         taken += sum(len(log) for log in driver.broker.inputs.values())
+    result.shadow_rounds = dict(rounds)
     result.dead_letter_codes = dict(Counter(letter["code"] for letter in letters))
     # The driver shows what a reader of the output topics sees; how many were stale is not written anywhere.
     expect = case.expect

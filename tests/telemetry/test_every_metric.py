@@ -179,6 +179,9 @@ async def test_every_metric_of_the_table_moves_by_what_happens(kafka, topic_pref
         # These need a holdout: tests/telemetry/test_holdout.py.
         "lapse_holdout_abandonments_total",
         "lapse_holdout_returns_total",
+        # These need a shadow: tests/telemetry/test_shadow.py.
+        "lapse_shadow_rounds_total",
+        "lapse_shadow_triggers_fired_total",
         "lapse_fencings_total",
         "lapse_misrouted_records_total",
         "lapse_restore_rows_total",

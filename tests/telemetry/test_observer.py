@@ -62,6 +62,7 @@ def test_a_fact_raises_its_counter_by_its_amount(metrics, fact, metric):
         "within": "yes",
         "trigger": "tag",
         "table": "tickets",
+        "result": "only_shadow",
     }
     labels = {label: known[label] for label in row.labels}
     metrics.batch_committed(

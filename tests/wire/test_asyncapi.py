@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
+from streams.core.cycle import Rules
+from streams.core.shadow import Candidate
+from streams.core.triggers import Ruleset
 from streams.kafka import asyncapi
 from streams.kafka.config import KafkaConfig
 from streams.kafka.topics import wanted_topics
@@ -38,8 +41,8 @@ def test_every_topic_that_a_worker_needs_is_a_channel():
 
 @pytest.fixture(scope="module")
 def written() -> Driver:
-    """What a worker writes about a customer who leaves, and about a record that can't be used."""
-    driver = Driver(RULES, SETTINGS)
+    """What a worker with a shadow writes about a customer who leaves, and about a record that can't be used."""
+    driver = Driver(RULES, SETTINGS, shadow=Candidate(2, Rules(Ruleset(()))))
     ticket = {"ticket_id": "1", "occurred_at": rfc3339(START_MS), "ticket": {"status": "open"}}
     session = {"ticket_id": "1", "occurred_at": rfc3339(START_MS), "state": "active"}
     driver.pipe("ticket-updates", "1", ticket, START_MS)
@@ -71,7 +74,7 @@ def test_commands_have_the_headers_and_the_value_of_the_document(written: Driver
 
 def test_the_other_outputs_are_as_the_document_says(written: Driver):
     records = written.records()
-    assert {record["type"] for record in records} == {"transition", "evaluation"}
+    assert {record["type"] for record in records} == {"transition", "evaluation", "shadow"}
     for record in records:
         schema_of(record["type"], "payload").validate(record)
     (letter,) = written.dead_letters()

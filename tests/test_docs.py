@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-NEEDS_BROKER = {"run", "demo", "topics", "capture", "feed", "dead-letters", "state"}
+NEEDS_BROKER = {"run", "demo", "topics", "capture", "feed", "dead-letters", "state", "rules"}
 """Verbs whose commands tests/test_readme.py and tests/worker start on a broker."""
 
 EXPECTED_EXIT = re.compile(r"# exits with (\d)")

@@ -5,6 +5,7 @@
 from streams.cli import worker as worker
 from streams.cli import topics as topics
 from streams.cli import rules as rules
+from streams.cli import revisions as revisions
 from streams.cli import trials as trials
 from streams.cli import records as records
 from streams.cli import mapping as mapping

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.core.errors import Failed, Unreachable
-from streams.core.model import SECOND
+from streams.core.model import MILLISECOND, SECOND, Micros
 from streams.kafka.brokers import explained, is_passing
 from streams.kafka.config import KafkaConfig
 
@@ -31,8 +31,11 @@ async def read_to_ends(
     write_end: WriteEnd | None = None,
     *,
     remaining: Callable[[int], None] | None = None,
+    since: Micros | None = None,
 ) -> None:
     """Read these topic-partitions from their beginning to their current last stable offset.
+
+    With `since`, reading begins at the first record with this timestamp or a later one.
 
     Compaction, retention and transaction markers can leave a log whose last offsets have no readable records. Waiting
     for the position to reach the end would then never finish. In that case `write_end` commits a harmless record,
@@ -41,7 +44,7 @@ async def read_to_ends(
     `write_end` is for a log that is a table and has no other writers: open transactions are awaited, and `Failed`
     is raised when one does not end.
     """
-    async for tp, records in fetches_to_ends(config, consumer, tps, write_end, remaining=remaining):
+    async for tp, records in fetches_to_ends(config, consumer, tps, write_end, remaining=remaining, since=since):
         take(tp, records)
 
 
@@ -52,10 +55,11 @@ async def fetches_to_ends(
     write_end: WriteEnd | None = None,
     *,
     remaining: Callable[[int], None] | None = None,
+    since: Micros | None = None,
 ) -> AsyncIterator[tuple[TopicPartition, list[ConsumerRecord]]]:
     """Yield the fetches that `read_to_ends` reads. Read-ahead is limited to aiokafka's own."""
     consumer.assign(list(tps))
-    async for fetched in _ToEnds(config, consumer, tps, write_end, remaining=remaining).read():
+    async for fetched in _ToEnds(config, consumer, tps, write_end, remaining=remaining, since=since).read():
         yield fetched
 
 
@@ -68,11 +72,13 @@ class _ToEnds:
         write_end: WriteEnd | None,
         *,
         remaining: Callable[[int], None] | None,
+        since: Micros | None,
     ) -> None:
         self._config = config
         self._consumer = consumer
         self._write_end = write_end
         self._remaining = remaining
+        self._since = since
         self._reading = set(tps)
         self._ends: dict[TopicPartition, int] = {}
         self._trouble_since: float | None = None
@@ -80,7 +86,7 @@ class _ToEnds:
     async def read(self) -> AsyncIterator[tuple[TopicPartition, list[ConsumerRecord]]]:
         consumer = self._consumer
         self._ends = await self._asked(lambda: consumer.end_offsets(list(self._reading)))
-        for tp, offset in (await self._asked(lambda: consumer.beginning_offsets(list(self._reading)))).items():
+        for tp, offset in (await self._beginnings()).items():
             consumer.seek(tp, offset)
         moved_at = time.monotonic()
         stall_handled = False
@@ -104,6 +110,17 @@ class _ToEnds:
                 if not stall_handled:
                     await self._handle_stall()
                     stall_handled = True
+
+    async def _beginnings(self) -> dict[TopicPartition, int]:
+        consumer, since = self._consumer, self._since
+        if since is None:
+            begins: dict[TopicPartition, int] = await self._asked(
+                lambda: consumer.beginning_offsets(list(self._reading))
+            )
+            return begins
+        times = dict.fromkeys(self._reading, max(0, since // MILLISECOND))
+        found = await self._asked(lambda: consumer.offsets_for_times(times))
+        return {tp: self._ends[tp] if first is None else first.offset for tp, first in found.items()}
 
     async def _handle_stall(self) -> None:
         for tp in list(self._reading):

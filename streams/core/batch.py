@@ -35,6 +35,8 @@ class Batch(msgspec.Struct):
     facts: list[Fact] = msgspec.field(default_factory=list)
     pending_rounds: int = 0
     """Rounds of this partition that are waiting or parked after the batch."""
+    shadow: int | None = None
+    """Revision of the shadow in use at the end of the batch."""
     oldest_taken: Micros | None = None
     """Lowest record timestamp among the records taken, used to report the age of the input."""
     dead_letter_bytes: int = 0

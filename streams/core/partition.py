@@ -149,6 +149,11 @@ class Partition:
         return self._pending_rounds
 
     @property
+    def shadow(self) -> int | None:
+        """Revision of the shadow in use, None without one."""
+        return None if self._shadow is None else self._shadow.candidate.revision
+
+    @property
     def table_rows(self) -> dict[Table, int]:
         """Number of settled rows by table; rows of unsettled batches are not counted yet."""
         return {Table.TICKETS: len(self.tables.tickets), Table.SESSIONS: len(self.tables.sessions)}
@@ -391,3 +396,4 @@ class Partition:
             source.counts.clear()
         batch.stream_time = self.stream_time
         batch.pending_rounds = self._pending_rounds
+        batch.shadow = self.shadow

@@ -25,6 +25,8 @@ MINUTES_KEPT = 24 * 60
 ROUNDS_KEPT = 1_000
 """Number of rounds kept in which a trigger fired, and the same number of the others, which are much more frequent."""
 TRANSITIONS_KEPT = 2_000
+DIFFERENCES_KEPT = 200
+"""Number of rounds kept in which a shadow differs."""
 REASONS_PER_MINUTE = 20
 """Reasons are an open set. Further reasons in a minute count as `other`."""
 
@@ -64,6 +66,18 @@ class Sums(msgspec.Struct):
         return self.false_abandonments / self.abandonments if self.abandonments else None
 
 
+class ShadowSums(msgspec.Struct):
+    """What was found of one shadow."""
+
+    revision: int
+    rounds: Counter[str] = msgspec.field(default_factory=Counter)
+    """Rounds that ended, by `ShadowResult`."""
+    fired: Counter[str] = msgspec.field(default_factory=Counter)
+    """Firings of its triggers, by id."""
+    differences: deque[Difference] = msgspec.field(default_factory=lambda: deque(maxlen=DIFFERENCES_KEPT))
+    """The latest rounds in which it differs, oldest first."""
+
+
 class Round(msgspec.Struct, frozen=True):
     """One round that ended: its evaluation, its command if it has one, and when it was committed (epoch seconds)."""
 
@@ -92,11 +106,14 @@ class Journal:
         self._fired: deque[Round] = deque(maxlen=ROUNDS_KEPT)
         self._quiet: deque[Round] = deque(maxlen=ROUNDS_KEPT)
         self._transitions: deque[Transition] = deque(maxlen=TRANSITIONS_KEPT)
+        self._shadow: ShadowSums | None = None
 
     # --- reports from the worker -------------------------------------------------------------------------------------
 
     def batch_committed(self, batch: Batch) -> None:
         """Add a committed batch."""
+        if batch.shadow is not None:
+            self._follow(batch, batch.shadow)
         if not batch.records:
             return
         now = self._clock()
@@ -110,6 +127,20 @@ class Journal:
                 (self._fired if record.triggers else self._quiet).append(Round(record, command, now, self._ended))
             elif type(record) is Transition:
                 self._transitions.append(record)
+
+    def _follow(self, batch: Batch, revision: int) -> None:
+        """Add what was found of a shadow; a newer one begins anew, and one that it replaced does not count any more."""
+        found = self._shadow
+        if found is None or found.revision < revision:
+            found = self._shadow = ShadowSums(revision)
+        if found.revision != revision:
+            return
+        for fact in batch.facts:
+            if fact.name == model.SHADOW_ROUND:
+                found.rounds[fact.labels[0]] += 1
+            elif fact.name == model.SHADOW_TRIGGER_FIRED:
+                found.fired[fact.labels[0]] += 1
+        found.differences.extend(record for record in batch.records if type(record) is Difference)
 
     def _count(self, facts: list[Fact], records: Iterator[Transition | Evaluation | Difference], now: float) -> None:
         oldest, minute = int(now // 60) - MINUTES_KEPT, Sums()
@@ -192,6 +223,10 @@ class Journal:
     def rounds_of(self, ticket_id: str) -> list[Round]:
         """Return the kept rounds of a ticket, newest first."""
         return [one for one in self.rounds() if one.evaluation.ticket_id == ticket_id]
+
+    def shadow(self) -> ShadowSums | None:
+        """Return what was found of the newest shadow; None without one."""
+        return self._shadow
 
     def transitions(self) -> list[Transition]:
         """Return the latest transitions, newest first."""

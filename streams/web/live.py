@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from streams.core.model import SECOND
+from streams.core.model import SECOND, ShadowResult, Side
 from streams.core.session import ACTIVE, INACTIVE
 from streams.core.triggers import Ruleset
 from streams.documents.durations import render
 from streams.offline.words import acts
 from streams.telemetry.definitions import DEFINITIONS
 from streams.telemetry.observer import Figures
+from streams.web import views
 from streams.web.formatting import age, clock, left, moment, percent
 from streams.web.journal import Journal, Round, Sums, by_count
 from streams.web.status import PartitionStatus, Tables
@@ -24,6 +25,7 @@ BAR_MINUTES = 15
 ROUNDS_SHOWN = 8
 WAITS_SHOWN = 8
 REASONS_SHOWN = 8
+DIFFERENCES_SHOWN = 8
 
 TITLE_SHOWN = 70
 """Maximum number of characters of a trigger's title in a table. The page of the round shows the full title."""
@@ -255,3 +257,61 @@ def waiting(tables: Tables, now: float) -> list[Waiting]:
         )
         found.append(Waiting(due.ticket_id, render(due.wait), parked, left(due.at / SECOND - now)))
     return found
+
+
+class Differing(NamedTuple):
+    """One round in which the shadow differs."""
+
+    ticket_id: str
+    lapsed: str
+    wait: str
+    live: str
+    shadow: str
+    after_live: bool
+
+
+class ShadowPart(NamedTuple):
+    """What the page tells of the newest shadow."""
+
+    revision: int
+    in_use: int
+    """Number of this worker's partitions in which it is in use."""
+    same: int
+    only_live: int
+    only_shadow: int
+    different: int
+    latest: list[Differing]
+
+
+def shadow(journal: Journal, tables: Tables, now: float) -> ShadowPart | None:
+    """Return what was found of the newest shadow; None when there was none."""
+    found = views.shadow(journal, tables)
+    if found.revision is None:
+        return None
+    kept = journal.shadow()
+    latest = [] if kept is None or kept.revision != found.revision else list(kept.differences)[-DIFFERENCES_SHOWN:]
+    return ShadowPart(
+        found.revision,
+        len(found.partitions),
+        found.rounds[ShadowResult.SAME],
+        found.rounds[ShadowResult.ONLY_LIVE],
+        found.rounds[ShadowResult.ONLY_SHADOW],
+        found.rounds[ShadowResult.DIFFERENT],
+        [
+            Differing(
+                one.ticket_id,
+                moment(one.occurred_at / SECOND, now),
+                render(one.wait),
+                _side(one.live),
+                _side(one.shadow),
+                one.after_live,
+            )
+            for one in reversed(latest)
+        ],
+    )
+
+
+def _side(side: Side | None) -> str:
+    if side is None:
+        return "no round with this wait"
+    return acts(side.actions) if side.acts else side.outcome.value.replace("_", " ")

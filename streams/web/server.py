@@ -178,6 +178,7 @@ class Server:
                 web.get("/api/v1/triggers", self._get_triggers),
                 web.get("/api/v1/evaluations", self._get_evaluations),
                 web.get("/api/v1/rates", self._get_rates),
+                web.get("/api/v1/rules/shadow", self._get_shadow),
                 web.get("/api/v1/tickets/{id}", self._get_ticket),
                 web.get("/api/v1/rounds/{id}", self._get_round),
             ]
@@ -248,6 +249,7 @@ class Server:
             quiet=live.fired(quiet[:1], self._ruleset, now),
             quiet_kept=len(quiet),
             waiting=live.waiting(self._tables, now),
+            shadow=live.shadow(self._journal, self._tables, now),
             partitions=live.troubled_first(status.partitions),
             partition_count=self._tables.partition_count,
         )
@@ -306,6 +308,9 @@ class Server:
 
     async def _get_rates(self, _: web.Request) -> web.Response:
         return _json(views.rates(self._journal, time.time()))
+
+    async def _get_shadow(self, _: web.Request) -> web.Response:
+        return _json(views.shadow(self._journal, self._tables))
 
     async def _get_ticket(self, request: web.Request) -> web.Response:
         found = await self._ticket(request.match_info["id"])

@@ -100,6 +100,9 @@ class Tables(Protocol):
     def upcoming(self, limit: int) -> Sequence[Due]:
         """Return the next rounds to become due, the soonest first."""
 
+    def shadows(self) -> Mapping[int, int]:
+        """Return the revision of the shadow in use in each partition that has one."""
+
     async def count_sessions(self) -> Counter[str]:
         """Count sessions by state."""
 
@@ -119,6 +122,10 @@ class NoTables:
     def upcoming(self, limit: int) -> Sequence[Due]:
         """Return no rounds."""
         return ()
+
+    def shadows(self) -> Mapping[int, int]:
+        """Return no shadow."""
+        return {}
 
     async def count_sessions(self) -> Counter[str]:
         """Return no counts."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from streams.core.model import MILLISECOND
+from streams.core.model import MILLISECOND, ShadowResult
 from streams.core.names import Topic
 from streams.core.triggers import Action, Condition, Ruleset, Trigger
 from streams.telemetry.observer import Figures, Metrics
 from streams.web.health import NotReady, reasons_not_ready
-from streams.web.journal import Journal, by_count
-from streams.web.status import PartitionStatus, StatusSource
+from streams.web.journal import Journal, ShadowSums, by_count
+from streams.web.status import PartitionStatus, StatusSource, Tables
 from streams.wire import encode, instants
 
 
@@ -118,6 +119,20 @@ class RatesView(msgspec.Struct, frozen=True):
     quarters: list[RateView]
 
 
+class ShadowView(msgspec.Struct, frozen=True):
+    """`/api/v1/rules/shadow`: what this worker found of the newest shadow since it took it up or started.
+
+    `revision` is null when there was none. `partitions` are those of this worker in which it is in use. `differences`
+    are the latest records in the form of the `session-transitions` topic, newest first.
+    """
+
+    revision: int | None
+    partitions: list[int]
+    rounds: dict[str, int]
+    triggers: dict[str, int]
+    differences: list[dict[str, Any]]
+
+
 def status(
     *,
     app_id: str,
@@ -184,6 +199,25 @@ def evaluations(journal: Journal) -> EvaluationsView:
     return EvaluationsView(
         [msgspec.to_builtins(encode.output_record(one.evaluation)) for one in journal.rounds()[:RECENT]],
         [msgspec.to_builtins(encode.output_record(record)) for record in journal.transitions()[:RECENT]],
+    )
+
+
+def shadow(journal: Journal, tables: Tables) -> ShadowView:
+    """Return what was found of the newest shadow."""
+    in_use = tables.shadows()
+    found = journal.shadow()
+    newest = max(in_use.values(), default=None)
+    if found is None or (newest is not None and newest > found.revision):
+        found = None if newest is None else ShadowSums(newest)  # taken up, and no batch since
+    rounds = Counter[str]() if found is None else found.rounds
+    return ShadowView(
+        None if found is None else found.revision,
+        sorted(number for number, revision in in_use.items() if found is not None and revision == found.revision),
+        {result.value: rounds[result.value] for result in ShadowResult},
+        {} if found is None else dict(sorted(found.fired.items())),
+        []
+        if found is None
+        else [msgspec.to_builtins(encode.output_record(record)) for record in reversed(found.differences)],
     )
 
 

@@ -68,6 +68,10 @@ class Lookup:
             key=lambda due: (due.at, due.wait, due.ticket_id),
         )
 
+    def shadows(self) -> dict[int, int]:
+        """Return the revision of the shadow in use in each partition that has one."""
+        return {number: shadow for number, partition in self._partitions() if (shadow := partition.shadow) is not None}
+
     async def count_sessions(self) -> Counter[str]:
         """Count sessions by state, yielding to the event loop every few rows. Forgotten sessions do not count.
 

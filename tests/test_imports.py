@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "worker": CLIENTS | {"host"},
     "operate": CLIENTS,
     "web": OUTER - {"testing"},
-    "zendesk": MIDDLE | {"kafka"},
+    "zendesk": MIDDLE | {"kafka", "web"},
     "demo": SHELL,
     # Entries know everything; `faust -A streams` finds the app through the package itself.
     "assembly": SHELL | {"assembly"},
@@ -57,7 +57,7 @@ ONLY_IN = {
     "structlog": {"telemetry"},
     "typer": {"cli"},
     "rich": {"cli", "demo", "offline"},
-    "uvloop": {"worker", "assembly", "demo"},
+    "uvloop": {"worker", "assembly", "demo", "zendesk"},
     "aiohttp": {"web", "zendesk", "testing"},
     "oauthlib": {"zendesk"},
     "matplotlib": {"offline"},

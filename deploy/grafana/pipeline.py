@@ -15,7 +15,7 @@ def make() -> Dashboard:
         "Pipeline",
         "Progress, delay and health of the workers: lag, age, steps, dead letters, restores.",
         since="now-1h",
-        parts=(*_headline(), *_flow(), *_work(), *_group(), *_worker()),
+        parts=(*_headline(), *_flow(), *_work(), *_group(), *_worker(), *_ingest()),
     )
 
 
@@ -263,5 +263,49 @@ def _worker() -> tuple[Part, ...]:
                 f"group_left (version) {series('lapse_build_info')}"
             },
             width=6,
+        ),
+    )
+
+
+def _ingest() -> tuple[Part, ...]:
+    return (
+        row("Zendesk's webhooks"),
+        graph(
+            "Requests by status",
+            "Requests to `lapse ingest` a second, by the status of their answer. 409: not written, so Zendesk tries "
+            "again. 401 and 403: the signature was wrong or too old. Choose its job, or all jobs, to see this row.",
+            "cps",
+            {"{{status}}": rate("lapse_ingest_requests_total", by="status")},
+            stacked=True,
+            width=8,
+        ),
+        graph(
+            "Events by kind",
+            "Signed bodies a second, by what they were. Unknown: a type that `lapse ingest` does not know. Unusable: a "
+            "dead letter.",
+            "cps",
+            {"{{kind}}": rate("lapse_ingest_events_total", by="kind")},
+            width=8,
+        ),
+        graph(
+            "Records acknowledged",
+            "Input records a second that all in-sync replicas have, by topic.",
+            "cps",
+            {"{{topic}}": rate("lapse_ingest_records_total", by="topic")},
+            width=8,
+        ),
+        graph(
+            "Time to answer Zendesk",
+            "From a request to its answer. Zendesk gives up after 12 s.",
+            "s",
+            {f"{share:.0%} within": quantile(share, "lapse_ingest_request_seconds") for share in (0.5, 0.99)},
+            width=12,
+        ),
+        graph(
+            "Age of events on arrival",
+            "How late Zendesk sent them.",
+            "s",
+            {f"{share:.0%} within": quantile(share, "lapse_ingest_event_age_seconds") for share in (0.5, 0.99)},
+            width=12,
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.telemetry.table import METRICS
+from streams.telemetry.table import EVERY_METRIC
 
 WORKERS = 'job=~"$job", instance=~"$instance"'
 """Matchers of every selector: the workers that the dashboard's variables choose."""
@@ -11,7 +11,7 @@ RATE = "$__rate_interval"
 SHOWN = "$__range"
 """Window of a figure over all the time that is shown."""
 
-_TYPES = {row.name: row.type for row in METRICS}
+_TYPES = {row.name: row.type for row in EVERY_METRIC}
 _OF_THE_PROCESS = {
     "process_cpu_seconds_total": "counter",
     "process_resident_memory_bytes": "gauge",

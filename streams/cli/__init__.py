@@ -9,6 +9,7 @@ from streams.cli import revisions as revisions
 from streams.cli import trials as trials
 from streams.cli import records as records
 from streams.cli import mapping as mapping
+from streams.cli import ingest as ingest
 from streams.cli import doctor as doctor
 from streams.cli import operations as operations
 

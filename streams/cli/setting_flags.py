@@ -24,6 +24,9 @@ Verb = Callable[..., None]
 SECURITY = tuple(name for name in Settings.model_fields if name.startswith(("security_", "sasl_", "ssl_")))
 BROKER = tuple(name for name, field in Settings.model_fields.items() if Use.CONNECTION in field.metadata)
 DECISION = tuple(name for name, field in Settings.model_fields.items() if Use.DECISION in field.metadata)
+INGEST = tuple(name for name, field in Settings.model_fields.items() if Use.INGEST in field.metadata)
+RUN = tuple(name for name in Settings.model_fields if name not in INGEST)
+LOGS = ("log_level", "log_format")
 
 
 MAPPING = ("mapping", "schema_registry_url", "schema_registry_username", "schema_registry_password")

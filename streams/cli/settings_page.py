@@ -25,8 +25,8 @@ A setting can be given in four places. The first one that has it wins:
 4. its default
 
 Durations are written `500ms`, `30s`, `5m`, `1h` or `30d`. All errors in settings are shown at once, each with the place
-that it came from; the exit code is 2 then. `lapse run --help` shows the flags. What follows from the settings that
-matter in operation is described in [operations](operations.md).
+that it came from; the exit code is 2 then. `lapse run --help` and `lapse ingest --help` show the flags. What follows
+from the settings that matter in operation is described in [operations](operations.md).
 
 | setting | default | takes | effect |
 |---|---|---|---|"""
@@ -48,6 +48,7 @@ TAKES = {
     "port": "`0` to `65535`",
     "positive_duration": "a duration, more than `0s`",
     "secret": "text; hidden in errors and logs",
+    "secrets": "texts, comma-separated; hidden in errors and logs",
     "share": "`0` to `1`, or `0%` to `100%`",
     "text": "text",
 }

@@ -4,22 +4,19 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from msgspec import structs
 from pydantic import SecretStr
 
+from streams.cli.process import in_the_log_format, warn_in_the_log
 from streams.cli.root import app
-from streams.cli.setting_flags import SECURITY, Verb, takes_settings
+from streams.cli.setting_flags import RUN, SECURITY, takes_settings
 from streams.cli.shared import PATIENCE
-from streams.core.errors import LapseError
-from streams.settings.settings import DEFAULT_CONFIG, Settings, load_settings
-from streams.settings.sources import from_environment, from_file, from_flags
+from streams.settings.settings import Settings, load_settings
 
 
 @app.command()
@@ -64,43 +61,9 @@ def _write_traffic(brokers: str | None, rate: float, seconds: float | None, conf
     typer.echo(f"{written:,} records written")
 
 
-def _in_the_log_format(verb: Verb) -> Verb:
-    """Report startup errors in the worker's log format, so that the whole log has one format."""
-
-    @functools.wraps(verb)
-    def run(**flags: Any) -> None:
-        try:
-            verb(**flags)
-        except LapseError as error:
-            from streams.telemetry.logs import say
-
-            say(str(error), _wanted_log_format(flags))
-            raise typer.Exit(error.exit_code) from None
-
-    return run
-
-
-def _wanted_log_format(flags: Mapping[str, object]) -> Literal["text", "json", "auto"]:
-    """Return the requested log format, even if other settings are invalid."""
-    file = flags.get("config") or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
-    layers = (
-        from_flags({"log_format": flags.get("log_format")}),
-        from_environment(os.environ, {"log_format"}),
-        from_file(file, set(Settings.model_fields), frozenset(), []) if isinstance(file, Path) else {},
-    )
-    wanted = next((layer["log_format"].value for layer in layers if "log_format" in layer), "auto")
-    return "text" if wanted == "text" else "json" if wanted == "json" else "auto"
-
-
-def _warn(warning: str, settings: Settings) -> None:
-    from streams.telemetry.logs import say
-
-    say(warning, settings.log_format or "auto", level="warning")
-
-
 @app.command()
-@_in_the_log_format
-@takes_settings(*Settings.model_fields, warn=_warn)
+@in_the_log_format
+@takes_settings(*RUN, warn=warn_in_the_log)
 def run(settings: Settings) -> None:
     """Run the worker until SIGTERM or Ctrl-C."""
     from streams.assembly import run_worker

@@ -44,6 +44,7 @@ class Use(Enum):
 
     CONNECTION = "every verb that talks to brokers"
     DECISION = "backtest and explain, which run the engine without a broker"
+    INGEST = "ingest, and not `run`"
 
 
 class Cost(NamedTuple):
@@ -52,13 +53,14 @@ class Cost(NamedTuple):
     text: str
 
 
-CONNECTION, DECISION = Use.CONNECTION, Use.DECISION
+CONNECTION, DECISION, INGEST = Use.CONNECTION, Use.DECISION, Use.INGEST
 
 Duration = Annotated[Micros, BeforeValidator(values.duration)]
 PositiveDuration = Annotated[Micros, BeforeValidator(values.positive_duration)]
 Boolean = Annotated[bool, BeforeValidator(values.boolean)]
 FilePath = Annotated[Path | None, BeforeValidator(values.existing_file)]
 Secret = Annotated[SecretStr | None, BeforeValidator(values.secret)]
+Secrets = Annotated[SecretStr | None, BeforeValidator(values.secrets)]
 TopicName = Annotated[str, BeforeValidator(values.topic_name)]
 
 _LAYERS = "layers"
@@ -203,6 +205,41 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="Address to serve on; one that is not loopback needs `web_token`."
     )
 
+    ingest_port: Annotated[int, BeforeValidator(values.port), INGEST] = Field(
+        default=6067, description="Port of `lapse ingest`: webhooks, metrics and probes; 0 takes any free one."
+    )
+    ingest_host: Annotated[
+        str,
+        BeforeValidator(values.host),
+        INGEST,
+        Cost(
+            "Every request to `/zendesk` needs a valid signature, so this may be an address that others reach. Zendesk "
+            "sends to HTTPS only: put a proxy that ends TLS before it."
+        ),
+    ] = Field(default="127.0.0.1", description="Address that `lapse ingest` serves on.")
+    ingest_secrets: Annotated[
+        Secrets,
+        INGEST,
+        Cost(
+            "To change a secret, add the new one, change it in Zendesk, and remove the old one an `ingest_max_age` "
+            "later. In a file, write one secret a line."
+        ),
+    ] = Field(default=None, description="Signing secrets of Zendesk's webhooks, separated by commas.")
+    ingest_max_age: Annotated[
+        PositiveDuration,
+        INGEST,
+        Cost(
+            "Shorter: a recorded request can be replayed for less time. Longer: what Zendesk sends again late is still "
+            "taken. A replay of a ticket event is a `duplicate` for the worker either way."
+        ),
+    ] = Field(default=3600 * SECOND, description="Older signatures are refused with 403.")
+    ingest_keep_bodies: Annotated[Boolean, INGEST] = Field(
+        default=False, description="Whether dead letters of `lapse ingest` carry the body, with whatever persons wrote."
+    )
+    zendesk_command_field: Annotated[str | None, BeforeValidator(values.text), INGEST] = Field(
+        default=None, description="Id of the custom field that holds the id of the command applied last."
+    )
+
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(values.log_level)
     ] = Field(default="info", description="Least important message to log.")
@@ -324,7 +361,11 @@ def _alike(name: str) -> str:
 
 _HAVE_DEFAULTS = {"sasl_mechanism", "ssl_check_hostname"}
 TOPICS = ("tickets_topic", "sessions_topic", "commands_topic", "transitions_topic", "dead_letters_topic")
-SECRETS = frozenset(name for name, field in Settings.model_fields.items() if _reads(field, values.secret))
+SECRETS = frozenset(
+    name
+    for name, field in Settings.model_fields.items()
+    if _reads(field, values.secret) or _reads(field, values.secrets)
+)
 """Settings that hold a secret; each can also be given as `<name>_file`, the path of a file that holds it."""
 SECRET_FILES = {f"{name}_file": name for name in sorted(SECRETS)}
 PATHS = frozenset(

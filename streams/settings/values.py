@@ -57,6 +57,21 @@ def secret(value: Any) -> Any:
     return SecretStr(value) if isinstance(value, str) else value
 
 
+def secrets(value: Any) -> Any:
+    """Return one or more secrets, separated by commas or line breaks, hidden when displayed."""
+    return secret("\n".join(map(str, value)) if isinstance(value, list) else value)
+
+
+def each_secret(several: SecretStr | None) -> list[bytes]:
+    """Return the secrets that `secrets` has read.
+
+    >>> each_secret(SecretStr("new, old")), each_secret(None)
+    ([b'new', b'old'], [])
+    """
+    text = "" if several is None else several.get_secret_value()
+    return [one.encode() for line in text.splitlines() for part in line.split(",") if (one := part.strip())]
+
+
 def boolean(value: Any) -> Any:
     """Return true or false from any of the usual spellings."""
     value = text(value)

@@ -6,9 +6,16 @@ from collections.abc import Iterable, Iterator
 
 from streams.core.model import ShadowResult
 from streams.telemetry.definitions import DEFINITIONS, FORMULAS
-from streams.telemetry.labels import DEAD_LETTER_CODES, DEFAULT_CHANNELS, RESULTS, LabelDomains
+from streams.telemetry.labels import (
+    DEAD_LETTER_CODES,
+    DEFAULT_CHANNELS,
+    INGEST_KINDS,
+    INGEST_STATUSES,
+    RESULTS,
+    LabelDomains,
+)
 from streams.telemetry.metrics import series_budget
-from streams.telemetry.table import SECTIONS, MetricDefinition
+from streams.telemetry.table import INGEST, SECTIONS, MetricDefinition
 
 INTRODUCTION = """\
 # Metrics
@@ -23,6 +30,8 @@ Every series whose labels are known beforehand exists from the start, at 0, so t
 worker with a new address (`instance`) counts before its first scrape is not in `increase`, as with any counter. Let
 workers keep their addresses over a restart, and use the topics where a figure has to be exact.
 
+`lapse ingest` serves those of its own section, on `ingest_port`.
+
 Dashboards: `deploy/grafana`. Recording rules and alerts: `deploy/prometheus`; what to do about each alert:
 `docs/runbooks`."""
 
@@ -33,13 +42,16 @@ DOMAINS = {
     + "; of a shadow: "
     + ", ".join(f"`{result}`" for result in ShadowResult),
     "code": ", ".join(f"`{code}`" for code in DEAD_LETTER_CODES),
-    "kind": ", ".join(f"`{kind}`" for kind in LabelDomains().values("kind")),
+    "kind": ", ".join(f"`{kind}`" for kind in LabelDomains().values("kind"))
+    + "; of `lapse ingest`: "
+    + ", ".join(f"`{kind}`" for kind in INGEST_KINDS),
     "reason": "the configured `abandonment_reasons`, `other`, `none` (no reason given)",
     "channel": ", ".join(f"`{channel}`" for channel in DEFAULT_CHANNELS) + ", `other`, `none`",
     "outcome": ", ".join(f"`{outcome}`" for outcome in LabelDomains().values("outcome")),
     "trigger": "id of an active trigger of the file; of a shadow: of its own",
     "table": "`tickets` or `sessions`",
     "group": "`acted_on`, `held_out`: how the first round of the abandonment with a command, real or held out, ended",
+    "status": ", ".join(f"`{status}`" for status in INGEST_STATUSES),
     "within": "`yes`, `no`: whether within `false_abandonment_window`",
 }
 
@@ -65,7 +77,7 @@ def _labels() -> Iterator[str]:
 
 
 def _tables() -> Iterator[str]:
-    for title, rows in SECTIONS.items():
+    for title, rows in {**SECTIONS, "Zendesk's webhooks (`lapse ingest`)": INGEST}.items():
         yield from ("", f"## {title}", "")
         yield from _table(("metric", "type", "labels", "meaning"), map(_cells, rows))
 

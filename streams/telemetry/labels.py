@@ -18,6 +18,10 @@ RESULTS = tuple(result.value for result in Result if result is not Result.DUE)
 DEAD_LETTER_CODES = tuple(code.value for code in Code)
 TABLES = tuple(table.value for table in Table)
 
+INGEST_STATUSES = ("200", "401", "403", "408", "409", "413", "500")
+INGEST_KINDS = ("ticket", "ticket_deleted", "session", "message", "unknown", "unusable")
+"""Of `lapse ingest`: what a request was answered with, and what a signed body was."""
+
 GUARDED = ("abandonment_reason", "trigger", "code")
 """Domains whose values come from our own code. An unknown value is a bug, and must not create a series."""
 

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, Metric, ProcessCollector
+from prometheus_client.exposition import choose_encoder
 
 from streams.telemetry.labels import LabelDomains
 from streams.telemetry.table import METRICS, MetricDefinition
@@ -33,17 +35,17 @@ def series_budget(domains: LabelDomains, partitions: int) -> int:
 
 
 class Instruments:
-    """The metrics of one worker in their own registry, looked up by name. Children are created once and cached."""
+    """The metrics of one process in their own registry, looked up by name. Children are created once and cached."""
 
-    def __init__(self, domains: LabelDomains) -> None:
-        """Create every metric of the table, and the children whose label values are known in these domains."""
+    def __init__(self, domains: LabelDomains, table: Iterable[MetricDefinition] = METRICS) -> None:
+        """Create every metric of a table, and the children whose label values are known in these domains."""
         self.registry = CollectorRegistry()
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
         self._counter_children: dict[tuple[str, tuple[str, ...]], Counter] = {}
         self._gauge_children: dict[tuple[str, tuple[str, ...]], Gauge] = {}
-        for row in METRICS:
+        for row in table:
             self._register(row)
             for values in domains.combinations(row.domains()):
                 self._start_at_zero(row, values)
@@ -92,6 +94,11 @@ class Instruments:
             if sample.name == counter
         }
 
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """Return all metrics and their content type, in the format an Accept header asks for."""
+        encode, content_type = choose_encoder(accept)
+        return encode(_WithoutCreated(self.registry)), content_type
+
     def _register(self, row: MetricDefinition) -> None:
         match row.type:
             case "counter":
@@ -111,6 +118,21 @@ class Instruments:
                 self.gauge(row.name, values)
             case "histogram":
                 pass
+
+
+class _WithoutCreated:
+    """The registry as a collector, without the client library's `_created` samples.
+
+    They would double the number of counter series, and the library's own switch for them is global to the process.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._registry.collect():
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            yield family
 
 
 def build_labels() -> tuple[str, str, str, str]:

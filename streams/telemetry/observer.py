@@ -6,11 +6,9 @@ After a crash between a commit and the call here, that batch is not counted; not
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
-from prometheus_client import Metric
-from prometheus_client.exposition import choose_encoder
 
 from streams.core import model
 from streams.core.batch import Batch
@@ -218,8 +216,7 @@ class Metrics:
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return all metrics and their content type, in the format an Accept header asks for."""
-        encode, content_type = choose_encoder(accept)
-        return encode(_WithoutCreated(self._instruments)), content_type
+        return self._instruments.exposition(accept)
 
     def figures(self) -> Figures:
         """Return the headline figures, summed over labels and partitions."""
@@ -279,18 +276,3 @@ class Metrics:
             self._instruments.gauge("lapse_table_rows", (table,)).set(sum(n[position] for n in self._rows.values()))
         self._instruments.gauge("lapse_pending_rounds").set(sum(self._pending.values()))
         self._instruments.gauge("lapse_open_abandonments").set(sum(self._open_abandonments.values()))
-
-
-class _WithoutCreated:
-    """The registry as a collector, without the client library's `_created` samples.
-
-    They would double the number of counter series, and the library's own switch for them is global to the process.
-    """
-
-    def __init__(self, instruments: Instruments) -> None:
-        self._registry = instruments.registry
-
-    def collect(self) -> Iterator[Metric]:
-        for family in self._registry.collect():
-            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
-            yield family

@@ -340,6 +340,45 @@ SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
         ),
     ),
 }
-"""All metrics, grouped in the sections of the documentation."""
+"""The worker's metrics, grouped in the sections of the documentation."""
 
 METRICS = tuple(row for rows in SECTIONS.values() for row in rows)
+
+INGEST = (
+    MetricDefinition(
+        "lapse_ingest_requests_total",
+        "counter",
+        "Requests to /zendesk by the status they were answered with: 200 written, or nothing to write; 401 bad "
+        "signature; 403 signature too old; 408 the body came too slowly; 409 the record could not be written, so that "
+        "Zendesk tries again; 413 too large; 500 a fault of ours.",
+        ("status",),
+    ),
+    MetricDefinition(
+        "lapse_ingest_events_total",
+        "counter",
+        "Signed bodies by what they were: ticket, ticket_deleted, session, message (not needed), unknown (a type that "
+        "is not known) or unusable (a dead letter).",
+        ("kind",),
+    ),
+    MetricDefinition(
+        "lapse_ingest_records_total",
+        "counter",
+        "Input records that all in-sync replicas have acknowledged.",
+        ("topic",),
+    ),
+    MetricDefinition(
+        "lapse_ingest_request_seconds",
+        "histogram",
+        "Time to answer a request to /zendesk, the acknowledgement of its records included.",
+        buckets=WORK,
+    ),
+    MetricDefinition(
+        "lapse_ingest_event_age_seconds",
+        "histogram",
+        "Age of an event when it arrived: how late Zendesk sent it.",
+        buckets=AGE,
+    ),
+)
+"""The metrics of `lapse ingest`, which serves them on a port of its own."""
+
+EVERY_METRIC = METRICS + INGEST

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -26,6 +24,7 @@ from streams.web.access import Handler, add_headers, guard, is_loopback, request
 from streams.web.formatting import age
 from streams.web.health import STALLED_AFTER, StallWatch, reasons_not_ready
 from streams.web.journal import Journal
+from streams.web.listening import cannot_listen
 from streams.web.status import NoTables, StatusSource, Tables
 from streams.wire import instants
 from streams.wire.state import session_state
@@ -134,7 +133,7 @@ class Server:
             await web.TCPSite(runner, self.host, self._wanted_port).start()
         except OSError as error:
             await runner.cleanup()
-            raise WebServerError(_explain(error, self.host, self._wanted_port)) from None
+            raise WebServerError(cannot_listen("web server", "web", error, self.host, self._wanted_port)) from None
         self._runner = runner
         self._looks = asyncio.create_task(self._keep_looking(), name="lapse stall watch")
         self._counting = asyncio.create_task(self._keep_counting(), name="lapse session count")
@@ -339,14 +338,3 @@ def _json(body: Any, status: int = 200) -> web.Response:
     return web.Response(
         body=msgspec.json.encode(body, enc_hook=str), status=status, content_type="application/json", charset="utf-8"
     )
-
-
-def _explain(error: OSError, host: str, port: int) -> str:
-    place = f"The web server can't listen on {host}:{port}"
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return f"{place}: this machine has no such address. Change web_host."
-    if error.errno == errno.EADDRINUSE:
-        return f"{place}: the port is in use. Change web_port (0 takes any free port), or stop what listens there."
-    if error.errno == errno.EACCES:
-        return f"{place}: not permitted. Change web_port; ports below 1024 need a privilege."
-    return f"{place}: {error}. Change web_host or web_port."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import math
@@ -10,20 +11,24 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from streams.demo.demo import FALSE_WINDOW, TRIGGERS
+from streams.testing.webhooks import WebhookSender, session_post, ticket_event
 from tests.deploy_monitoring.tools import require
 from tests.kafka_kit.broker import die_with_parent, free_port
 from tests.system.worker import ROOT, Worker, settings
+from tests.zendesk.ingesting import SECRET, Ingest
 
 RULES = ROOT / "deploy" / "prometheus"
 
@@ -72,7 +77,7 @@ class Process:
 class Prometheus:
     """Prometheus on a free port of the loopback interface, its data in `folder`, with our rules loaded."""
 
-    def __init__(self, folder: Path, targets: list[str]) -> None:
+    def __init__(self, folder: Path, targets: list[str], ingest: str) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         config = yaml.safe_load((RULES / "prometheus.yaml").read_text("utf-8"))
@@ -81,6 +86,7 @@ class Prometheus:
             text = (RULES / name).read_text("utf-8")
             (folder / name).write_text(text.replace("    interval: 1m\n", ""), "utf-8")  # no minute to wait for
         config["scrape_configs"][0]["static_configs"] = [{"targets": targets}]
+        config["scrape_configs"][1]["static_configs"] = [{"targets": [ingest]}]
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config), "utf-8")
         self.process = Process(
             [
@@ -110,8 +116,8 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def traffic(bootstrap: str, folder: Path, *, rate: int) -> Iterator[tuple[str, Worker]]:
-    """`lapse demo`; yields where its worker serves its metrics, and a second worker that is not started yet.
+def traffic(bootstrap: str, folder: Path, *, rate: int) -> Iterator[tuple[str, Worker, str]]:
+    """`lapse demo`; yields where its worker serves its metrics, a second worker that is not started yet, the prefix.
 
     When that one starts, the first sees a rebalance, and partitions are restored from changelogs that have rows.
     """
@@ -123,11 +129,38 @@ def traffic(bootstrap: str, folder: Path, *, rate: int) -> Iterator[tuple[str, W
         prefix = demo.said(r"topics (\S+-)\*", 1)
         others = {"false_abandonment_window": f"{FALSE_WINDOW:.0f}s", "log_level": "warning"}
         second = Worker("second", settings(bootstrap, prefix, TRIGGERS, **others), folder)
-        yield first, second
+        yield first, second, prefix
     finally:
         if second is not None and second.alive:
             second.stop()
         demo.stop(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def webhooks(bootstrap: str, prefix: str, folder: Path) -> Iterator[str]:
+    """`lapse ingest`, which gets a few requests a second; yields where it serves its metrics."""
+    process = Ingest(bootstrap, prefix, folder).until_ready()
+    stop = threading.Event()
+
+    async def post() -> None:
+        async with WebhookSender(process.url, SECRET) as zendesk, WebhookSender(process.url, "x") as stranger:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                await zendesk.send(ticket_event(f"z{number}", at=datetime.now(UTC)))
+                await zendesk.send(session_post(f"z{number}", "Active"))
+                if number % 20 == 0:
+                    await stranger.send(b"{}")
+                await asyncio.sleep(0.2)
+
+    thread = threading.Thread(target=lambda: asyncio.run(post()))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{process.port}"
+    finally:
+        stop.set()
+        thread.join(20)
+        process.stop()
 
 
 def until(look: Callable[[], Any], within: float, what: Callable[[], str]) -> Any:

@@ -9,9 +9,9 @@ from typing import Any
 import promql_parser
 
 from streams.telemetry.observer import Metrics
-from streams.telemetry.table import METRICS
+from streams.telemetry.table import EVERY_METRIC
 
-TABLE = {row.name: row for row in METRICS}
+TABLE = {row.name: row for row in EVERY_METRIC}
 OF_THE_SCRAPE = {"job", "instance"}
 HISTOGRAM_SAMPLES = ("_bucket", "_sum", "_count")
 

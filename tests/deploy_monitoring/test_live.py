@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy_monitoring.live import Prometheus, traffic, until
+from tests.deploy_monitoring.live import Prometheus, traffic, until, webhooks
 from tests.deploy_monitoring.test_dashboards import DASHBOARDS
 from tests.deploy_monitoring.tools import require
 
@@ -65,8 +65,11 @@ def seen(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What each query gave as soon as all gave something, or after a minute; and what Prometheus says of the rules."""
     require("prometheus")
     folder: Path = tmp_path_factory.mktemp("live")
-    with traffic(kafka.bootstrap, folder, rate=300) as (first, second):
-        prometheus = Prometheus(folder, [first, f"127.0.0.1:{second.web_port}"])
+    with (
+        traffic(kafka.bootstrap, folder, rate=300) as (first, second, prefix),
+        webhooks(kafka.bootstrap, prefix, folder) as ingest,
+    ):
+        prometheus = Prometheus(folder, [first, f"127.0.0.1:{second.web_port}"], ingest)
         try:
             until(lambda: prometheus.values("lapse_commands_applied_total > 0"), 20, prometheus.process.tail)
             second.start()

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from streams.cli import app
 from streams.settings.settings import Settings
-from streams.telemetry.table import METRICS
+from streams.telemetry.table import EVERY_METRIC
 from tests.deploy_monitoring.promql import divisors, groupings, is_counter, labels_of, selectors
 from tests.deploy_monitoring.tools import promtool
 
@@ -138,7 +138,7 @@ def test_what_a_runbook_names_exists(path):
     assert [
         link for link in re.findall(r"\]\(([^)]+)\)", text) if not (RUNBOOKS / link.partition("#")[0]).exists()
     ] == []
-    known = {row.name for row in METRICS}
+    known = {row.name for row in EVERY_METRIC}
     assert set(re.findall(r"\blapse_[a-z_]+\b", text)) <= known
     for panel in re.findall(r"\*(?:Pipeline|Abandonment|Triggers) → ([^*]+)\*", text):
         assert f'"title": "{panel}' in DASHBOARDS, panel

@@ -14,6 +14,7 @@ from streams.core.names import Topic
 from streams.settings import values
 from streams.settings.settings import SECRETS, Settings, SettingsError, load_settings
 from streams.settings.sources import SettingsProblem
+from streams.settings.values import each_secret
 
 NAMES_OF_THE_CONTRACT = {
     "brokers",
@@ -29,6 +30,12 @@ NAMES_OF_THE_CONTRACT = {
     "abandonment_reasons",
     "false_abandonment_window",
     "dead_letter_limit",
+    "ingest_port",
+    "ingest_host",
+    "ingest_secrets",
+    "ingest_max_age",
+    "ingest_keep_bodies",
+    "zendesk_command_field",
     "tickets_topic",
     "sessions_topic",
     "commands_topic",
@@ -102,11 +109,29 @@ def test_defaults_are_those_of_the_contract():
     assert settings.dead_letters_topic == "dead-letters"
     assert (settings.session_timeout, settings.broker_patience) == (15 * SECOND, 1800 * SECOND)
     assert (settings.instance_id, settings.compression) == (None, "zstd")
+    assert (settings.ingest_host, settings.ingest_port) == ("127.0.0.1", 6067)
+    assert (settings.ingest_secrets, settings.ingest_max_age) == (None, 3600 * SECOND)
+    assert (settings.ingest_keep_bodies, settings.zendesk_command_field) == (False, None)
     assert settings.warnings == ()
 
 
 def test_every_setting_says_what_it_is_for():
     assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize("text", ["alpha, beta", "alpha\nbeta\n", "alpha,beta,"])
+def test_secrets_can_be_several_and_are_hidden(text: str):
+    settings = load_settings(environ=env(ingest_secrets=text))
+    assert each_secret(settings.ingest_secrets) == [b"alpha", b"beta"]
+    assert "alpha" not in repr(settings)
+
+
+def test_secrets_in_a_file_are_alpha_a_line(elsewhere: Path):
+    (elsewhere / "secrets").write_bytes(b"alpha\r\nbeta\r\n")
+    settings = load_settings(environ=env(ingest_secrets_file=str(elsewhere / "secrets")))
+    assert each_secret(settings.ingest_secrets) == [b"alpha", b"beta"]
+    (elsewhere / "lapse.yaml").write_text("ingest_secrets: [alpha, beta]\n")
+    assert each_secret(load_settings().ingest_secrets) == [b"alpha", b"beta"]
 
 
 def test_flags_go_over_environment_over_file_over_defaults(elsewhere: Path):

@@ -1,0 +1,1 @@
+"""Zendesk in and out: its webhooks become input records."""

@@ -1,0 +1,180 @@
+"""The HTTP server of `lapse ingest`: webhooks, metrics and probes on one port.
+
+What a status means to Zendesk decides which one a request gets: only 409 is sent again for sure, and many errors open
+its circuit breaker. So a signed body that nobody can use is answered with 200 and becomes a dead letter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Self
+
+from aiohttp import web
+
+from streams.core.errors import Refused
+from streams.core.model import MILLISECOND, SECOND, Micros
+from streams.telemetry.ingest import IngestMetrics
+from streams.web.access import requests_logger
+from streams.web.listening import cannot_listen
+from streams.zendesk.events import Kind, Received, Unusable, receive, type_of
+from streams.zendesk.signatures import SIGNATURE, TIMESTAMP, Verdict, verify
+from streams.zendesk.writer import NotWrittenError, Writer
+
+logger = logging.getLogger(__name__)
+
+LARGEST_BODY = 1 << 20
+_BODY_SECONDS = 10.0
+_STOP_SECONDS = 9.0
+"""How long a stop waits for requests in flight: a little longer than a write may take."""
+
+_HEADERS = {"Cache-Control": "no-store", "Server": "lapse", "X-Content-Type-Options": "nosniff"}
+
+
+class Receiver:
+    """Serves from `start` to `stop`. Requests are answered before the writer is ready, too: with 409."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        metrics: IngestMetrics,
+        *,
+        host: str,
+        port: int,
+        secrets: Sequence[bytes],
+        max_age: Micros,
+        command_field: str | None = None,
+    ) -> None:
+        """Port 0 takes any free one."""
+        self._writer = writer
+        self._metrics = metrics
+        self._host = host
+        self._wanted_port = port
+        self._secrets = secrets
+        self._max_age = max_age
+        self._command_field = command_field
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """Return the address for webhooks, once `start` has opened the port."""
+        if self._runner is None:
+            raise RuntimeError("the receiver has not been started")
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._runner.addresses[0][1]}/zendesk"
+
+    async def __aenter__(self) -> Self:
+        """Open the port. Raises `Refused` when that fails."""
+        app = web.Application(client_max_size=LARGEST_BODY + 1)
+        app.on_response_prepare.append(_add_headers)
+        app.add_routes(
+            [
+                web.post("/zendesk", self._post),
+                web.get("/metrics", self._get_metrics),
+                web.get("/healthz", self._get_healthz),
+                web.get("/readyz", self._get_readyz),
+            ]
+        )
+        runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=_STOP_SECONDS, logger=requests_logger()
+        )
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._host, self._wanted_port).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise Refused(cannot_listen("receiver", "ingest", error, self._host, self._wanted_port)) from None
+        self._runner = runner
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the port, and answer the requests in flight."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    # --- webhooks ----------------------------------------------------------------------------------------------------
+
+    async def _post(self, request: web.Request) -> web.Response:
+        began = time.monotonic()
+        status = 500
+        try:
+            status, text = await self._status_of(request)
+        finally:
+            self._metrics.answered(status, time.monotonic() - began)
+        return web.Response(status=status, text=text)
+
+    async def _status_of(self, request: web.Request) -> tuple[int, str]:
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return 413, "The body is larger than 1 MiB.\n"
+        except TimeoutError:
+            return 408, f"The body did not come within {_BODY_SECONDS:.0f} s.\n"
+        if len(body) > LARGEST_BODY:
+            return 413, "The body is larger than 1 MiB.\n"
+        now = time.time_ns() // 1000
+        signature, signed_at = request.headers.get(SIGNATURE), request.headers.get(TIMESTAMP)
+        verdict = verify(signature, signed_at, body, self._secrets, now=now, max_age=self._max_age)
+        if verdict is Verdict.VALID:
+            return await self._take(body, str(signature), str(signed_at), now)
+        return self._refuse(verdict, request)
+
+    def _refuse(self, verdict: Verdict, request: web.Request) -> tuple[int, str]:
+        if verdict is Verdict.INVALID:
+            logger.warning(
+                "a request from %s has no valid signature; does ingest_secrets hold the webhook's signing secret?",
+                request.remote,
+                extra={"limit": "signature"},
+            )
+            return 401, "No valid signature.\n"
+        logger.warning(
+            "a request from %s was signed more than ingest_max_age ago", request.remote, extra={"limit": "age"}
+        )
+        return 403, "The signature is too old.\n"
+
+    async def _take(self, body: bytes, signature: str, signed_at: str, now: Micros) -> tuple[int, str]:
+        arrived_ms = now // MILLISECOND
+        try:
+            try:
+                received = receive(
+                    body, signature=signature, signed_at=signed_at, arrived_at=now, command_field=self._command_field
+                )
+            except Unusable as why:
+                await self._writer.write_letter(body, type_of(body), why, arrived_ms)
+                self._metrics.received(Kind.UNUSABLE)
+                logger.warning("a signed body can't be used: %s %s", why.path, why, extra={"limit": "unusable"})
+                return 200, "Kept as a dead letter.\n"
+            return await self._write(received, now)
+        except NotWrittenError as error:
+            logger.warning("not written, so Zendesk has to try again: %s", error, extra={"limit": "not written"})
+            return 409, "Not written; try again.\n"
+
+    async def _write(self, received: Received, now: Micros) -> tuple[int, str]:
+        record = received.record
+        if record is not None:
+            await self._writer.write(record, now // MILLISECOND)
+            happened = received.occurred_at
+            self._metrics.written(record.topic.value, None if happened is None else (now - happened) / SECOND)
+        self._metrics.received(received.kind)
+        return 200, "Nothing to write.\n" if record is None else "Written.\n"
+
+    # --- for operators -----------------------------------------------------------------------------------------------
+
+    async def _get_metrics(self, request: web.Request) -> web.Response:
+        text, content_type = self._metrics.exposition(request.headers.get("Accept", ""))
+        return web.Response(body=text, headers={"Content-Type": content_type})
+
+    async def _get_healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _get_readyz(self, _: web.Request) -> web.Response:
+        trouble = self._writer.trouble
+        return web.Response(text="ready\n") if trouble is None else web.Response(status=503, text=f"{trouble}\n")
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)

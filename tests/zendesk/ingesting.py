@@ -1,0 +1,92 @@
+"""`lapse ingest` as a process, for tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tests.kafka_kit.broker import die_with_parent, free_port
+
+ROOT = Path(__file__).parent.parent.parent
+SECRET = "dGhlIHNlY3JldA=="
+
+
+class Ingest:
+    """The process; ended by its own pid."""
+
+    def __init__(self, bootstrap: str, prefix: str, folder: Path, port: int | None = None, **settings: str) -> None:
+        self.port = free_port() if port is None else port
+        self._log = folder / f"ingest-{time.monotonic_ns()}.log"
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("LAPSE_")}
+        given = {
+            "brokers": bootstrap,
+            "topic_prefix": prefix,
+            "ingest_port": str(self.port),
+            "ingest_secrets": SECRET,
+            "log_format": "json",
+            **settings,
+        }
+        with self._log.open("wb") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "streams", "ingest"],
+                env={**clean, "PYTHONPATH": str(ROOT), **{f"LAPSE_{k.upper()}": v for k, v in given.items()}},
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call between fork and exec
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/zendesk"
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Return status and text; 0 when nothing listens."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def until_ready(self, within: float = 60) -> Ingest:
+        deadline = time.monotonic() + within
+        while self.get("/readyz")[0] != 200:
+            assert self._process.poll() is None, self.log
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.1)
+        return self
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(10)
+
+    def stop(self) -> int:
+        """SIGTERM; return the exit code."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(20)
+
+    def ended(self, within: float = 60) -> int:
+        """Wait for the end; return the exit code."""
+        return self._process.wait(within)

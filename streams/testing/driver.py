@@ -22,7 +22,7 @@ import msgspec
 from streams.core.batch import Batch
 from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
-from streams.core.model import MILLISECOND, Micros
+from streams.core.model import MILLISECOND, Fact, Micros
 from streams.core.names import Output, Table, Topic
 from streams.core.partition import Partition
 from streams.core.pipeline import BATCH_RECORDS, SLICE_RECORDS, Pipeline
@@ -97,8 +97,7 @@ class Driver:
         """
         self.broker = Broker()
         self.restarts = 0
-        self.facts: Counter[tuple[str, ...]] = Counter()
-        """What telemetry would count, by the name of the fact and its labels; a crash loses what it has not counted."""
+        self._facts: list[Fact] = []
         self._engine = Engine(rules, settings)
         self._number = partition
         self._app_id = app_id
@@ -177,6 +176,11 @@ class Driver:
         return list(self.broker.outputs[topic])
 
     @property
+    def facts(self) -> Counter[tuple[str, ...]]:
+        """Return how often each fact was reported, by its name and labels; a crash loses those of its commit."""
+        return Counter((fact.name, *fact.labels) for fact in self._facts)
+
+    @property
     def writes(self) -> int:
         """Number of writes so far, including those of aborted transactions: the number of possible crash points."""
         return self._writes
@@ -240,8 +244,7 @@ class Driver:
         self.broker.commit(transaction)
         self._crash_point()
         self._pipeline.settle()
-        for fact in batch.facts:
-            self.facts[fact.name, *fact.labels] += 1
+        self._facts.extend(batch.facts)
 
     def _writes_of(self, batch: Batch) -> Iterator[_WriteOut]:
         for name, records in writes(batch, app_id=self._app_id, partition=self._number).items():

@@ -359,8 +359,9 @@ class Partition:
         batch.facts.extend(outcome.facts)
         for at, wait in outcome.timers:
             heapq.heappush(self._timers, (at, wait, ticket_id))
-        if self._shadow is not None:
-            seen = self._shadow.follow(self.tables, ticket_id, outcome, self.stream_time)
+        shadow = self._shadow
+        if shadow is not None and (outcome.lapse is not None or ticket_id in shadow.rows):
+            seen = shadow.follow(self.tables, ticket_id, outcome, self.stream_time)
             if seen is not None:
                 self._take_seen(ticket_id, seen, batch)
 

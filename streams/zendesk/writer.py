@@ -24,7 +24,7 @@ WRITE_SECONDS = 8.0
 _LARGEST_RECORD = (1 << 20) + (64 << 10)
 _LINGER_MS = 2
 SOURCE = "zendesk-webhook"
-"""What the header `lapse.source.topic` says. Without partition and offset, `dead-letters replay` leaves a letter alone."""
+"""What the header `lapse.source.topic` says. Without partition and offset, `dead-letters replay` leaves it alone."""
 
 
 class NotWrittenError(Exception):

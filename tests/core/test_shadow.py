@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streams.core.cycle import Rules
-from streams.core.engine import EngineSettings
+from streams.core.engine import Engine, EngineSettings
 from streams.core.model import SECOND, SHADOW_ROUND, SHADOW_TRIGGER_FIRED
 from streams.core.names import Output, Topic
 from streams.core.shadow import Candidate
@@ -246,3 +246,76 @@ def test_a_row_of_a_shadow_survives_its_bytes_and_is_small() -> None:
     (row,) = own_rows(driver).values()
     assert len(row) < 120
     assert SECOND * 5 in {wait for _, wait, *_ in msgspec.msgpack.decode(row)[2]}
+
+
+# --- live rules that change while rounds are pending -----------------------------------------------------------------
+
+
+def with_other_rules(driver: Driver, rules: Rules, shadow: Candidate) -> None:
+    """Start the worker again, from its rows, with other rules."""
+    driver.run()
+    driver._engine, driver._shadow = Engine(rules, SETTINGS), shadow
+    driver.crash()
+
+
+LATE = Ruleset((trigger("late", wait=5, actions=(Action("priority", "urgent"),)),), digest="0" * 12)
+NOTHING = Ruleset((), digest="1" * 12)
+LEFT = {"event_id": "s-1", "ticket_id": "1", "occurred_at": "2026-03-01T10:00:01Z", "state": "inactive"}
+COMES = {"event_id": "t-1", "ticket_id": "1", "occurred_at": "2026-03-01T10:00:09Z", "ticket": {"status": "open"}}
+
+
+def test_a_live_round_that_ends_early_is_kept_until_the_round_of_the_shadow_ends() -> None:
+    """The live rules lost the wait meanwhile, so their round ends when due; the shadow's waits for the ticket."""
+    shadow = Candidate(REVISION, Rules(LATE))
+    driver = Driver(Rules(LATE), SETTINGS, shadow=shadow)
+    driver.pipe(Topic.SESSIONS, "1", LEFT, START_MS + 1_000)
+    with_other_rules(driver, Rules(NOTHING), shadow)
+    driver.advance(START_MS + 7_000)
+    assert [one["outcome"] for one in driver.records() if one["type"] == "evaluation"] == ["no_match"]
+    assert shadow_records(driver) == []
+    driver.crash()
+    driver.pipe(Topic.TICKETS, "1", COMES, START_MS + 9_000)
+    (found,) = shadow_records(driver)
+    assert (found["live"]["outcome"], found["shadow"]["outcome"]) == ("no_match", "commanded")
+    assert own_rows(driver) == {}
+
+
+def test_a_round_of_the_shadow_that_ends_early_is_kept_until_the_live_round_ends() -> None:
+    driver = Driver(Rules(LATE), SETTINGS, shadow=Candidate(REVISION, Rules(LATE)))
+    driver.pipe(Topic.SESSIONS, "1", LEFT, START_MS + 1_000)
+    with_other_rules(driver, Rules(LATE), Candidate(REVISION, Rules(NOTHING)))
+    driver.advance(START_MS + 7_000)
+    assert shadow_records(driver) == []
+    driver.crash()
+    driver.pipe(Topic.TICKETS, "1", COMES, START_MS + 9_000)
+    (found,) = shadow_records(driver)
+    assert (found["live"]["outcome"], found["shadow"]["outcome"]) == ("commanded", "no_match")
+    assert own_rows(driver) == {}
+
+
+@given(records(), records(), rulesets(), rulesets(), rulesets())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_other_live_rules_in_the_middle_leave_each_round_counted_once(
+    before: Story, after: Story, first: Ruleset, second: Ruleset, candidate: Ruleset
+) -> None:
+    shadow = Candidate(REVISION, Rules(candidate))
+    told = []
+    for beside in (shadow, None):
+        driver = Driver(Rules(first), SETTINGS, shadow=beside, **SMALL)
+        for topic, key, value, timestamp in before:
+            driver.pipe(topic, key, value, timestamp)
+        driver.run()
+        driver._engine = Engine(Rules(second), SETTINGS)
+        driver.crash()
+        shift = max(timestamp for *_, timestamp in before) - START_MS
+        for topic, key, value, timestamp in after:
+            driver.pipe(topic, key, value, timestamp + shift)
+        driver.advance(END_MS)
+        told.append(driver)
+    both, alone = told
+    assert written_by_the_live_side(both) == written_by_the_live_side(alone)
+    assert own_rows(both) == {}
+    lapses = [one for one in both.records() if one.get("kind") == "lapsed"]
+    expected = {(one["ticket_id"], one["event_id"], one["episode"]) for one in lapses}
+    rounds = {(*lapse, wait // 1000) for lapse in expected for wait in shadow.rules.waits} | sides(both).keys()
+    assert sum(n for fact, n in both.facts.items() if fact[0] == SHADOW_ROUND) == len(rounds)

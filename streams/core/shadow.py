@@ -118,8 +118,8 @@ class Shadow:
             trial = self._trial(ticket_id, _ticket(tables, ticket_id, None, ended), lapse, (), clock)
             trial.begin(lapse)
             pending = () if outcome.session is None else outcome.session.pending
-            waits = tuple({entry.wait: None for entry in pending} | {one.wait: None for one in ended})
-            self._settle(ticket_id, ShadowRow(self.candidate.revision, lapse, (), waits), ended, trial, seen)
+            begun = ShadowRow(self.candidate.revision, lapse, (), tuple([entry.wait for entry in pending]))
+            self._settle(ticket_id, begun, ended, trial, seen)
         return seen
 
     def reach(self, tables: Tables, ticket_id: str, clock: Micros) -> Seen | None:
@@ -156,13 +156,14 @@ class Shadow:
     def _settle(self, ticket_id: str, row: ShadowRow, ended: Iterable[Evaluation], trial: _Trial, seen: Seen) -> None:
         """Pair what ended in this step, and put down what goes on."""
         live = {one.wait: Side(one.outcome, one.triggers, one.actions) for one in ended}
-        goes_on = tuple(wait for wait in row.live if wait not in live)
+        goes_on = tuple([wait for wait in row.live if wait not in live])
         waits = {entry.wait for entry in trial.pending}
         all_live = {**dict(row.live_ended), **live} if row.live_ended else live
         all_shadow = {**dict(row.shadow_ended), **trial.ended} if row.shadow_ended else trial.ended
         commanded = row.commanded
         live_kept, shadow_kept = [], []
-        for wait in sorted(all_live.keys() | all_shadow.keys()):
+        every = all_live if all_live.keys() == all_shadow.keys() else all_live.keys() | all_shadow.keys()
+        for wait in every if len(every) == 1 else sorted(every):
             one, other = all_live.get(wait), all_shadow.get(wait)
             if one is None and wait in goes_on and other is not None:
                 shadow_kept.append((wait, other))
@@ -187,8 +188,9 @@ class Shadow:
                     )
             commanded = commanded or (wait in live and live[wait].outcome is RoundOutcome.COMMANDED)
         for side in trial.ended.values():
-            seen.facts.extend(Fact(SHADOW_TRIGGER_FIRED, (trigger,)) for trigger in side.triggers)
-        seen.timers.extend(at for at, _ in trial.timers)
+            for trigger in side.triggers:
+                seen.facts.append(Fact(SHADOW_TRIGGER_FIRED, (trigger,)))
+        seen.timers += [at for at, _ in trial.timers]
         if not trial.pending and not goes_on:
             seen.changed = self.rows.pop(ticket_id, None) is not None or seen.changed
             return

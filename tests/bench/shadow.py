@@ -1,8 +1,7 @@
 """What does a shadow cost? `python -m tests.bench.shadow`.
 
-The same records with and without a shadow, in turns, through a partition as the worker has it, what is written encoded
-with it. The benchmarks' workload has a lapse in every twentieth record. The bound is 10 % of the time without a shadow,
-less than which a drain loses, since a drain also fetches and commits.
+The same records with and without a shadow, in turns, through a partition as the worker has it; what is written is
+encoded too. With a shadow it may take 10 % more time. A drain loses less, since it also fetches and commits.
 """
 
 from __future__ import annotations

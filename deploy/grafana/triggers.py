@@ -12,7 +12,7 @@ TRIGGER = 'trigger=~"$trigger"'
 OUTCOMES = (
     "Rounds by outcome: commanded; no_op (fired, nothing would change); no_match; unjoined (no ticket came in time); "
     "cancelled (the customer returned, or another episode began); closed; historic (before act_from); dry_run; "
-    "held_out (left alone by the holdout)."
+    "held_out (left alone by the holdout); held (by a limit)."
 )
 
 
@@ -24,7 +24,7 @@ def make() -> Dashboard:
         "Rounds and how they end, what fires, and how soon the commands are carried out.",
         since="now-24h",
         variables=("lapse_triggers_fired_total.trigger",),
-        parts=(*_headline(), *_rounds(), *_commands(), *_holdout(), *_shadow()),
+        parts=(*_headline(), *_rounds(), *_commands(), *_held(), *_holdout(), *_shadow()),
     )
 
 
@@ -171,6 +171,26 @@ def _commands() -> tuple[Part, ...]:
                 "workers with {{ruleset}}": f"count by (ruleset) ({series('lapse_ruleset_info')})",
             },
             width=8,
+        ),
+    )
+
+
+def _held() -> tuple[Part, ...]:
+    return (
+        row("With a limit"),
+        graph(
+            "Commands held, by trigger",
+            "For triggers with a limit: commands that went to held-commands, because the trigger fired more often than "
+            f"its limit allows. Release or discard them with lapse held. {BY_THE_HOUR}",
+            "short",
+            {"{{trigger}}": increase("lapse_held_commands_total", by="trigger")},
+            hourly=True,
+        ),
+        ranking(
+            "Held in the time shown, by trigger",
+            "How many commands each trigger's limit held in the time shown, most first.",
+            "short",
+            {"{{trigger}}": f"sort_desc({increase('lapse_held_commands_total', by='trigger', over=SHOWN)})"},
         ),
     )
 

@@ -12,6 +12,7 @@ from streams.cli import mapping as mapping
 from streams.cli import ingest as ingest
 from streams.cli import doctor as doctor
 from streams.cli import operations as operations
+from streams.cli import held as held
 
 # isort: on
 from streams.cli.root import app, main

@@ -17,7 +17,7 @@ from streams.core.actions import TAGS, WorkingCopy, is_passed_on
 from streams.core.conditions import Fields, Predicate, compile_condition
 from streams.core.model import FieldValue, Lapse, Micros, Value
 from streams.core.names import CHANNEL_FIELD, REASON_FIELD, STATE_FIELD, UPDATE_FIELD
-from streams.core.triggers import TAG_ACTIONS, Condition, Operator, Ruleset, Trigger
+from streams.core.triggers import TAG_ACTIONS, Condition, Limit, Operator, Ruleset, Trigger
 
 CONTEXTS_KEPT = 1024
 """Maximum number of cached session contexts. Reasons and channels are open sets, so the cache needs a bound."""
@@ -246,6 +246,9 @@ class Rules:
         self.digest = ruleset.digest
         self.restarts = ruleset.cycle == "restart"
         self.holdout = ruleset.holdout
+        limits = {trigger.id: trigger.limit or ruleset.limit for trigger in ruleset.triggers if trigger.active}
+        self.limits: dict[str, Limit] = {trigger: limit for trigger, limit in limits.items() if limit is not None}
+        """The limits of active triggers, by id."""
         in_order = sorted(ruleset.triggers, key=lambda trigger: (trigger.category_position, trigger.position))
         self._by_wait: dict[Micros, list[_Rule]] = {}
         for trigger in in_order:

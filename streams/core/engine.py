@@ -22,6 +22,7 @@ import msgspec
 from streams.core import abandonment, ordering
 from streams.core import model as m
 from streams.core.cycle import Rules
+from streams.core.guard import Guard
 from streams.core.model import (
     Cancellation,
     Cancelled,
@@ -110,15 +111,19 @@ class Engine:
         existed = row is not None and row.fields is not None
         fields = _merge(row.fields if row is not None else None, update.changes)
         new_row = TicketRow(fields, ordering.advance(order, update), clock)
-        timers = self._end_timer(clock) if fields.get("status") == "closed" else ()
-        if existed and update.command_id is None and not update.oversized:
+        closed = fields.get("status") == "closed"
+        timers = self._end_timer(clock) if closed else ()
+        session = tables.session(update.ticket_id) if closed or not existed or update.command_id is not None else None
+        withdraws = closed and session is not None and bool(session.held)
+        if existed and update.command_id is None and not update.oversized and not withdraws:
             return Outcome(Result.APPLIED, ticket=new_row, timers=timers, rows_only=not timers)
 
         facts = [Fact(m.OVERSIZED_MEMBER, amount=update.oversized)] if update.oversized else []
-        session = tables.session(update.ticket_id)
         if session is None:
             return Outcome(Result.APPLIED, ticket=new_row, timers=timers, facts=tuple(facts))
-        rounds = self._rounds(update.ticket_id, new_row, session, clock)
+        rounds = self._rounds(tables, update.ticket_id, new_row, session, clock)
+        if withdraws:
+            rounds.withdraw()
         if not existed:
             # Only a ticket that had no row has parked rounds.
             rounds.join(update.occurred_at)
@@ -138,9 +143,9 @@ class Engine:
         new_row = TicketRow(None, ordering.delete(None if row is None else row.order, update.timestamp), clock)
         timers = self._end_timer(clock)
         session = tables.session(ticket_id)
-        if session is None or not session.pending:
+        if session is None or not (session.pending or session.held):
             return Outcome(Result.APPLIED, ticket=new_row, timers=timers)
-        rounds = self._rounds(ticket_id, new_row, session, clock)
+        rounds = self._rounds(tables, ticket_id, new_row, session, clock)
         rounds.cancel(Cancellation(Cancelled.TICKET_DELETED, update.event_id, update.occurred_at))
         return _outcome(rounds, session, session, ticket=new_row, timers=timers)
 
@@ -149,7 +154,7 @@ class Engine:
     def _session(self, tables: Tables, update: SessionUpdate, clock: Micros) -> Outcome:
         row = tables.session(update.ticket_id)
         if update.state is None:
-            return self._session_forgotten(update, row, clock)
+            return self._session_forgotten(tables, update, row, clock)
         order = None if row is None else row.order
         verdict = ordering.judge(order, update)
         if verdict is not Result.APPLIED:
@@ -202,12 +207,13 @@ class Engine:
                 traceparent=update.traceparent,
             )
         starts = lapse is not None and bool(self.rules.waits)
-        if not before.pending and not starts:
+        if not before.pending and not before.held and not starts:
             return Outcome(
                 Result.APPLIED, session=after, lapse=lapse, records=(transition,), timers=timers, facts=tuple(facts)
             )
 
-        rounds = self._rounds(update.ticket_id, tables.ticket(update.ticket_id) if starts else None, before, clock)
+        ticket = tables.ticket(update.ticket_id) if starts else None
+        rounds = self._rounds(tables, update.ticket_id, ticket, before, clock)
         if done.other_session:
             rounds.cancel(Cancellation(Cancelled.OTHER_SESSION, update.event_id, update.occurred_at))
         rounds.records.append(transition)
@@ -218,9 +224,11 @@ class Engine:
             rounds.begin(lapse)
         return _outcome(rounds, before, after, lapse=lapse, timers=timers, facts=facts)
 
-    def _session_forgotten(self, update: SessionUpdate, row: SessionRow | None, clock: Micros) -> Outcome:
+    def _session_forgotten(
+        self, tables: Tables, update: SessionUpdate, row: SessionRow | None, clock: Micros
+    ) -> Outcome:
         before = row if row is not None else _empty_row(clock)
-        rounds = self._rounds(update.ticket_id, None, before, clock)
+        rounds = self._rounds(tables, update.ticket_id, None, before, clock)
         rounds.cancel(Cancellation(Cancelled.SESSION_FORGOTTEN, update.event_id, update.occurred_at))
         after = msgspec.structs.replace(
             before,
@@ -244,7 +252,7 @@ class Engine:
         session = tables.session(due.ticket_id)
         if session is None or not session.pending:
             return _NOTHING_DUE
-        rounds = self._rounds(due.ticket_id, tables.ticket(due.ticket_id), session, clock)
+        rounds = self._rounds(tables, due.ticket_id, tables.ticket(due.ticket_id), session, clock)
         if not rounds.reach(due.at, due.wait):
             return _NOTHING_DUE
         return _outcome(rounds, session, session, result=Result.DUE)
@@ -265,9 +273,9 @@ class Engine:
             if row is not None and ends
         )
         facts = tuple(Fact(m.EXPIRED_ROW, (table,)) for table in expired)
-        if session is None or not session.pending:
+        if session is None or not (session.pending or session.held):
             return Outcome(Result.DUE, expired=expired, facts=facts)
-        rounds = self._rounds(due.ticket_id, ticket, session, clock)
+        rounds = self._rounds(tables, due.ticket_id, ticket, session, clock)
         rounds.cancel(Cancellation(Cancelled.EXPIRED, None, due.at))
         outcome = _outcome(rounds, session, session, result=Result.DUE, facts=facts)
         return msgspec.structs.replace(outcome, session=None, expired=expired)
@@ -283,7 +291,10 @@ class Engine:
 
     # --- shared ------------------------------------------------------------------------------------------------------
 
-    def _rounds(self, ticket_id: str, ticket: TicketRow | None, session: SessionRow, clock: Micros) -> Rounds:
+    def _rounds(
+        self, tables: Tables, ticket_id: str, ticket: TicketRow | None, session: SessionRow, clock: Micros
+    ) -> Rounds:
+        limits = self.rules.limits
         return Rounds(
             ticket_id=ticket_id,
             ticket=ticket,
@@ -292,6 +303,8 @@ class Engine:
             rules=self.rules,
             policy=self.settings.rounds,
             now=clock,
+            held=session.held,
+            guard=Guard(tables, limits, clock) if limits else None,
         )
 
     def _end_timer(self, clock: Micros) -> _Timers:
@@ -314,9 +327,8 @@ def _outcome(
     if rounds.holdout_group is not None and group is None and abandonment.is_of(after.abandoned, rounds.lapse):
         group = rounds.holdout_group
         rounds.facts.append(Fact(m.HOLDOUT_ABANDONMENT, (group,)))
-    if rounds.commands:
-        issued = tuple((command.command_id, command.issued_at) for command in rounds.commands)
-        outstanding = (*outstanding, *issued)[-OUTSTANDING_KEPT:]
+    if rounds.issued:
+        outstanding = (*outstanding, *rounds.issued)[-OUTSTANDING_KEPT:]
     return Outcome(
         result,
         ticket=ticket,
@@ -326,10 +338,13 @@ def _outcome(
             pending=tuple(rounds.pending),
             outstanding=outstanding,
             holdout_group=group,
+            held=rounds.held_ids,
         ),
         lapse=lapse,
         records=tuple(rounds.records),
         commands=tuple(rounds.commands),
+        held=tuple(rounds.held),
+        own_rows=rounds.guard_rows,
         timers=timers + tuple(rounds.timers),
         facts=(*facts, *rounds.facts),
         rounds=len(rounds.pending) - len(before.pending),
@@ -369,6 +384,7 @@ def _repeated(row: SessionRow, update: SessionUpdate, clock: Micros) -> SessionR
         row.ticket_abandoned,
         row.outstanding,
         row.holdout_group,
+        row.held,
     )
 
 
@@ -394,6 +410,7 @@ def _row_after(
         ticket_abandoned=figures.ticket_abandoned,
         outstanding=before.outstanding,
         holdout_group=figures.holdout_group,
+        held=before.held,
     )
 
 

@@ -130,7 +130,8 @@ class SessionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `state` is None after a tombstone. `opened_at`, `abandoned` (instant and channel of the latest abandonment without
     a return) and the two flags are used only for the abandonment figures (SPEC section 8). `outstanding` holds
     (command id, issued at) of the commands that no ticket update has named yet. `holdout_group` is that of the latest
-    abandonment without a return: one of `HOLDOUT_GROUPS`, or None while no round of it ended so.
+    abandonment without a return: one of `HOLDOUT_GROUPS`, or None while no round of it ended so. `held` holds the ids
+    of commands that were held and not withdrawn since.
     """
 
     state: str | None
@@ -149,6 +150,7 @@ class SessionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ticket_abandoned: bool = False
     outstanding: tuple[tuple[str, Micros], ...] = ()
     holdout_group: str | None = None
+    held: tuple[str, ...] = ()
 
 
 # --- records out -----------------------------------------------------------------------------------------------------
@@ -178,14 +180,22 @@ class RoundOutcome(StrEnum):
     HISTORIC = "historic"
     DRY_RUN = "dry_run"
     HELD_OUT = "held_out"
+    HELD = "held"
 
 
 EVALUATED = frozenset(
-    {RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.HELD_OUT, RoundOutcome.NO_OP, RoundOutcome.NO_MATCH}
+    {
+        RoundOutcome.COMMANDED,
+        RoundOutcome.DRY_RUN,
+        RoundOutcome.HELD_OUT,
+        RoundOutcome.HELD,
+        RoundOutcome.NO_OP,
+        RoundOutcome.NO_MATCH,
+    }
 )
 """Outcomes of rounds in which triggers were evaluated."""
 
-ACTING = frozenset({RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.HELD_OUT})
+ACTING = frozenset({RoundOutcome.COMMANDED, RoundOutcome.DRY_RUN, RoundOutcome.HELD_OUT, RoundOutcome.HELD})
 """Outcomes of rounds that led to a command, or would have led to one without the setting that kept it back."""
 
 
@@ -252,6 +262,8 @@ class Evaluation(msgspec.Struct, frozen=True, gc=False):
     """Why the outcome is `cancelled`; also not written to a topic."""
     actions: tuple[FieldValue, ...] = ()
     """The actions of the command that it led to or would have led to; also not written to a topic."""
+    held_by: tuple[str, ...] = ()
+    """Of `held`: the triggers whose limit it would have passed, in firing order."""
 
 
 class Side(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -308,6 +320,13 @@ class Command(msgspec.Struct, frozen=True, gc=False):
     ruleset: str
 
 
+class Withdrawal(msgspec.Struct, frozen=True, gc=False):
+    """A held command must not be released any more: what it answers is over."""
+
+    ticket_id: str
+    command_id: str
+
+
 # --- facts -----------------------------------------------------------------------------------------------------------
 
 
@@ -349,6 +368,7 @@ HOLDOUT_RETURN = "holdout_return"  # labels: group, whether within the false-aba
 SHADOW_ROUND = "shadow_round"  # labels: ShadowResult
 SHADOW_TRIGGER_FIRED = "shadow_trigger_fired"  # labels: trigger id
 COMMAND = "command"
+HELD_COMMAND = "held_command"  # labels: trigger id; once for each limit that was passed
 COMMAND_APPLIED = "command_applied"
 COMMAND_APPLY_SECONDS = "command_apply_seconds"
 OVERSIZED_MEMBER = "oversized_member"
@@ -383,6 +403,10 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """The lapse that the record is, if it is one."""
     records: tuple[Transition | Evaluation, ...] = ()
     commands: tuple[Command, ...] = ()
+    held: tuple[Command | Withdrawal, ...] = ()
+    """Commands that the rate guard holds, and held commands that are withdrawn."""
+    own_rows: tuple[tuple[bytes, bytes | None], ...] = ()
+    """Changed rows of the partition; None for a deleted row."""
     timers: tuple[tuple[Micros, Micros], ...] = ()
     """New timers of the ticket as (at, wait); the wait `END_OF_STATE` marks the end of its state."""
     facts: tuple[Fact, ...] = ()

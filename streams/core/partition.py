@@ -51,15 +51,16 @@ class Partition:
         dead_letter_limit: float | None,
         clock_grace: Micros,
         stream_time: Micros = 0,
+        partitions: int = 1,
     ) -> None:
         """Start empty at `stream_time`.
 
         `dead_letter_limit` is a share (0.5), None for no limit. When `partition_count` is None, as for a capture, where
-        it may be unknown, records are not checked for being misrouted.
+        it may be unknown, records are not checked for being misrouted, and limits are divided by `partitions`.
         """
         self.number = number
         self.stream_time = stream_time
-        self.tables = Tables(rows)
+        self.tables = Tables(rows, partition_count or partitions)
         self._rows = rows
         self._shadow: Shadow | None = None
         self._engine = engine
@@ -356,6 +357,7 @@ class Partition:
             self.tables.delete(table, ticket_id)
         batch.records.extend(outcome.records)
         batch.commands.extend(outcome.commands)
+        batch.held.extend(outcome.held)
         batch.facts.extend(outcome.facts)
         for at, wait in outcome.timers:
             heapq.heappush(self._timers, (at, wait, ticket_id))

@@ -13,10 +13,12 @@ import msgspec
 
 from streams.core import command as commands
 from streams.core.cycle import Rules
+from streams.core.guard import Guard
 from streams.core.model import (
     COMMAND,
     GROUP_ACTED_ON,
     GROUP_HELD_OUT,
+    HELD_COMMAND,
     ROUND,
     TRIGGER_FIRED,
     Cancellation,
@@ -30,6 +32,7 @@ from streams.core.model import (
     RoundOutcome,
     TicketRow,
     Transition,
+    Withdrawal,
 )
 
 
@@ -55,12 +58,22 @@ class Rounds:
         rules: Rules,
         policy: RoundPolicy,
         now: Micros,
+        held: tuple[str, ...] = (),
+        guard: Guard | None = None,
     ) -> None:
-        """Start with the pending rounds of a ticket whose row is `ticket`; `now` is stream time."""
+        """Start with the pending rounds of a ticket whose row is `ticket`; `now` is stream time.
+
+        `held` are the ids of its held commands. Without a `guard` no limit counts.
+        """
         self.pending = list(pending)
         self.lapse = lapse
         self.records: list[Transition | Evaluation] = []
         self.commands: list[Command] = []
+        self.held_ids = held
+        """The ids of held commands that are not withdrawn."""
+        self.held: list[Command | Withdrawal] = []
+        self.issued: list[tuple[str, Micros]] = []
+        """The id and the instant of each command made, held ones included."""
         self.timers: list[tuple[Micros, Micros]] = []
         self.facts: list[Fact] = []
         self.holdout_group: str | None = None
@@ -70,6 +83,7 @@ class Rounds:
         self._rules = rules
         self._policy = policy
         self._now = now
+        self._guard = guard
 
     def begin(self, lapse: Lapse) -> None:
         """Start the rounds of a new episode; those that are already due run at once, in the order (due, wait)."""
@@ -107,10 +121,21 @@ class Rounds:
             self._evaluate(entry, not_before=update_occurred_at)
 
     def cancel(self, by: Cancellation) -> None:
-        """End all pending rounds as cancelled."""
+        """End all pending rounds as cancelled, and withdraw the held commands."""
+        self.withdraw()
         entries, self.pending = self.pending, []
         for entry in _in_order(entries):
             self._end(entry.wait, RoundOutcome.CANCELLED, cancelled_by=by)
+
+    @property
+    def guard_rows(self) -> tuple[tuple[bytes, bytes | None], ...]:
+        """The rows of the partition that the guard has changed."""
+        return () if self._guard is None else tuple(self._guard.rows.items())
+
+    def withdraw(self) -> None:
+        """Withdraw the held commands."""
+        self.held.extend(Withdrawal(self._ticket_id, command_id) for command_id in self.held_ids)
+        self.held_ids = ()
 
     def _start(self, entry: PendingRound) -> None:
         if entry.wait not in self._rules.waits:
@@ -153,12 +178,20 @@ class Rounds:
             self._end(entry.wait, RoundOutcome.DRY_RUN, ids, command.command_id, actions=decision.actions)
             return
         holdout = self._rules.holdout
+        if holdout is not None and holdout.holds_out(self._ticket_id):
+            self.holdout_group = self.holdout_group or GROUP_HELD_OUT
+            self._end(entry.wait, RoundOutcome.HELD_OUT, ids, command.command_id, actions=decision.actions)
+            return
+        self.issued.append((command.command_id, command.issued_at))
+        held_by = () if self._guard is None else self._guard.judge(ids)
+        if held_by:
+            self.held.append(command)
+            self.held_ids = (*self.held_ids, command.command_id)
+            self.facts.extend(Fact(HELD_COMMAND, (trigger,)) for trigger in held_by)
+            self._end(entry.wait, RoundOutcome.HELD, ids, command.command_id, actions=decision.actions, held_by=held_by)
+            return
         if holdout is not None:
-            held_out = holdout.holds_out(self._ticket_id)
-            self.holdout_group = self.holdout_group or (GROUP_HELD_OUT if held_out else GROUP_ACTED_ON)
-            if held_out:
-                self._end(entry.wait, RoundOutcome.HELD_OUT, ids, command.command_id, actions=decision.actions)
-                return
+            self.holdout_group = self.holdout_group or GROUP_ACTED_ON
         self.commands.append(command)
         self.facts.append(Fact(COMMAND))
         self._end(entry.wait, RoundOutcome.COMMANDED, ids, command.command_id, actions=decision.actions)
@@ -172,6 +205,7 @@ class Rounds:
         cancelled_by: Cancellation | None = None,
         *,
         actions: tuple[FieldValue, ...] = (),
+        held_by: tuple[str, ...] = (),
     ) -> None:
         assert self.lapse is not None  # noqa: S101 -- a round exists only within an episode
         self.records.append(
@@ -188,6 +222,7 @@ class Rounds:
                 ticket=self._ticket,
                 cancelled_by=cancelled_by,
                 actions=actions,
+                held_by=held_by,
             )
         )
         self.facts.append(Fact(ROUND, (outcome.value,)))

@@ -249,6 +249,7 @@ class _Trial(Rounds):
         cancelled_by: Cancellation | None = None,
         *,
         actions: tuple[FieldValue, ...] = (),
+        held_by: tuple[str, ...] = (),
     ) -> None:
         self.ended[wait] = Side(outcome, triggers, actions)
 

@@ -66,8 +66,9 @@ class Tables:
     settled rows. `hand_over` moves the first layer to the second, `settle` the second to the third.
     """
 
-    def __init__(self, codec: RowCodec) -> None:
-        """Start with empty tables."""
+    def __init__(self, codec: RowCodec, partitions: int = 1) -> None:
+        """Start with empty tables; `partitions` is the number of partitions that the topics have."""
+        self.partitions = partitions
         self._codec = codec
         self.tickets: dict[str, bytes] = {}
         self.sessions: dict[str, bytes] = {}
@@ -154,6 +155,8 @@ class Tables:
             known = self._fields.get(ticket_id)
             if known is not None and (row.fields is None or not row.fields.keys() <= known):
                 del self._fields[ticket_id]
+        for key, own in outcome.own_rows:
+            self.put_own(key, own)
         if outcome.session is not None:
             self._changed_sessions[ticket_id] = data = self._codec.encode_session(outcome.session)
             self.changed_bytes += len(data)

@@ -98,6 +98,19 @@ class Action(msgspec.Struct, frozen=True):
     value: Any = None
 
 
+HIGHEST_COUNT = 10_000
+"""The highest count of a limit."""
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """How often a trigger may fire before its commands are held: SPEC section 10, *Rate guard*."""
+
+    count: int
+    """Firings in all partitions together, from 1 to `HIGHEST_COUNT`."""
+    per: Micros
+    """The length of the span in which they are counted."""
+
+
 class Trigger(msgspec.Struct, frozen=True):
     """One trigger. `position` defaults to its place in the file, from 1; no category sorts as position 0."""
 
@@ -110,6 +123,7 @@ class Trigger(msgspec.Struct, frozen=True):
     active: bool = True
     category_position: float = 0
     wait: Micros = 0
+    limit: Limit | None = None
 
 
 PPM = 1_000_000
@@ -140,3 +154,5 @@ class Ruleset(msgspec.Struct, frozen=True):
     cycle: Cycle = "restart"
     digest: str = ""
     holdout: Holdout | None = None
+    limit: Limit | None = None
+    """The limit of every trigger that has none of its own."""

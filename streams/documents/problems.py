@@ -68,6 +68,7 @@ CODES: dict[str, Code] = {
     "unknown_outcome": Code("error", "a test expects an outcome that does not exist"),
     "failed_test": Code("error", "a test of the file expects something else than what happens"),
     "bad_share": Code("error", "a share that is not a percentage from 0% to 100%"),
+    "bad_limit": Code("error", "a limit whose `count` or `per` is none"),
     # advice
     "holds_out_nothing": Code("warning", "a holdout with a share of 0%"),
     "holds_out_everything": Code("warning", "a holdout with a share of 100%: no ticket gets a command"),

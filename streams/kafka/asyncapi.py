@@ -25,7 +25,7 @@ _JSON = "application/json"
 
 def document() -> dict[str, Any]:
     """Return the document."""
-    topics = [topic for topic in wanted_topics(_CONFIG) if topic.required]
+    topics = [topic for topic in wanted_topics(_CONFIG, holds=True) if topic.required]
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -62,6 +62,7 @@ _TOPIC_RECORDS: dict[str, tuple[str, ...]] = {
     Topic.SESSIONS: ("session-state", "deleted"),
     Output.COMMANDS: ("action-command",),
     Output.TRANSITIONS: ("transition", "evaluation", "shadow"),
+    Output.HELD_COMMANDS: ("action-command", "held-command-marker"),
     Output.DEAD_LETTERS: ("dead-letter",),
     _CONFIG.changelog(Table.TICKETS): ("table-row", "deleted"),
     _CONFIG.changelog(Table.SESSIONS): ("table-row", "deleted"),
@@ -73,6 +74,7 @@ _TOPIC_MEANINGS: dict[str, str] = {
     Topic.SESSIONS: "States of messaging sessions, written by you.",
     Output.COMMANDS: "What should happen to a ticket: one record a round that fired, exactly once.",
     Output.TRANSITIONS: "Every change of a session's state, how every round ended, and where a shadow differs.",
+    Output.HELD_COMMANDS: "Commands that a `limit` holds, and what became of them. Only where a trigger has a limit.",
     Output.DEAD_LETTERS: "Records that could not be used, untouched; why stands in headers.",
     _CONFIG.changelog(Table.TICKETS): "The table of tickets. Internal: its rows may change their form.",
     _CONFIG.changelog(Table.SESSIONS): "The table of sessions. Internal: its rows may change their form.",
@@ -86,6 +88,7 @@ _SUMMARIES: dict[str, str] = {
     "transition": "A session changed its state.",
     "evaluation": "A round of triggers ended.",
     "shadow": "A shadow, a candidate evaluated beside the live rules, would have done something else in a round.",
+    "held-command-marker": "A held command was withdrawn, released or discarded.",
     "dead-letter": "A record that could not be used.",
     "table-row": "A row of a table, in MessagePack.",
 }
@@ -97,6 +100,7 @@ _RECORDS = (
     "transition",
     "evaluation",
     "shadow",
+    "held-command-marker",
     "dead-letter-headers",
 )
 
@@ -117,6 +121,11 @@ _COMMAND_HEADERS: dict[str, Any] = {
         "ce_time": {"type": "string", "format": "date-time", "description": "`issued_at` of the command."},
         "content-type": {"type": "string", "const": _JSON},
         "traceparent": _TRACE,
+        "lapse.released_at": {
+            "type": "string",
+            "format": "date-time",
+            "description": "When `lapse held release` released it; only on commands that were held.",
+        },
     },
     "required": ["ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "content-type"],
 }
@@ -176,7 +185,7 @@ def _message(name: str) -> dict[str, Any]:
             message |= {"headers": _INPUT_HEADERS, "payload": _schema(name)}
         case "action-command":
             message |= {"headers": _COMMAND_HEADERS, "payload": _schema(name)}
-        case "transition" | "evaluation" | "shadow":
+        case "transition" | "evaluation" | "shadow" | "held-command-marker":
             message["payload"] = _schema(name)
         case "deleted":
             message["payload"] = {"type": "null"}

@@ -129,6 +129,8 @@ class PartitionProducer:
         self._client: AIOKafkaClient | None = None
         self._exchange: Exchange | None = None
         self._batches: Batches | None = None
+        self._topics: set[str] = set()
+        """The topics whose leaders are asked for."""
         self._usable = False
         self._last_committed: bool | None = None
         """How the previous transaction ended; None when that is unknown, or there was none."""
@@ -148,6 +150,7 @@ class PartitionProducer:
         await self.discard()
         self._client = client = await self._connected(patience)
         client.set_topics(self._config.written)
+        self._topics = set(self._config.written)
         self._exchange = Exchange(client, self._id, self._config.group)
         self.implicit = await self._transaction_version(patience) >= 2
         self._begin(await self._first_epoch(patience))
@@ -246,6 +249,7 @@ class PartitionProducer:
             if not made and not read_to:
                 self._usable = True
                 return
+            await self._know(made)
             if self.implicit:
                 await _together(self._produce(made, what), self._commit_offsets(read_to, patience))
             else:
@@ -257,6 +261,14 @@ class PartitionProducer:
             # The broker supports other versions than at the start: the cluster is being upgraded or downgraded.
             raise CommitFailed(f"{what}: {error}") from error
         self._usable = True
+
+    async def _know(self, topics: Iterable[str]) -> None:
+        """Ask for the leaders of topics that few transactions write to, before the first one does."""
+        for topic in topics:
+            if topic not in self._topics:
+                assert self._client is not None  # noqa: S101 set by `start`
+                await self._client.add_topic(topic)
+                self._topics.add(topic)
 
     def _batches_of(self, writes: Mapping[str, Iterable[Write]], timestamp: int) -> dict[str, list[bytes]]:
         assert self._batches is not None  # noqa: S101 set by `start`

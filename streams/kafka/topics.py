@@ -65,28 +65,32 @@ class Report(msgspec.Struct, frozen=True):
         return {topic.name: topic.max_message_bytes or default for topic in self.existing}
 
 
-def wanted_topics(config: KafkaConfig) -> list[Wanted]:
-    """Return the table of SPEC section 1 with the configured names."""
+def wanted_topics(config: KafkaConfig, *, holds: bool = False) -> list[Wanted]:
+    """Return the table of SPEC section 1 with the configured names. `holds`: a trigger has a `limit`."""
+    written = (*WRITTEN, Output.HELD_COMMANDS) if holds else WRITTEN
     hides_return = "compaction hides a customer's short return"
     keeps_last = "compaction would keep only the last record of each ticket"
     is_table = "it holds a table, which must be kept whole and may be compacted"
     return [
         Wanted(config.topic(Topic.TICKETS.value), "any", RECORD_BYTES),
         Wanted(config.topic(Topic.SESSIONS.value), "delete", RECORD_BYTES, hides_return),
-        *(Wanted(config.topic(name), "delete", RECORD_BYTES, keeps_last, name in WRITTEN) for name in Output),
+        *(Wanted(config.topic(name), "delete", RECORD_BYTES, keeps_last, name in written) for name in Output),
         *(Wanted(config.changelog(table), "compact", ROW_BYTES, is_table) for table in Table),
     ]
 
 
-async def check_topics(config: KafkaConfig) -> Report:
+async def check_topics(config: KafkaConfig, *, holds: bool = False) -> Report:
     """Compare the broker's topics with the requirements. Raises `Failed` when no broker answers."""
     async with admin_client(config) as admin:
-        return await _check(config, admin)
+        return await _check(config, admin, holds=holds)
 
 
-async def require_topics(config: KafkaConfig) -> Report:
-    """Return the report on the topics. Raises `Refused` with every problem when there are any."""
-    report = await check_topics(config)
+async def require_topics(config: KafkaConfig, *, holds: bool = False) -> Report:
+    """Return the report on the topics. Raises `Refused` with every problem when there are any.
+
+    With `holds`, where a trigger has a `limit`, `held-commands` is one of them.
+    """
+    report = await check_topics(config, holds=holds)
     if report.problems:
         lines = "".join(f"\n  - {problem}" for problem in report.problems)
         hint = "\nMake the missing ones with `lapse topics create`." if report.missing else ""
@@ -149,9 +153,9 @@ async def _wait_until_known(config: KafkaConfig, admin: AIOKafkaAdminClient, nam
         await asyncio.sleep(0.05)
 
 
-async def _check(config: KafkaConfig, admin: AIOKafkaAdminClient) -> Report:
+async def _check(config: KafkaConfig, admin: AIOKafkaAdminClient, *, holds: bool) -> Report:
     found = await _find(config, admin)
-    wanted = wanted_topics(config)
+    wanted = wanted_topics(config, holds=holds)
     missing = tuple(topic.name for topic in wanted if topic.required and topic.name not in found)
     problems = [f"{name} does not exist or may not be described by this user." for name in missing]
     if len({topic.partitions for topic in found.values()}) > 1:

@@ -175,7 +175,7 @@ def _run_partition(
     last: int | None,
 ) -> int:
     """Run one partition and the rounds due by `last` (milliseconds); return the number of rounds still pending."""
-    pipeline = new_pipeline(engine, number, decode)
+    pipeline = new_pipeline(engine, number, decode, captures.partition_count)
     for batch in run_partition(captures, pipeline, now=now, last=last):
         for take in takers:
             take(batch)

@@ -170,6 +170,11 @@ class Captures:
         """Partitions that have at least one record, ascending."""
         return sorted({partition for _, partition in self._lines})
 
+    @property
+    def partition_count(self) -> int:
+        """Number of partitions that the topics had, as far as the capture shows: up to its highest one."""
+        return max(self.partitions, default=0) + 1
+
     def count(self, partition: int) -> int:
         """Return the number of records in a partition."""
         return sum(len(lines.offsets) for (_, number), lines in self._lines.items() if number == partition)

@@ -128,7 +128,7 @@ def tell(
             done += captures.count(number)
             continue
         engine = _Watched(rules, settings, ticket_id)
-        pipeline = new_pipeline(engine, number, _for_the_engine(decode))
+        pipeline = new_pipeline(engine, number, _for_the_engine(decode), captures.partition_count)
         for batch in run_partition(captures, pipeline, now=now, last=last):
             letters = (letter for letter in batch.dead_letters if of_ticket(letter.topic, number, letter.record))
             story.events.extend(_of_letter(letter, number) for letter in letters)

@@ -31,7 +31,7 @@ _EVENT_ID = "when"
 def run_tests(file: TriggerFile) -> Iterator[TestRun]:
     """Run all tests of a file that has no errors, with default settings. Each failure gives a `failed_test`.
 
-    The `holdout` of the file does not count: tests say what the triggers do, whatever ticket they meet.
+    `holdout` and `limit` do not count: tests say what the triggers do, whatever ticket they meet and however often.
     """
     if file.ruleset is None:
         return
@@ -51,9 +51,11 @@ def run_tests(file: TriggerFile) -> Iterator[TestRun]:
 
 
 def _switched(ruleset: Ruleset, active: tuple[str, ...] | None) -> Ruleset:
-    """Return the rules without holdout, and with only these triggers active if the test specifies any."""
+    """Return the rules without holdout and limits, and with only these triggers active if the test specifies any."""
     if ruleset.holdout is not None:
         ruleset = msgspec.structs.replace(ruleset, holdout=None)
+    unlimited = tuple(msgspec.structs.replace(trigger, limit=None) for trigger in ruleset.triggers)
+    ruleset = msgspec.structs.replace(ruleset, limit=None, triggers=unlimited)
     if active is None:
         return ruleset
     triggers = tuple(msgspec.structs.replace(trigger, active=trigger.id in active) for trigger in ruleset.triggers)

@@ -66,6 +66,8 @@ def summary(report: Report) -> Iterator[str]:
     yield f"commands: {report.commands}"
     if held_out := report.rounds[RoundOutcome.HELD_OUT]:
         yield f"commands that the holdout kept back: {held_out}"
+    if held := report.rounds[RoundOutcome.HELD]:
+        yield f"commands that a limit held: {held}"
     if report.pending:
         yield f"rounds not yet due at the end of the capture: {report.pending}"
 

@@ -21,10 +21,10 @@ CHUNK = 2_000
 """Number of records read ahead per topic, and the size of a batch."""
 
 
-def new_pipeline(engine: Engine, number: int = 0, decode: Decode = decode) -> Pipeline:
+def new_pipeline(engine: Engine, number: int = 0, decode: Decode = decode, partitions: int = 1) -> Pipeline:
     """Return the pipeline of a partition with empty tables. It does not stop, however many records are bad.
 
-    Pass another `decode` when a mapping reads records of another shape.
+    Pass another `decode` when a mapping reads records of another shape. `limit`s are divided by `partitions`.
     """
     partition = Partition(
         engine,
@@ -34,6 +34,7 @@ def new_pipeline(engine: Engine, number: int = 0, decode: Decode = decode) -> Pi
         rows=MsgpackRows(),
         dead_letter_limit=None,
         clock_grace=0,
+        partitions=partitions,
     )
     return Pipeline(partition, slice_records=CHUNK)
 

@@ -92,6 +92,8 @@ def how_it_ended(outcome: RoundOutcome, join_wait: Micros) -> str:
         RoundOutcome.DRY_RUN: "Triggers fired; with `dry_run` no command is sent.",
         RoundOutcome.HELD_OUT: "Triggers fired; the `holdout` of the trigger file leaves this ticket alone, so no "
         "command is sent.",
+        RoundOutcome.HELD: "Triggers fired; a `limit` of the trigger file was reached, so the command is held until "
+        "somebody releases it.",
         RoundOutcome.NO_OP: "Triggers fired, but the ticket was already as they want it.",
         RoundOutcome.NO_MATCH: "No trigger matched.",
         RoundOutcome.UNJOINED: f"No update of the ticket came within `join_wait` ({render(join_wait)}).",

@@ -7,12 +7,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from streams.core.model import MILLISECOND
-from streams.core.triggers import WITHOUT_VALUE, Action, Condition, Cycle, Holdout, Trigger
+from streams.core.triggers import WITHOUT_VALUE, Action, Condition, Cycle, Holdout, Limit, Trigger
 from streams.rules.canonical import canonical_json
 
 
-def ruleset_digest(triggers: Iterable[Trigger], cycle: Cycle, holdout: Holdout | None = None) -> str:
-    """Return the first 12 hex digits of SHA-256 over the canonical JSON of `{cycle, triggers}`, and `holdout` if set.
+def ruleset_digest(
+    triggers: Iterable[Trigger], cycle: Cycle, holdout: Holdout | None = None, limit: Limit | None = None
+) -> str:
+    """Return the first 12 hex digits of SHA-256 over the canonical JSON of `{cycle, triggers}`.
+
+    `holdout` and `limit`, at the head or on a trigger, are part of it only where they are set.
 
     Aliases, defaults and durations are resolved by the time a `Trigger` exists, so comments, the order of keys and
     the spelling of operators don't count. The order of triggers does: it decides between equal positions.
@@ -20,11 +24,13 @@ def ruleset_digest(triggers: Iterable[Trigger], cycle: Cycle, holdout: Holdout |
     content: dict[str, Any] = {"cycle": cycle, "triggers": [_trigger(trigger) for trigger in triggers]}
     if holdout is not None:
         content["holdout"] = {"share_ppm": holdout.share_ppm, "salt": holdout.salt}
+    if limit is not None:
+        content["limit"] = _limit(limit)
     return hashlib.sha256(canonical_json(content)).hexdigest()[:12]
 
 
 def _trigger(trigger: Trigger) -> dict[str, Any]:
-    return {
+    content: dict[str, Any] = {
         "id": trigger.id,
         "title": trigger.title,
         "active": trigger.active,
@@ -37,6 +43,13 @@ def _trigger(trigger: Trigger) -> dict[str, Any]:
         },
         "actions": [_action(action) for action in trigger.actions],
     }
+    if trigger.limit is not None:
+        content["limit"] = _limit(trigger.limit)
+    return content
+
+
+def _limit(limit: Limit) -> dict[str, Any]:
+    return {"count": limit.count, "per_ms": limit.per // MILLISECOND}
 
 
 def _condition(condition: Condition) -> dict[str, Any]:

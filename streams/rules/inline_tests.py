@@ -32,7 +32,10 @@ SESSION_KEYS = ("state", "reason", "channel", "session_id", "event_id", "occurre
 _RECORD_NAMES = frozenset({"tags", "custom_fields"})
 """Members of a ticket's records that conditions call by another name."""
 
-OUTCOMES = tuple(outcome.value for outcome in RoundOutcome if outcome is not RoundOutcome.HELD_OUT)
+_WITHOUT = frozenset({RoundOutcome.HELD_OUT, RoundOutcome.HELD})
+"""Tests run without holdout and limits."""
+
+OUTCOMES = tuple(outcome.value for outcome in RoundOutcome if outcome not in _WITHOUT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.core.normal import CUSTOM_FIELD_PREFIX
-from streams.core.triggers import Operator
+from streams.core.triggers import HIGHEST_COUNT, Operator
 from streams.documents import durations
 from streams.rules.conditions import CONDITION_KEYS
 from streams.rules.holdout import PATTERN as SHARE_PATTERN
@@ -80,6 +80,7 @@ def trigger_file_schema() -> Schema:
                     "salt": {"$ref": "#/$defs/text", "description": "Another salt chooses other tickets."},
                 },
             },
+            "limit": {"$ref": "#/$defs/limit"},
             "triggers": {"type": ["array", "null"], "items": {"$ref": "#/$defs/trigger"}},
             "tests": {"type": ["array", "null"], "items": {"$ref": "#/$defs/test"}},
         },
@@ -88,6 +89,22 @@ def trigger_file_schema() -> Schema:
             "duration": {
                 "description": f"A whole number and a unit: {durations.FORMS.replace('`', '')}.",
                 "anyOf": [{"type": "string", "pattern": rf"^\s*{durations.PATTERN}\s*$"}, {"const": 0}],
+            },
+            "limit": {
+                "type": "object",
+                "description": "The commands of more firings in the span are held. On a trigger, or at the head of the "
+                "file for every trigger that has none.",
+                "required": ["count", "per"],
+                "additionalProperties": False,
+                "properties": {
+                    "count": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": HIGHEST_COUNT,
+                        "description": "In all partitions together; each takes its share, rounded up.",
+                    },
+                    "per": {"$ref": "#/$defs/duration"},
+                },
             },
             "trigger": _trigger(),
             "condition": _condition(),
@@ -129,6 +146,7 @@ def _trigger() -> Schema:
                 "properties": {"position": {"type": "number"}, "name": {"$ref": "#/$defs/text"}},
             },
             "wait": {"$ref": "#/$defs/duration", "default": "0s"},
+            "limit": {"$ref": "#/$defs/limit"},
             "zendesk": {
                 "type": "object",
                 "description": "Kept by `lapse import` for `lapse export`; means nothing here.",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, TypeVar
 
-from streams.core.triggers import Action, Condition, Cycle, Holdout, Ruleset, Trigger
+from streams.core.triggers import Action, Condition, Cycle, Holdout, Limit, Ruleset, Trigger
 from streams.documents.problems import Findings, Place, Problem, did_you_mean
 from streams.documents.reading import read_stream, read_text
 from streams.documents.shape import Members, Shape
@@ -18,13 +18,14 @@ from streams.rules.conditions import ConditionReader
 from streams.rules.digest import ruleset_digest
 from streams.rules.holdout import read_holdout
 from streams.rules.inline_tests import InlineTest, read_tests
+from streams.rules.limit import read_limit
 from streams.rules.lints.advice import advise
 
 Part = TypeVar("Part")
 
 CYCLES: tuple[Cycle, ...] = ("restart", "single_pass")
-FILE_KEYS = ("cycle", "holdout", "triggers", "tests")
-TRIGGER_KEYS = ("id", "title", "active", "position", "category", "wait", "conditions", "actions", "zendesk")
+FILE_KEYS = ("cycle", "holdout", "limit", "triggers", "tests")
+TRIGGER_KEYS = ("id", "title", "active", "position", "category", "wait", "limit", "conditions", "actions", "zendesk")
 """`zendesk` holds what `lapse import` keeps for `lapse export`: it is not read here, and is not part of the ruleset."""
 
 CATEGORY_KEYS = ("position", "name")
@@ -42,6 +43,9 @@ _TRIGGER_HINTS = {
     "if": "write `conditions`",
     "then": "write `actions`",
     "tags": "tags are written by an action, as in `{field: add_tags, value: abandoned}`",
+    "rate": "write `limit`",
+    "throttle": "write `limit`",
+    "max": "write `limit: {count: ..., per: ...}`",
     "description": "write a comment (`# ...`) instead",
     "category_id": "write `category: {position: ..., name: ...}`",
 }
@@ -155,6 +159,7 @@ class _Reader:
             return TriggerFile(file, None, self._findings.sorted())
         cycle = self._cycle(members.get("cycle"))
         holdout = self._holdout(members.get("holdout"))
+        limit = self._limit(members.get("limit"))
         errors_outside = self._findings.errors
         if members.is_missing("triggers"):
             self._findings.add(root, "missing_key", "the file lacks its list `triggers`")
@@ -176,7 +181,8 @@ class _Reader:
         problems = self._findings.sorted()
         ruleset = None
         if all(problem.severity == "warning" for problem in problems):
-            ruleset = Ruleset(tuple(triggers), cycle, ruleset_digest(triggers, cycle, holdout), holdout)
+            digest = ruleset_digest(triggers, cycle, holdout, limit)
+            ruleset = Ruleset(tuple(triggers), cycle, digest, holdout, limit)
         return TriggerFile(file, ruleset, problems, tests, places, self._condition_places)
 
     def _cycle(self, node: Node | None) -> Cycle:
@@ -193,6 +199,9 @@ class _Reader:
     def _holdout(self, node: Node | None) -> Holdout | None:
         return None if node is None else read_holdout(node, self._shape)
 
+    def _limit(self, node: Node | None) -> Limit | None:
+        return None if node is None else read_limit(node, self._shape)
+
     def _trigger(self, node: Node, position: int, places: dict[str, At]) -> Trigger | None:
         """Return one trigger; None when it has no usable id. All other problems are added to the findings."""
         members = self._shape.members(node, TRIGGER_KEYS, "a trigger", _TRIGGER_HINTS)
@@ -205,6 +214,7 @@ class _Reader:
         active = _optional(members, "active", self._shape.boolean)
         given_position = _optional(members, "position", self._shape.number)
         wait = _optional(members, "wait", self._shape.duration)
+        limit = self._limit(members.get("limit"))
         category_position = self._category(members.get("category"))
         if trigger_id is None:
             return None
@@ -216,6 +226,7 @@ class _Reader:
             category_position=0 if category_position is None else category_position,
             wait=0 if wait is None else wait,
             actions=actions,
+            limit=limit,
             all=every,
             any=some,
         )

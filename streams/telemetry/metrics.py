@@ -3,12 +3,12 @@
 Series budget. Labels have bounded domains, and every combination that can occur exists from the start at 0, so that
 `rate()` sees the first increment and the number of series does not depend on the traffic. At most:
 
-    fixed    256, + 19 for each channel, + 16 for each abandonment reason, + 8 for each pair of the two,
-             + 1 for each trigger, + 1 for each trigger of a shadow, which counts as one with as many triggers
+    fixed    258, + 19 for each channel, + 16 for each abandonment reason, + 8 for each pair of the two,
+             + 2 for each trigger, + 1 for each trigger of a shadow, which counts as one with as many triggers
     moving   13 for each partition held, removed when it is revoked
 
-where channels and reasons are the configured ones; `other` and `none` are included in the 256. With the 7 channels of
-`DEFAULT_CHANNELS`, one reason, 50 triggers and 32 partitions that is 977 series per worker, with 500 triggers 1,877.
+where channels and reasons are the configured ones; `other` and `none` are included in the 258. With the 7 channels of
+`DEFAULT_CHANNELS`, one reason, 50 triggers and 32 partitions that is 1,029 series per worker, with 500 triggers 2,379.
 In addition there are some 15 series of the process and of Python's collector (`process_*`, `python_gc_*`).
 """
 

@@ -33,6 +33,7 @@ COUNTERS_OF_FACTS = {
     model.SHADOW_ROUND: "lapse_shadow_rounds_total",
     model.SHADOW_TRIGGER_FIRED: "lapse_shadow_triggers_fired_total",
     model.COMMAND: "lapse_commands_total",
+    model.HELD_COMMAND: "lapse_held_commands_total",
     model.COMMAND_APPLIED: "lapse_commands_applied_total",
     model.OVERSIZED_MEMBER: "lapse_oversized_members_total",
     model.EXPIRED_ROW: "lapse_expired_rows_total",

@@ -187,6 +187,12 @@ SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
         ),
         MetricDefinition("lapse_commands_total", "counter", "Commands written to action-commands."),
         MetricDefinition(
+            "lapse_held_commands_total",
+            "counter",
+            "Commands held by the limit of a trigger. A command that passes several limits counts for each of them.",
+            ("trigger",),
+        ),
+        MetricDefinition(
             "lapse_commands_applied_total",
             "counter",
             "Commands whose id came back in a ticket update, which means that the consumer has carried them out. Each "

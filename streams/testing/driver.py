@@ -89,10 +89,11 @@ class Driver:
         slice_records: int = SLICE_RECORDS,
         batch_records: int = BATCH_RECORDS,
         shadow: Candidate | None = None,
+        partitions: int = 1,
     ) -> None:
         """Start a worker. `now_ms` is its wall clock, by default late enough for every record piped in.
 
-        `shadow` is evaluated beside the rules, from the first record.
+        `limit`s are divided by `partitions`. `shadow` is evaluated beside the rules, from the first record.
         `slice_records` and `batch_records` are the maximum sizes of a slice and a batch, for tests of these limits.
         """
         self.broker = Broker()
@@ -106,6 +107,7 @@ class Driver:
         self._slice_records = slice_records
         self._batch_records = batch_records
         self._shadow = shadow
+        self._partitions = partitions
         self._writes_left: int | None = None
         self._writes = 0
         self._pipeline = self._open()
@@ -204,6 +206,7 @@ class Driver:
             dead_letter_limit=self._limit,
             clock_grace=0,
             stream_time=broker.stream_time,
+            partitions=self._partitions,
         )
         for table, changelog in broker.changelogs.items():
             partition.restore(table, changelog)

@@ -27,10 +27,15 @@ RECORDS: dict[str, type] = {
     "transition": shapes.TransitionRecord,
     "evaluation": shapes.EvaluationRecord,
     "shadow": shapes.ShadowRecord,
+    "held-command-marker": shapes.HeldMarker,
     "capture-line": shapes.CaptureRecord,
     "dead-letter-headers": shapes.DeadLetterHeaders,
 }
 """Every record by the name of its schema file."""
+
+
+SOMETIMES = frozenset({"held_by"})
+"""Members of outputs that are there only where they say something."""
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -55,9 +60,9 @@ def components(ref_template: str, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _require_all_of_an_output(definition: dict[str, Any]) -> None:
-    """All members of an output are always there; msgspec would leave out those that have a default."""
+    """Members of an output are always there, save `SOMETIMES`; msgspec would leave out those that have a default."""
     if definition.get("additionalProperties") is False:
-        definition["required"] = list(definition["properties"])
+        definition["required"] = [name for name in definition["properties"] if name not in SOMETIMES]
 
 
 def rendered(name: str) -> str:

@@ -7,15 +7,18 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from streams.core.inputs import DeadLetter
-from streams.core.model import MILLISECOND, Command, Difference, Evaluation, Micros, Side, Transition
+from streams.core.model import MILLISECOND, Command, Difference, Evaluation, Micros, Side, Transition, Withdrawal
 from streams.wire import instants
 from streams.wire.shapes import (
     ActionOfCommand,
     CommandRecord,
     EvaluationRecord,
     FiredTrigger,
+    HeldMarker,
+    HeldState,
     ShadowRecord,
     SideOfShadow,
     TransitionOfCommand,
@@ -96,6 +99,7 @@ def output_record(
         outcome=record.outcome.value,
         triggers=list(record.triggers),
         command_id=record.command_id,
+        held_by=list(record.held_by) or UNSET,
     )
 
 
@@ -123,6 +127,21 @@ def command(command: Command, source: str) -> Encoded:
     if command.lapse.traceparent is not None:
         headers.append(("traceparent", command.lapse.traceparent.encode()))
     return Encoded(command.ticket_id.encode(), _encode(command_record(command)), headers)
+
+
+def held(held: Command | Withdrawal, source: str) -> Encoded:
+    """Encode a record for `held-commands`: the command itself, or the marker that withdraws one."""
+    return withdrawn(held) if isinstance(held, Withdrawal) else command(held, source)
+
+
+def withdrawn(withdrawal: Withdrawal) -> Encoded:
+    """Encode the marker that withdraws a held command."""
+    return marker(withdrawal.ticket_id.encode(), withdrawal.command_id, "withdrawn")
+
+
+def marker(key: bytes, command_id: str, state: HeldState) -> Encoded:
+    """Encode what became of a held command; `key` is that of the command."""
+    return Encoded(key, _encode(HeldMarker(command_id=command_id, state=state)), [])
 
 
 def record(record: Transition | Evaluation | Difference) -> Encoded:

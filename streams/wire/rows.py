@@ -71,10 +71,13 @@ class MsgpackRows:
         self.decode_shadow = msgspec.msgpack.Decoder(ShadowRow).decode
 
     def encode_session(self, row: SessionRow) -> bytes:
-        """Encode a session row; without a holdout group it is as it was before there were any."""
+        """Encode a session row; without held commands, and without a holdout group, as before there were any."""
         data = self._encode(row)
-        # An array of 16 has a head of three bytes, one of 15 has one; the last element is nil, which is one byte.
-        return data if row.holdout_group is not None else b"\x9f" + data[3:-1]
+        # An array of 16 or more has a head of three bytes, one of 15 has one; the last elements, the empty array and
+        # nil, are one byte each.
+        if row.held:
+            return data
+        return b"\xdc\x00\x10" + data[3:-1] if row.holdout_group is not None else b"\x9f" + data[3:-2]
 
     def decode_ticket(self, data: bytes) -> TicketRow:
         """Decode a ticket row in either form."""

@@ -150,6 +150,23 @@ class CommandRecord(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ruleset: Annotated[str, Meta(pattern="^[0-9a-f]{12}$", description="Names exactly this set of triggers.")]
 
 
+HeldState: TypeAlias = Literal["withdrawn", "released", "discarded"]
+"""What became of a held command."""
+
+
+class HeldMarker(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What became of a held command, in `held-commands`; of several markers of one command the first counts."""
+
+    command_id: CommandId
+    state: Annotated[
+        HeldState,
+        Meta(
+            description="withdrawn: by the worker, because the session left `inactive`, a new episode began, or the "
+            "ticket was deleted or closed; released, discarded: by `lapse held`."
+        ),
+    ]
+
+
 class TransitionRecord(
     msgspec.Struct,
     kw_only=True,
@@ -175,6 +192,20 @@ class TransitionRecord(
     channel: Annotated[str | None, Meta(description="As known; null when no event of the session named it.")]
 
 
+Outcome: TypeAlias = Literal[
+    "commanded",
+    "no_op",
+    "no_match",
+    "unjoined",
+    "cancelled",
+    "closed",
+    "historic",
+    "dry_run",
+    "held_out",
+    "held",
+]
+
+
 class EvaluationRecord(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="evaluation"):
     """A round ended; `event_id` and `occurred_at` are those of its lapse."""
 
@@ -184,23 +215,28 @@ class EvaluationRecord(msgspec.Struct, kw_only=True, forbid_unknown_fields=True,
     episode: Episode
     wait_ms: WaitMillis
     outcome: Annotated[
-        Literal["commanded", "no_op", "no_match", "unjoined", "cancelled", "closed", "historic", "dry_run", "held_out"],
+        Outcome,
         Meta(description="How the round ended."),
     ]
     triggers: Annotated[list[str], Meta(description="Ids of the triggers that fired, in firing order.")]
     command_id: Annotated[
         CommandId | None,
         Meta(
-            description="The command that the round led to (`dry_run`, `held_out`: would have); null if there is none."
+            description="The command that the round led to (`dry_run`, `held_out`, `held`: would have); null if there "
+            "is none."
         ),
     ]
+    held_by: Annotated[
+        list[str] | UnsetType,
+        Meta(description="Only with `held`: ids of the triggers whose `limit` it would have passed."),
+    ] = UNSET
 
 
 class SideOfShadow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How a round ended under one of the two rule sets."""
 
     outcome: Annotated[
-        Literal["commanded", "no_op", "no_match", "unjoined", "cancelled", "closed", "historic", "dry_run", "held_out"],
+        Outcome,
         Meta(description="How the round ended, as in an evaluation; `commanded` of the shadow: it would have been."),
     ]
     triggers: Annotated[list[str], Meta(description="Ids of the triggers that fired, in firing order.")]

@@ -12,7 +12,7 @@ from streams.wire import encode
 from streams.wire.encode import Encoded
 
 WRITTEN = (Output.COMMANDS, Output.TRANSITIONS, Output.DEAD_LETTERS)
-"""The outputs that a batch writes to; nothing is written to the others yet."""
+"""The outputs that every worker writes to. `held-commands` is written to only where a trigger has a limit."""
 
 
 class Write(NamedTuple):
@@ -39,6 +39,7 @@ def writes(
     every: dict[Output | Table, list[Write]] = {
         Output.COMMANDS: command_writes(batch, app_id),
         Output.TRANSITIONS: transition_writes(batch),
+        Output.HELD_COMMANDS: [Write(*encode.held(held, app_id)) for held in batch.held],
         Output.DEAD_LETTERS: [
             Write(*encode.dead_letter(letter, partition, topic(letter.topic.value), fits))
             for letter in batch.dead_letters

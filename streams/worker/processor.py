@@ -13,7 +13,7 @@ from typing import Protocol
 from aiokafka import TopicPartition
 
 from streams.core.batch import Batch
-from streams.core.model import MILLISECOND, SECOND, Micros
+from streams.core.model import MILLISECOND, SECOND, Command, Micros
 from streams.core.names import Output, Table, Topic
 from streams.core.partition import Partition
 from streams.core.pipeline import Pipeline
@@ -207,6 +207,13 @@ class PartitionProcessor:
                     self._config.topic(Output.DEAD_LETTERS),
                     extra={"limit": f"dead letters {topic}"},
                 )
+        if held := sum(isinstance(one, Command) for one in batch.held):
+            logger.warning(
+                "partition %d: limits hold %s; look at them with `lapse held list`, then release or discard them",
+                self.number,
+                "1 command" if held == 1 else f"{held:,} commands",
+                extra={"limit": "held commands"},
+            )
         if batch.oldest_taken is not None and batch.oldest_taken < _FIRST_PLAUSIBLE:
             logger.warning(
                 "partition %d: a record of %s has the timestamp %d ms, which is before the year 2000. Kafka's "

@@ -94,7 +94,7 @@ class Worker:
                     raise Failed(f"Faust stopped: {app.crash_reason!r}")
 
     async def _check(self, supervisor: Supervisor) -> None:
-        found = await require_topics(self.config)
+        found = await require_topics(self.config, holds=bool(self._engine.rules.limits))
         supervisor.partition_count, supervisor.max_message_bytes = found.existing[0].partitions, found.limits
         await require_act_from(self.config, supervisor.partition_count)
 

@@ -15,7 +15,18 @@ from .notation import CaseError, actions, duration_ms, millis, only, printed
 from .records import SESSIONS, TOPICS, Record
 
 KINDS = ("opened", "lapsed", "first_seen", "reason_changed", "resumed", "ended", "other")
-OUTCOMES = ("commanded", "no_op", "no_match", "unjoined", "cancelled", "closed", "historic", "dry_run", "held_out")
+OUTCOMES = (
+    "commanded",
+    "no_op",
+    "no_match",
+    "unjoined",
+    "cancelled",
+    "closed",
+    "historic",
+    "dry_run",
+    "held_out",
+    "held",
+)
 CODES = ("not_json", "invalid", "missing_key", "key_mismatch", "too_large", "bad_timestamp")
 
 EXPECT_KEYS = {
@@ -26,7 +37,17 @@ COMMAND_KEYS = {"ticket", "triggers", "titles", "actions", "expected", "issued_a
 TRANSITION_KEYS = {
     "kind", "ticket", "event_id", "occurred_at", "session_id", "from", "to", "reason", "episode", "channel",
 }  # fmt: skip
-EVALUATION_KEYS = {"outcome", "ticket", "event_id", "occurred_at", "episode", "wait", "triggers", "command_id"}
+EVALUATION_KEYS = {
+    "outcome",
+    "ticket",
+    "event_id",
+    "occurred_at",
+    "episode",
+    "wait",
+    "triggers",
+    "command_id",
+    "held_by",
+}
 SHADOW_KEYS = {"ticket", "event_id", "occurred_at", "episode", "wait", "after_live", "live", "shadow"}
 SHADOW_RESULTS = ("same", "only_live", "only_shadow", "different")
 SIDE_KEYS = {"outcome", "triggers", "actions"}
@@ -34,7 +55,7 @@ DEAD_LETTER_KEYS = {"code", "path_names", "topic", "offset", "timestamp", "parti
 LAPSE_KEYS = {"episode", "from", "to", "reason", "occurred_at", "event_id"}
 
 WIRE_TRANSITION = TRANSITION_KEYS - {"ticket"} | {"type", "ticket_id"}
-WIRE_EVALUATION = EVALUATION_KEYS - {"ticket", "wait"} | {"type", "ticket_id", "wait_ms"}
+WIRE_EVALUATION = EVALUATION_KEYS - {"ticket", "wait", "held_by"} | {"type", "ticket_id", "wait_ms"}
 WIRE_SHADOW = SHADOW_KEYS - {"ticket", "wait"} | {"type", "ticket_id", "wait_ms", "revision"}
 WIRE = {"transition": WIRE_TRANSITION, "evaluation": WIRE_EVALUATION, "shadow": WIRE_SHADOW}
 WIRE_COMMAND = {
@@ -293,7 +314,7 @@ def command_id(ticket_id: str, event_id: str, episode: int, wait_ms: int) -> str
 def _invariants(result: Result) -> Iterator[str]:
     """Laws that every output obeys, whatever the case is about."""
     for record in result.records:
-        known = WIRE.get(str(record.get("type")), set())
+        known = WIRE.get(str(record.get("type")), set()) | ({"held_by"} if record.get("outcome") == "held" else set())
         if set(record) != known:
             yield f"members of a {record.get('type')}: {sorted(set(record) ^ known)} missing or unknown"
             continue
@@ -302,7 +323,7 @@ def _invariants(result: Result) -> Iterator[str]:
     evaluations = [one for one in result.records if one["type"] == "evaluation"]
     for one in evaluations:
         computed = command_id(one["ticket_id"], one["event_id"], one["episode"], one["wait_ms"])
-        wanted = computed if one["outcome"] in ("commanded", "dry_run", "held_out") else None
+        wanted = computed if one["outcome"] in ("commanded", "dry_run", "held_out", "held") else None
         if one["command_id"] != wanted:
             yield f"command_id of a {one['outcome']} evaluation: {one['command_id']!r}, expected {wanted!r}"
         if one["outcome"] in ("no_match", "unjoined", "cancelled", "closed", "historic") and one["triggers"]:

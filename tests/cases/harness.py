@@ -24,8 +24,8 @@ NOW = "2027-01-01T00:00:00Z"
 WAYS = ("backtest", "engine", "driver")
 
 CASE_KEYS = {
-    "name", "spec", "ambiguous", "settings", "now", "triggers", "trigger_file", "cycle", "holdout", "shadow", "probes",
-    "records", "until", "restart", "ways", "why", "expect",
+    "name", "spec", "ambiguous", "settings", "now", "triggers", "trigger_file", "cycle", "holdout", "limit", "shadow",
+    "probes", "records", "until", "restart", "ways", "why", "expect",
 }  # fmt: skip
 SETTING_KEYS = {"first_inactive", "join_wait", "act_from", "dry_run", "state_ttl", "dead_letter_limit"}
 
@@ -140,7 +140,7 @@ def make_case(file: str, section: str, entry: dict[str, Any], named: dict[str, A
 def _shadow(entry: dict[str, Any], ways: tuple[str, ...], named: dict[str, Any]) -> str | None:
     if "shadow" not in entry:
         return None
-    only("shadow", entry["shadow"], {"triggers", "cycle", "holdout"})
+    only("shadow", entry["shadow"], {"triggers", "cycle", "holdout", "limit"})
     if "backtest" in ways:
         raise CaseError("a backtest has no shadow: give `ways` without it")
     return _trigger_file(entry["shadow"], {}, named)
@@ -164,7 +164,7 @@ def _trigger_file(entry: dict[str, Any], expect: dict[str, Any], named: dict[str
         return str(entry["trigger_file"])
     body = entry.get("triggers", "off")
     triggers = named[body] if isinstance(body, str) else body
-    return trigger_yaml(triggers, entry.get("cycle"), entry.get("holdout"))
+    return trigger_yaml(triggers, entry.get("cycle"), entry.get("holdout"), entry.get("limit"))
 
 
 def _probes(probes: list[Any], expect: dict[str, Any]) -> str:

@@ -133,7 +133,7 @@ def duration_ms(text: str) -> int:
 # --- triggers --------------------------------------------------------------------------------------------------------
 
 
-TRIGGER_KEYS = {"id", "title", "active", "position", "category", "wait", "all", "any", "do"}
+TRIGGER_KEYS = {"id", "title", "active", "position", "category", "wait", "limit", "all", "any", "do"}
 
 
 def condition(written: Any) -> dict[str, Any]:
@@ -168,12 +168,17 @@ def trigger(written: dict[str, Any]) -> dict[str, Any]:
 
 
 def trigger_yaml(
-    triggers: list[dict[str, Any]], cycle: str | None = None, holdout: dict[str, Any] | None = None
+    triggers: list[dict[str, Any]],
+    cycle: str | None = None,
+    holdout: dict[str, Any] | None = None,
+    limit: dict[str, Any] | None = None,
 ) -> str:
     """The text of a trigger file with these triggers."""
     body: dict[str, Any] = {} if cycle is None else {"cycle": cycle}
     if holdout is not None:
         body["holdout"] = holdout
+    if limit is not None:
+        body["limit"] = limit
     body["triggers"] = [trigger(one) for one in triggers]
     return yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=1000)
 

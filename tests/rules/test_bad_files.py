@@ -78,7 +78,10 @@ BAD = {
         b"- id: a\n- id: b\n",
         "1:1: wrong_type: a trigger file is a mapping, and this is a list: write `triggers:`",
     ),
-    "a word": (b"hello\n", "1:1: wrong_type: a trigger file is a mapping with `cycle`, `holdout`, `triggers`, `tests`"),
+    "a word": (
+        b"hello\n",
+        "1:1: wrong_type: a trigger file is a mapping with `cycle`, `holdout`, `limit`, `triggers`, `tests`",
+    ),
     "a web page": (b"<!DOCTYPE html>\n<html><body>Sign in</body></html>\n", "1:1: wrong_type: "),
     "several documents": (GOOD.encode() + b"---\n" + GOOD.encode(), "6:1: several_documents: "),
     "broken JSON": (b'{"triggers": [{"id": "a"}', "yaml_syntax: did not find expected ',' or ']'"),

@@ -76,6 +76,13 @@ def convert_export(path: Path, definitions: Path | None = None) -> Converted:
         messages.append(f"{path}: `cycle: single_pass`: Zendesk goes through its triggers again after each change")
     if file.ruleset.holdout is not None:
         messages.append(f"{path}: `holdout`: Zendesk has none, and its triggers fire on every ticket")
+    if file.ruleset.limit is not None:
+        messages.append(f"{path}: `limit`: Zendesk has none, and its triggers fire as often as they match")
+    messages.extend(
+        f"{path}: trigger `{trigger.id}`: `limit`: Zendesk has none, and this trigger fires as often as it matches"
+        for trigger in file.ruleset.triggers
+        if trigger.limit is not None
+    )
     if not names.known and any("messaging_session" in json.dumps(one.trigger) for one in exported):
         messages.append(
             f"{path}: without --definitions messaging fields have Lapse's names, which Zendesk may call otherwise; "

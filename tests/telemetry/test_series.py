@@ -70,5 +70,5 @@ def test_the_budget_is_not_generous():
     unspent = series_budget(domains, partitions=1) - series(metrics)
     # One trigger, one abandonment reason in each of nine channels, one code for each of two topics: all `other`; and
     # the end offsets, what is held back and the lag in records and in seconds of two topics, which a broker has to
-    # tell; how far a restore has to go; and a trigger of a shadow, with its `other`.
-    assert unspent == 1 + 9 + 2 + 8 + 1 + 2
+    # tell; how far a restore has to go; and a trigger of a shadow, with its `other`; `other` of held commands.
+    assert unspent == 1 + 9 + 2 + 8 + 1 + 2 + 1

@@ -143,12 +143,12 @@ class Receiver:
                 received = receive(
                     body, signature=signature, signed_at=signed_at, arrived_at=now, command_field=self._command_field
                 )
+                return await self._write(received, now)
             except Unusable as why:
                 await self._writer.write_letter(body, type_of(body), why, arrived_ms)
                 self._metrics.received(Kind.UNUSABLE)
                 logger.warning("a signed body can't be used: %s %s", why.path, why, extra={"limit": "unusable"})
                 return 200, "Kept as a dead letter.\n"
-            return await self._write(received, now)
         except NotWrittenError as error:
             logger.warning("not written, so Zendesk has to try again: %s", error, extra={"limit": "not written"})
             return 409, "Not written; try again.\n"

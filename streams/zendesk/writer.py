@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from streams.core.errors import Refused
-from streams.core.names import Output
+from streams.core.names import Code, Output
 from streams.core.partitioning import partition_of
 from streams.kafka.brokers import client_arguments, patiently
 from streams.kafka.config import KafkaConfig
@@ -23,6 +24,8 @@ WRITE_SECONDS = 8.0
 
 _LARGEST_RECORD = (1 << 20) + (64 << 10)
 _LINGER_MS = 2
+_ASK_SECONDS = 2.0
+_CLOSE_SECONDS = 2.0
 SOURCE = "zendesk-webhook"
 """What the header `lapse.source.topic` says. Without partition and offset, `dead-letters replay` leaves it alone."""
 
@@ -39,6 +42,7 @@ class Writer:
         self._config = config
         self._keep_bodies = keep_bodies
         self._producer: AIOKafkaProducer | None = None
+        self._asking: asyncio.Task[None] | None = None
         self.trouble: str | None = "the brokers have not been reached yet"
         """Why the latest record could not be written; None once one was, or the producer has started."""
 
@@ -71,15 +75,35 @@ class Writer:
 
         self._producer = await patiently("Can't connect", self._config, begin)
         self.trouble = None
+        self._asking = asyncio.create_task(self._ask_while_in_trouble(self._producer), name="ask the brokers")
 
     async def stop(self) -> None:
-        """Write what is under way, and close."""
+        """Close. Every request was answered by now, so what is not acknowledged need not be waited for."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
         if self._producer is not None:
-            await self._producer.stop()
+            with contextlib.suppress(TimeoutError, KafkaError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._producer.stop()
+
+    async def _ask_while_in_trouble(self, producer: AIOKafkaProducer) -> None:
+        """Notice that the brokers are back, without a request: a proxy may send none before this is ready again."""
+        while True:
+            await asyncio.sleep(_ASK_SECONDS)
+            if self.trouble is not None:
+                with contextlib.suppress(TimeoutError, KafkaError, OSError):
+                    async with asyncio.timeout(_ASK_SECONDS):
+                        await producer.client.fetch_all_metadata()
+                    self.trouble = None
 
     async def write(self, record: InputRecord, arrived_ms: int) -> None:
-        """Write one input record. Raises `NotWrittenError`."""
-        await self._send(self._config.topic(record.topic.value), record.key, record.value, arrived_ms, ())
+        """Write one input record. Raises `NotWrittenError`, and `Unusable` when it is too large for its topic."""
+        topic = self._config.topic(record.topic.value)
+        try:
+            await self._send(topic, record.key, record.value, arrived_ms, ())
+        except MessageSizeTooLargeError as error:
+            raise Unusable(Code.TOO_LARGE, "$", f"the record does not fit into {topic}: {error}") from None
 
     async def write_letter(self, body: bytes, kind: str, why: Unusable, arrived_ms: int) -> None:
         """Write a dead letter for a signed body; `kind` is the type that it names. Raises `NotWrittenError`.
@@ -122,7 +146,7 @@ class Writer:
             raise
         except (KafkaError, TimeoutError, OSError) as error:
             waited = time.monotonic() - began
-            self.trouble = f"{topic}: {error or 'no acknowledgement'} after {waited:.0f} s"
+            self.trouble = f"{topic}: {str(error) or 'no acknowledgement'} after {waited:.0f} s"
             raise NotWrittenError(self.trouble) from error
         self.trouble = None
 

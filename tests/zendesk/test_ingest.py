@@ -192,9 +192,9 @@ async def test_while_kafka_is_away_the_answer_is_409_and_it_is_not_ready(
             assert process.get("/healthz")[0] == 200, "to restart it would not help"
         finally:
             kafka.resume()
+        process.until_ready(30)  # without a request: a proxy sends none before
         async with sender(process, pause=0.5) as zendesk:
             assert (await zendesk.send(session_post("1", "Active"))).taken
-        assert process.get("/readyz")[0] == 200
 
 
 def test_a_start_that_can_not_work_is_one_message_and_code_2(kafka: Broker, topic_prefix: str, tmp_path: Path) -> None:
@@ -247,3 +247,38 @@ def test_a_file_of_saved_bodies_is_written_and_what_is_wrong_with_a_line_is_said
     (session_record,) = asyncio.run(read_all(config, config.topic("session-states")))
     assert session_record.timestamp == int(datetime(2026, 3, 1, 10, 0, 1, tzinfo=UTC).timestamp() * 1000)
     assert json.loads(session_record.value)["event_id"] == "c2ln"
+
+
+async def test_a_stop_answers_what_is_in_flight_and_does_not_wait_for_brokers_that_are_away(
+    kafka: Broker, tmp_path: Path, topic_prefix: str
+) -> None:
+    await topics(config_for(kafka, topic_prefix), 1)
+    with ingesting(kafka, topic_prefix, tmp_path) as process:
+        kafka.pause()
+        try:
+            async with sender(process) as zendesk:
+                in_flight = asyncio.create_task(zendesk._post(session_post("1", "Active")))
+                await asyncio.sleep(0.5)
+                began = time.monotonic()
+                assert await asyncio.to_thread(process.stop) == 0
+                assert time.monotonic() - began < 20, "less than the 30 s that Kubernetes gives"
+                assert (await in_flight)[0] == 409
+        finally:
+            kafka.resume()
+
+
+async def test_a_record_that_does_not_fit_into_its_topic_is_a_dead_letter(
+    kafka: Broker, tmp_path: Path, topic_prefix: str
+) -> None:
+    config = config_for(kafka, topic_prefix)
+    await kit.create(kafka.bootstrap, list(config.inputs), 1, {"max.message.bytes": "500000"})
+    await topics(config, 1)
+    many = {"tags": [f"tag-{number:060}" for number in range(12_000)]}
+    with ingesting(kafka, topic_prefix, tmp_path, compression="none") as process:
+        async with sender(process) as zendesk:
+            sent = await zendesk.send(ticket_event("1", at=datetime.now(UTC), **many))
+    assert sent.statuses == [200]
+    assert len(sent.body) < 1 << 20
+    assert await read_all(config, config.topic("ticket-updates")) == []
+    (letter,) = await read_all(config, config.topic("dead-letters"))
+    assert dict(letter.headers)["lapse.error.code"] == b"too_large"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NoReturn
 
@@ -15,13 +15,14 @@ from aiokafka.helpers import create_ssl_context
 from streams.core.batch import Batch
 from streams.core.errors import LapseError, Refused
 from streams.core.model import SECOND, Micros
+from streams.core.revisions import Rulebook, UnusableRevisionError
 from streams.core.triggers import Ruleset
 from streams.host.app import App
 from streams.host.clock import Clock
 from streams.kafka.config import KafkaConfig
 from streams.mapping.load import decode_by
 from streams.operate.members import host_of
-from streams.rules.triggers import load_triggers
+from streams.rules.triggers import load_triggers, parse_triggers
 from streams.settings.engine import make_engine
 from streams.settings.settings import Settings, load_settings
 from streams.settings.values import NOW
@@ -47,7 +48,8 @@ def run_worker(settings: Settings) -> int:
     log_format = settings.log_format or "auto"
     configure_logging(settings.log_level, log_format)
     try:
-        ruleset = load_ruleset(settings)
+        # With rules from their topic, none is known before it was read.
+        ruleset = load_ruleset(settings) if settings.rules == "file" else Ruleset(())
     except LapseError as error:
         say(str(error), log_format)
         return error.exit_code
@@ -81,10 +83,17 @@ def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
     )
 
     config = runtime_config(settings)
+    book = Rulebook(compile_source) if settings.rules == "topic" else None
+    servers: list[Server] = []
+
+    def show(digest: str, ruleset: Ruleset) -> None:
+        metrics.use(digest, [trigger.id for trigger in ruleset.triggers if trigger.active])
+        for server in servers:
+            server.use(ruleset)
 
     def web(supervisor: Supervisor) -> Server:
         token = settings.web_token
-        return _LoggedServer(
+        server = _LoggedServer(
             host=settings.web_host,
             port=settings.web_port,
             token=None if token is None else token.get_secret_value(),
@@ -96,7 +105,13 @@ def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
             tables=Lookup(supervisor, session_state),
             join_wait=settings.join_wait,
             holder=partial(host_of, config),
+            book=book,
         )
+        servers.append(server)
+        return server
+
+    if book is not None:
+        metrics.follow(book, show)
 
     return Worker(
         config,
@@ -105,7 +120,16 @@ def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
         rows=MsgpackRows(),
         observer=metrics,
         beside=(web, lambda _: Progress(metrics.totals)),
+        book=book,
     )
+
+
+def compile_source(source: str) -> Ruleset:
+    """Compile the trigger file of a revision. Raises `UnusableRevisionError` with its errors."""
+    parsed = parse_triggers(source)
+    if parsed.ruleset is None:
+        raise UnusableRevisionError("; ".join(str(problem) for problem in parsed.errors))
+    return parsed.ruleset
 
 
 class _Kept(Metrics):
@@ -114,6 +138,21 @@ class _Kept(Metrics):
     def __init__(self, journal: Journal, **labels: Any) -> None:
         super().__init__(**labels)
         self._journal = journal
+        self._book: Rulebook | None = None
+        self._show: Callable[[str, Ruleset], None] = lambda _, __: None
+        self._shown: int | None = None
+
+    def follow(self, book: Rulebook, show: Callable[[str, Ruleset], None]) -> None:
+        """Call `show` with digest and rules whenever a partition has a newer revision in use than any had before."""
+        self._book, self._show = book, show
+
+    def rules_in_use(self, partition: int, revision: int) -> None:
+        super().rules_in_use(partition, revision)
+        if self._book is not None and revision > (self._shown or 0):
+            ruleset = self._book.ruleset(revision)
+            if ruleset is not None:
+                self._shown = revision
+                self._show(ruleset.digest, ruleset)
 
     def batch_committed(
         self, partition: int, batch: Batch, seconds: float, commit_seconds: float | None = None

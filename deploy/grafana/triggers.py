@@ -24,7 +24,7 @@ def make() -> Dashboard:
         "Rounds and how they end, what fires, and how soon the commands are carried out.",
         since="now-24h",
         variables=("lapse_triggers_fired_total.trigger",),
-        parts=(*_headline(), *_rounds(), *_commands(), *_held(), *_holdout(), *_shadow()),
+        parts=(*_headline(), *_rounds(), *_commands(), *_held(), *_holdout(), *_shadow(), *_revisions()),
     )
 
 
@@ -236,5 +236,32 @@ def _shadow() -> tuple[Part, ...]:
             "short",
             {"{{trigger}}": increase("lapse_shadow_triggers_fired_total", by="trigger")},
             hourly=True,
+        ),
+    )
+
+
+def _revisions() -> tuple[Part, ...]:
+    return (
+        row("Revisions"),
+        graph(
+            "Revision in use",
+            "By partition, with rules from their topic; 0 with rules from a file. All should be on the same one.",
+            "short",
+            {"{{partition}}": f"max by (partition) ({series('lapse_rules_revision')})"},
+            width=8,
+        ),
+        graph(
+            "Newest revision not in use",
+            "How long the newest revision has been effective without being in use in every partition.",
+            "s",
+            {"behind": f"max({series('lapse_rules_behind_seconds')})"},
+            width=8,
+        ),
+        graph(
+            "Refused entries",
+            "Entries of the rules topic that a worker ignores or can't compile, by worker.",
+            "short",
+            {"{{instance}}": f"max by (instance) ({series('lapse_rules_refused_entries')})"},
+            width=8,
         ),
     )

@@ -9,6 +9,7 @@ import msgspec
 from streams.core.inputs import DeadLetter
 from streams.core.model import Command, Difference, Evaluation, Fact, Micros, Transition, Withdrawal
 from streams.core.names import Topic
+from streams.core.revisions import Activation, InUse
 from streams.core.tables import OwnRows, Rows
 
 
@@ -21,7 +22,7 @@ class Batch(msgspec.Struct):
     """Stream time after the batch; stored as metadata of the committed offsets so that a restart resumes from it."""
     taken: int = 0
     """Number of input records taken, whatever their result."""
-    records: list[Transition | Evaluation | Difference] = msgspec.field(default_factory=list)
+    records: list[Transition | Evaluation | Difference | Activation] = msgspec.field(default_factory=list)
     commands: list[Command] = msgspec.field(default_factory=list)
     held: list[Command | Withdrawal] = msgspec.field(default_factory=list)
     """Commands that the rate guard holds, and held commands that are withdrawn, in order."""
@@ -37,6 +38,8 @@ class Batch(msgspec.Struct):
     facts: list[Fact] = msgspec.field(default_factory=list)
     pending_rounds: int = 0
     """Rounds of this partition that are waiting or parked after the batch."""
+    in_use: InUse | None = None
+    """The rules in use at the end of the batch; None when they come from a file."""
     shadow: int | None = None
     """Revision of the shadow in use at the end of the batch."""
     oldest_taken: Micros | None = None

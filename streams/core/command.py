@@ -36,6 +36,7 @@ def command(
     decision: Decision,
     updated_at: Value,
     ruleset: str,
+    revision: int | None = None,
 ) -> Command:
     """Build the command of a round whose decision has actions; `updated_at` is the ticket's."""
     return Command(
@@ -48,4 +49,5 @@ def command(
         actions=decision.actions,
         expected=decision.expected if updated_at is None else {**decision.expected, "updated_at": updated_at},
         ruleset=ruleset,
+        revision=revision,
     )

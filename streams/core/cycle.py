@@ -241,9 +241,13 @@ def session_context(lapse: Lapse) -> tuple[dict[str, str | None], dict[str, str 
 class Rules:
     """A compiled ruleset: gives the waits in use and the triggers that fire in a round."""
 
-    def __init__(self, ruleset: Ruleset) -> None:
-        """Compile the active triggers of `ruleset` and sort them as Zendesk does."""
+    def __init__(self, ruleset: Ruleset, revision: int | None = None) -> None:
+        """Compile the active triggers of `ruleset` and sort them as Zendesk does.
+
+        `revision` is its number in the rules topic, None when the rules come from a file.
+        """
         self.digest = ruleset.digest
+        self.revision = revision
         self.restarts = ruleset.cycle == "restart"
         self.holdout = ruleset.holdout
         limits = {trigger.id: trigger.limit or ruleset.limit for trigger in ruleset.triggers if trigger.active}

@@ -88,6 +88,11 @@ class Engine:
         rounds = msgspec.structs.replace(self.settings.rounds, act_from=act_from)
         return Engine(self.rules, msgspec.structs.replace(self.settings, rounds=rounds))
 
+    def ruled_by(self, rules: Rules, *, dry_run: bool) -> Engine:
+        """Return the same engine with other rules. `dry_run` holds in addition to the setting."""
+        rounds = msgspec.structs.replace(self.settings.rounds, dry_run=dry_run or self.settings.rounds.dry_run)
+        return Engine(rules, msgspec.structs.replace(self.settings, rounds=rounds))
+
     def step(self, tables: Tables, record: TicketUpdate | SessionUpdate | Due, clock: Micros) -> Outcome:
         """Return the outcome of one input. `clock` is stream time, already advanced to the input's own timestamp."""
         if type(record) is TicketUpdate:

@@ -318,6 +318,8 @@ class Command(msgspec.Struct, frozen=True, gc=False):
     actions: tuple[FieldValue, ...]
     expected: Mapping[str, Value]
     ruleset: str
+    revision: int | None = None
+    """Number of the live revision in the rules topic; None when the rules come from a file."""
 
 
 class Withdrawal(msgspec.Struct, frozen=True, gc=False):
@@ -377,6 +379,9 @@ EXPIRED_ROW = "expired_row"  # labels: table
 
 END_OF_STATE: Micros = -1
 """Used in place of a wait for the timer that ends a ticket's state."""
+
+ACTIVATION: Micros = -2
+"""Used in place of a wait for the timer of a revision; it comes before all else due at its instant."""
 
 SHADOW_ROUNDS: Micros = 1 << 62
 """Used in place of a wait for the timer of a ticket's shadow rounds; it comes after all else due at its instant."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from streams.core.batch import Batch
 from streams.core.engine import Engine
 from streams.core.inputs import DEAD_LETTER_JUDGED_FROM, Decode, Input, RawRecord, Update
 from streams.core.model import (
+    ACTIVATION,
     END_OF_STATE,
     MILLISECOND,
     SHADOW_ROUNDS,
@@ -26,6 +29,7 @@ from streams.core.model import (
 from streams.core.names import Code, Result, Table, Topic
 from streams.core.partitioning import partition_of
 from streams.core.plain import PlainTicket, replace_row
+from streams.core.revisions import RULES_KEY, Activation, Entry, EntryKind, InUse, Rulebook
 from streams.core.shadow import KEYS as SHADOW_KEYS
 from streams.core.shadow import Candidate, Seen, Shadow, ShadowRow
 from streams.core.tables import OWN, ROW_LIMIT, SMALL_RECORD, RowCodec, Tables
@@ -64,6 +68,15 @@ class Partition:
         self._rows = rows
         self._shadow: Shadow | None = None
         self._engine = engine
+        self._as_configured = engine
+        """The engine with the rules and the dry run that it was made with."""
+        self._book: Rulebook | None = None
+        self._looked_at = 0
+        """The number up to which the rulebook's entries were looked at."""
+        self._in_use: InUse | None = None
+        self._announce = False
+        """Whether the first activation is still to be written."""
+        self._begin: dict[Topic, int] = {}
         self._partition_count = partition_count
         self._decode = decode
         self._grace = clock_grace
@@ -127,6 +140,159 @@ class Partition:
             else:
                 self.tables.put_own(key, None)
         self._shadow = None if candidate is None else Shadow(candidate, self._engine.settings.rounds, rows)
+
+    # --- revisions ---------------------------------------------------------------------------------------------------
+
+    def adopt(self, book: Rulebook, clock: Micros, begin: Mapping[Topic, int]) -> str | None:
+        """Use the rules of a rulebook; return why that is not possible yet. Call it after `start`.
+
+        What the partition's row says it uses goes on. A partition without one takes the newest live revision that is
+        effective by the clock. `begin` are the offsets of the next records.
+        """
+        data = self.tables.own_row(RULES_KEY)
+        if data is None:
+            newest = book.newest(clock)
+            if newest is None:
+                return "the rules topic has no live revision yet that is effective and that this version can compile"
+            shadow = book.shadow()
+            in_use = InUse(
+                revision=newest.number,
+                ruleset=newest.ruleset or "",
+                entry=book.last,
+                stops=book.stops(),
+                activation=newest.number,
+                since=self.stream_time,
+                author=newest.author,
+                reason=newest.reason,
+                shadow=shadow,
+            )
+        else:
+            in_use = self._rows.decode_rules(data)
+            for number in (in_use.revision, in_use.shadow):
+                if number is not None and book.ruleset(number) is None:
+                    why = book.refused.get(number, "it is not in the rules topic")
+                    return f"revision {number}, which it has in use, can't be used: {why}"
+            known = book.ruleset(in_use.revision)
+            if known is not None and known.digest != in_use.ruleset:
+                return (
+                    f"revision {in_use.revision}, which it has in use, has the digest {in_use.ruleset}, but in the "
+                    f"rules topic it is {known.digest}"
+                )
+        self._book, self._in_use, self._announce = book, in_use, data is None
+        self._begin = dict(begin)
+        self._looked_at = 0
+        self._switch()
+        self._follow(in_use.shadow)
+        return None
+
+    @property
+    def in_use(self) -> InUse | None:
+        """What this partition has taken up; None with rules from a file."""
+        return self._in_use
+
+    def _learn(self, batch: Batch) -> None:
+        """Take up what the rulebook has that this partition has not looked at, between two records."""
+        book, in_use = self._book, self._in_use
+        assert book is not None and in_use is not None  # noqa: S101 -- adopted
+        if self._announce:
+            self._announce = False
+            self._activated(book.entries[in_use.revision], None, batch, late=False)
+        for entry in book.after(in_use.entry):
+            if entry.kind is not EntryKind.LIVE:
+                self._take_up(entry, batch, late=False)
+        for entry in book.live(max(self._looked_at, self._in_use_revision)):
+            if (entry.effective_from or 0) > self.stream_time:
+                heapq.heappush(self._timers, (entry.effective_from or 0, ACTIVATION, ""))
+        self._looked_at = book.last
+        self._take_newest(batch, late=True)
+
+    @property
+    def _in_use_revision(self) -> int:
+        assert self._in_use is not None  # noqa: S101 -- adopted
+        return self._in_use.revision
+
+    def _take_newest(self, batch: Batch, *, late: bool) -> None:
+        """Take up the newest live revision that stream time has reached, if it is newer than the one in use."""
+        assert self._book is not None  # noqa: S101 -- adopted
+        newest = self._book.newest(self.stream_time, self._in_use_revision)
+        if newest is not None:
+            self._take_up(newest, batch, late=late)
+
+    def _take_up(self, entry: Entry, batch: Batch, *, late: bool) -> None:
+        """Take up one entry: from here on it is in force."""
+        in_use, book = self._in_use, self._book
+        assert in_use is not None and book is not None  # noqa: S101 -- adopted
+        previous = in_use.activation
+        changes: dict[str, object] = {"activation": entry.number}
+        if entry.kind is EntryKind.LIVE:
+            changes |= {
+                "revision": entry.number,
+                "ruleset": entry.ruleset,
+                "since": self.stream_time,
+                "author": entry.author,
+                "reason": entry.reason,
+            }
+        else:
+            changes["entry"] = entry.number
+        if entry.kind in (EntryKind.STOP, EntryKind.RESUME):
+            changes["stops"] = in_use.stops.after(entry)
+        elif entry.kind is EntryKind.SHADOW:
+            if book.ruleset(entry.number) is None:
+                # Refused: the shadow in use goes on, and the entry is not looked at again.
+                self._in_use = msgspec.structs.replace(in_use, entry=entry.number)
+                self._put_in_use()
+                return
+            changes["shadow"] = entry.number
+        elif entry.kind is EntryKind.SHADOW_OFF:
+            changes["shadow"] = None
+        self._in_use = msgspec.structs.replace(in_use, **changes)
+        self._switch()
+        if self._in_use.shadow != in_use.shadow or self._in_use.stops != in_use.stops:
+            self._follow(self._in_use.shadow)
+        self._activated(entry, previous, batch, late=late)
+
+    def _switch(self) -> None:
+        """Let the engine use what is in force."""
+        in_use, book = self._in_use, self._book
+        assert in_use is not None and book is not None  # noqa: S101 -- adopted
+        rules = book.rules(in_use.revision, in_use.stops)
+        self._engine = self._as_configured.ruled_by(rules, dry_run=in_use.stops.everything)
+
+    def _follow(self, shadow: int | None) -> None:
+        """Follow a shadow; a trigger that is stopped is stopped in it too."""
+        assert self._book is not None and self._in_use is not None  # noqa: S101 -- adopted
+        stops = self._in_use.stops
+        self.follow_with(None if shadow is None else Candidate(shadow, self._book.rules(shadow, stops)))
+
+    def _activated(self, entry: Entry, previous: int | None, batch: Batch, *, late: bool) -> None:
+        """Write the record and the row of what was taken up."""
+        in_use = self._in_use
+        assert in_use is not None  # noqa: S101 -- adopted
+        next_ones = {
+            source.topic: self._begin.get(source.topic, 0) if source.next_offset is None else source.next_offset
+            for source in (self._tickets, self._sessions)
+        }
+        batch.records.append(
+            Activation(
+                partition=self.number,
+                partitions=self._partition_count or 0,
+                number=entry.number,
+                kind=entry.kind,
+                previous=previous,
+                ruleset=entry.ruleset or in_use.ruleset,
+                stopped=in_use.stops.shown,
+                stream_time=self.stream_time,
+                offsets=tuple((topic.value, offset) for topic, offset in next_ones.items()),
+                late=late,
+                act_from=self._as_configured.settings.rounds.act_from,
+                author=entry.author,
+                reason=entry.reason,
+            )
+        )
+        self._put_in_use()
+
+    def _put_in_use(self) -> None:
+        self.tables.put_own(RULES_KEY, self._rows.encode_rules(self._in_use))
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -200,6 +366,9 @@ class Partition:
         partition_count, strays = self._partition_count, self._strays
         timers, decode, number = self._timers, self._decode, self.number
         self._records_left, self._bytes_left = max_records, SLICE_BYTES
+        if self._book is not None and (self._looked_at != self._book.last or self._announce):
+            self._learn(batch)
+            engine_step = self._engine.step
         oldest = batch.oldest_taken
         took_all = False
         ticket, session = self._head(tickets, now, batch), self._head(sessions, now, batch)
@@ -229,6 +398,7 @@ class Partition:
             self._bytes_left -= update.size
             if timers and timers[0][0] <= timestamp:
                 self._run_timers(timestamp, batch)
+                engine_step = self._engine.step  # a timer may have switched the rules
             elif timestamp > self.stream_time:
                 self.stream_time = timestamp
             if (update.size > SMALL_RECORD or ticket_id in large) and self._would_pass_limit(update):
@@ -344,6 +514,9 @@ class Partition:
             if wait == SHADOW_ROUNDS:
                 self._reach_shadow(ticket_id, batch)
                 continue
+            if wait == ACTIVATION:
+                self._take_newest(batch, late=False)
+                continue
             outcome = self._engine.step(self.tables, Due(at, wait, ticket_id), self.stream_time)
             self.tables.put(ticket_id, outcome)
             if not outcome.rows_only:
@@ -400,3 +573,4 @@ class Partition:
         batch.stream_time = self.stream_time
         batch.pending_rounds = self._pending_rounds
         batch.shadow = self.shadow
+        batch.in_use = self._in_use

@@ -173,6 +173,7 @@ class Rounds:
             decision=decision,
             updated_at=row.get("updated_at"),
             ruleset=self._rules.digest,
+            revision=self._rules.revision,
         )
         if self._policy.dry_run:
             self._end(entry.wait, RoundOutcome.DRY_RUN, ids, command.command_id, actions=decision.actions)

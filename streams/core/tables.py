@@ -52,6 +52,12 @@ class RowCodec(Protocol):
     def decode_session(self, data: bytes) -> SessionRow:
         """Decode a session row."""
 
+    def encode_rules(self, row: Any) -> bytes:
+        """Encode an `InUse`."""
+
+    def decode_rules(self, data: bytes) -> Any:
+        """Decode an `InUse`."""
+
     def encode_shadow(self, row: Any) -> bytes:
         """Encode a `ShadowRow`."""
 

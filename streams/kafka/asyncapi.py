@@ -61,7 +61,7 @@ _TOPIC_RECORDS: dict[str, tuple[str, ...]] = {
     Topic.TICKETS: ("ticket-update", "deleted"),
     Topic.SESSIONS: ("session-state", "deleted"),
     Output.COMMANDS: ("action-command",),
-    Output.TRANSITIONS: ("transition", "evaluation", "shadow"),
+    Output.TRANSITIONS: ("transition", "evaluation", "shadow", "activation"),
     Output.HELD_COMMANDS: ("action-command", "held-command-marker"),
     Output.DEAD_LETTERS: ("dead-letter",),
     _CONFIG.changelog(Table.TICKETS): ("table-row", "deleted"),
@@ -73,7 +73,8 @@ _TOPIC_MEANINGS: dict[str, str] = {
     Topic.TICKETS: "What is known of tickets, written by you.",
     Topic.SESSIONS: "States of messaging sessions, written by you.",
     Output.COMMANDS: "What should happen to a ticket: one record a round that fired, exactly once.",
-    Output.TRANSITIONS: "Every change of a session's state, how every round ended, and where a shadow differs.",
+    Output.TRANSITIONS: "Every change of a session's state, how every round ended, where a shadow differs, and "
+    "which entries of the rules topic a partition took up.",
     Output.HELD_COMMANDS: "Commands that a `limit` holds, and what became of them. Only where a trigger has a limit.",
     Output.DEAD_LETTERS: "Records that could not be used, untouched; why stands in headers.",
     _CONFIG.changelog(Table.TICKETS): "The table of tickets. Internal: its rows may change their form.",
@@ -88,6 +89,8 @@ _SUMMARIES: dict[str, str] = {
     "transition": "A session changed its state.",
     "evaluation": "A round of triggers ended.",
     "shadow": "A shadow, a candidate evaluated beside the live rules, would have done something else in a round.",
+    "activation": "A partition took a revision, a stop or another entry of the rules topic up.",
+    "rule-entry": "A revision of the rules, a shadow, a stop or a resume.",
     "held-command-marker": "A held command was withdrawn, released or discarded.",
     "dead-letter": "A record that could not be used.",
     "table-row": "A row of a table, in MessagePack.",
@@ -100,6 +103,8 @@ _RECORDS = (
     "transition",
     "evaluation",
     "shadow",
+    "activation",
+    "rule-entry",
     "held-command-marker",
     "dead-letter-headers",
 )
@@ -185,7 +190,7 @@ def _message(name: str) -> dict[str, Any]:
             message |= {"headers": _INPUT_HEADERS, "payload": _schema(name)}
         case "action-command":
             message |= {"headers": _COMMAND_HEADERS, "payload": _schema(name)}
-        case "transition" | "evaluation" | "shadow" | "held-command-marker":
+        case "transition" | "evaluation" | "shadow" | "activation" | "rule-entry" | "held-command-marker":
             message["payload"] = _schema(name)
         case "deleted":
             message["payload"] = {"type": "null"}

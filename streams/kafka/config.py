@@ -46,6 +46,8 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     transitions_topic: str = Output.TRANSITIONS.value
     dead_letters_topic: str = Output.DEAD_LETTERS.value
     """The names of these topics on the broker, without the prefix. `topic` looks them up by their default names."""
+    rules: str = "file"
+    """Where the rules come from: `file`, or `topic`."""
     compression: str = "none"
     """Codec for writing: `none`, `gzip`, `snappy`, `lz4` or `zstd`."""
     security: Mapping[str, Any] = {}
@@ -107,6 +109,16 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     def changelog(self, table: str) -> str:
         """Return the changelog of a table."""
         return f"{self.topic_prefix}{self.app_id}-{table}-changelog"
+
+    @property
+    def rules_topic(self) -> str:
+        """Return the topic of the rules' revisions."""
+        return f"{self.topic_prefix}{self.app_id}-rules"
+
+    @property
+    def rules_transactional_id(self) -> str:
+        """Return the transactional id of whoever publishes."""
+        return f"{self.topic_prefix}{self.app_id}-rules"
 
     @property
     def written(self) -> tuple[str, ...]:

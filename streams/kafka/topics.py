@@ -24,6 +24,10 @@ Topics with a lower limit are accepted."""
 ROW_BYTES = 320 * _KIB
 """`max.message.bytes` that changelogs should have: the largest row plus a margin."""
 
+ENTRY_BYTES = 16 * 1024 * _KIB
+"""`max.message.bytes` of the rules topic: an entry holds a whole trigger file."""
+_FOR_EVER = {"retention.ms": "-1", "retention.bytes": "-1"}
+
 _METADATA_SECONDS = 10.0
 
 
@@ -37,6 +41,8 @@ class Wanted(NamedTuple):
     why_cleanup: str = ""
     required: bool = True
     """Whether a worker refuses to start without it."""
+    is_rules: bool = False
+    """Whether it is the rules topic: one partition, and nothing in it is ever removed."""
 
 
 class Existing(msgspec.Struct, frozen=True):
@@ -46,6 +52,8 @@ class Existing(msgspec.Struct, frozen=True):
     partitions: int
     cleanup: str | None
     max_message_bytes: int | None
+    retention: tuple[str | None, str | None] = (None, None)
+    """`retention.ms` and `retention.bytes`."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -76,7 +84,15 @@ def wanted_topics(config: KafkaConfig, *, holds: bool = False) -> list[Wanted]:
         Wanted(config.topic(Topic.SESSIONS.value), "delete", RECORD_BYTES, hides_return),
         *(Wanted(config.topic(name), "delete", RECORD_BYTES, keeps_last, name in written) for name in Output),
         *(Wanted(config.changelog(table), "compact", ROW_BYTES, is_table) for table in Table),
+        *_wanted_rules(config),
     ]
+
+
+def _wanted_rules(config: KafkaConfig) -> list[Wanted]:
+    if config.rules != "topic":
+        return []
+    why = "every revision must stay as it was published"
+    return [Wanted(config.rules_topic, "delete", ENTRY_BYTES, why, is_rules=True)]
 
 
 async def check_topics(config: KafkaConfig, *, holds: bool = False) -> Report:
@@ -112,13 +128,19 @@ async def create_topics(
     """
     async with admin_client(config) as admin:
         found = await _find(config, admin)
-        counts = {topic.partitions for topic in found.values()}
+        counts = {topic.partitions for topic in found.values() if topic.name != config.rules_topic}
         if partitions is None:
             if len(counts) > 1:
-                raise Refused(f"{_partition_problem(found)} Say how many the missing topics get, with --partitions.")
+                raise Refused(
+                    f"{_partition_problem(config, found)} Say how many the missing topics get, with --partitions."
+                )
             partitions = counts.pop() if counts else 1
         elif counts - {partitions}:
-            names = ", ".join(f"{t.name} has {t.partitions}" for t in found.values() if t.partitions != partitions)
+            names = ", ".join(
+                f"{t.name} has {t.partitions}"
+                for t in found.values()
+                if t.partitions != partitions and t.name != config.rules_topic
+            )
             raise Refused(
                 f"--partitions {partitions}, but {names}. All topics need the same number; nothing was created."
             )
@@ -129,10 +151,12 @@ async def create_topics(
                 **(settings or {}),
                 "cleanup.policy": policy,
                 "max.message.bytes": str(topic.max_message_bytes),
+                **(_FOR_EVER if topic.is_rules else {}),
             }
             # NewTopic treats a replication factor of -1, the broker's default, as missing.
             replicas: dict[int, list[int]] | None = {} if replication == -1 else None
-            await _create(config, admin, NewTopic(topic.name, partitions, replication, replicas, configs))
+            number = 1 if topic.is_rules else partitions
+            await _create(config, admin, NewTopic(topic.name, number, replication, replicas, configs))
         await _wait_until_known(config, admin, [topic.name for topic in missing])
         return [topic.name for topic in missing]
 
@@ -158,8 +182,8 @@ async def _check(config: KafkaConfig, admin: AIOKafkaAdminClient, *, holds: bool
     wanted = wanted_topics(config, holds=holds)
     missing = tuple(topic.name for topic in wanted if topic.required and topic.name not in found)
     problems = [f"{name} does not exist or may not be described by this user." for name in missing]
-    if len({topic.partitions for topic in found.values()}) > 1:
-        problems.append(_partition_problem(found))
+    if len({topic.partitions for topic in found.values() if topic.name != config.rules_topic}) > 1:
+        problems.append(_partition_problem(config, found))
     for topic in wanted:
         if topic.name in found:
             problems.extend(_topic_problems(topic, found[topic.name]))
@@ -189,8 +213,10 @@ def _size_warnings(config: KafkaConfig, found: Mapping[str, Existing]) -> Iterab
         )
 
 
-def _partition_problem(found: Mapping[str, Existing]) -> str:
-    counts = ", ".join(f"{topic.name} has {topic.partitions}" for topic in found.values())
+def _partition_problem(config: KafkaConfig, found: Mapping[str, Existing]) -> str:
+    counts = ", ".join(
+        f"{topic.name} has {topic.partitions}" for topic in found.values() if topic.name != config.rules_topic
+    )
     return f"All topics need the same number of partitions, but {counts}."
 
 
@@ -200,6 +226,18 @@ def _topic_problems(wanted: Wanted, topic: Existing) -> Iterable[str]:
         yield f"{topic.name} has cleanup.policy={topic.cleanup}, it must be delete: {wanted.why_cleanup}."
     if policies and wanted.cleanup == "compact" and policies != {"compact"}:
         yield f"{topic.name} has cleanup.policy={topic.cleanup}, it must be compact: {wanted.why_cleanup}."
+    if wanted.is_rules:
+        yield from _rules_problems(topic)
+
+
+def _rules_problems(topic: Existing) -> Iterable[str]:
+    if topic.partitions != 1:
+        yield f"{topic.name} has {topic.partitions} partitions, it must have one: its entries have one order."
+    if topic.max_message_bytes is not None and topic.max_message_bytes < ENTRY_BYTES:
+        yield f"{topic.name} has max.message.bytes={topic.max_message_bytes}, it must be {ENTRY_BYTES} or more."
+    for name, value in zip(_FOR_EVER, topic.retention, strict=True):
+        if value not in (None, "-1"):
+            yield f"{topic.name} has {name}={value}, it must be -1: every revision must stay."
 
 
 async def _find(config: KafkaConfig, admin: AIOKafkaAdminClient, *, with_configs: bool = True) -> dict[str, Existing]:
@@ -222,6 +260,7 @@ async def _find(config: KafkaConfig, admin: AIOKafkaAdminClient, *, with_configs
             counts[name],
             configs.get(name, {}).get("cleanup.policy"),
             _number(configs.get(name, {}).get("max.message.bytes")),
+            (configs.get(name, {}).get("retention.ms"), configs.get(name, {}).get("retention.bytes")),
         )
         for name in names
         if name in counts

@@ -111,6 +111,19 @@ class Settings(BaseSettings):
     triggers: Annotated[Path | None, BeforeValidator(values.path)] = Field(
         default=None, description="The trigger file."
     )
+    rules: Annotated[
+        Literal["file", "topic"],
+        BeforeValidator(values.rules),
+        CONNECTION,
+        Cost(
+            "With `topic` the rules come from the topic `<app id>-rules` and change while workers run: "
+            "`docs/changing-rules.md`."
+        ),
+    ] = Field(
+        default="file",
+        validate_default=True,
+        description="Where the rules come from: the `file` of `triggers`, or the `topic` of `lapse rules publish`.",
+    )
     act_from: Annotated[
         Micros | None,
         BeforeValidator(values.act_from),
@@ -333,6 +346,13 @@ class Settings(BaseSettings):
         if found:
             raise ValueError("; ".join(found))
         return last
+
+    @field_validator("rules")
+    @classmethod
+    def _one_source_of_rules(cls, rules: str, info: ValidationInfo) -> str:
+        if rules == "topic" and info.data.get("triggers") is not None:
+            raise ValueError("`topic` takes the rules from the rules topic: leave `triggers` out, or use `file`")
+        return rules
 
     @field_validator("web_host")
     @classmethod

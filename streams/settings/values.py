@@ -287,6 +287,12 @@ def _one_of(value: Any, allowed: tuple[str, ...], spelt: str) -> Any:
     raise ValueError(f"`{value}` is not one of {choices}{did_you_mean(spelt, allowed)}")
 
 
+def rules(value: Any) -> Any:
+    """Return where the rules come from."""
+    value = text(value)
+    return _one_of(value, ("file", "topic"), value.lower() if isinstance(value, str) else "")
+
+
 def first_inactive(value: Any) -> Any:
     """Return what the first `inactive` counts as; `ignore` is another spelling of `first_seen`."""
     value = text(value)

@@ -83,6 +83,11 @@ class LabelDomains:
             return value
         return NONE if not value and NONE in known else OTHER
 
+    def learn(self, label: str, values: Iterable[str]) -> None:
+        """Know more values of a label, up to a bound."""
+        known = self._known[label]
+        known.update(value for value in values if len(known) < LEARNT_KEPT)
+
     def values(self, label: str) -> tuple[str, ...]:
         """Return the values that a label has from the start. Raises KeyError for a label without a domain."""
         return self._values[label]

@@ -3,12 +3,12 @@
 Series budget. Labels have bounded domains, and every combination that can occur exists from the start at 0, so that
 `rate()` sees the first increment and the number of series does not depend on the traffic. At most:
 
-    fixed    258, + 19 for each channel, + 16 for each abandonment reason, + 8 for each pair of the two,
+    fixed    260, + 19 for each channel, + 16 for each abandonment reason, + 8 for each pair of the two,
              + 2 for each trigger, + 1 for each trigger of a shadow, which counts as one with as many triggers
-    moving   13 for each partition held, removed when it is revoked
+    moving   14 for each partition held, removed when it is revoked
 
-where channels and reasons are the configured ones; `other` and `none` are included in the 258. With the 7 channels of
-`DEFAULT_CHANNELS`, one reason, 50 triggers and 32 partitions that is 1,029 series per worker, with 500 triggers 2,379.
+where channels and reasons are the configured ones; `other` and `none` are included in the 260. With the 7 channels of
+`DEFAULT_CHANNELS`, one reason, 50 triggers and 32 partitions that is 1,063 series per worker, with 500 triggers 2,413.
 In addition there are some 15 series of the process and of Python's collector (`process_*`, `python_gc_*`).
 """
 
@@ -78,6 +78,12 @@ class Instruments:
         for name in PER_PARTITION:
             self._gauges[name].remove_by_labels({"partition": text})
         for key in [key for key in self._gauge_children if key[0] in PER_PARTITION and key[1][-1] == text]:
+            del self._gauge_children[key]
+
+    def forget(self, gauge: str) -> None:
+        """Remove all children of a gauge with labels."""
+        self._gauges[gauge].clear()
+        for key in [key for key in self._gauge_children if key[0] == gauge]:
             del self._gauge_children[key]
 
     def total(self, name: str) -> float:

@@ -137,6 +137,7 @@ class Metrics:
         for partition in set(partitions) - self._held:
             self._held.add(partition)
             self._set("lapse_partition_ready", (str(partition),), partition, 0)
+            self._set("lapse_rules_revision", (str(partition),), partition, 0)
         self._instruments.gauge("lapse_assigned_partitions").set(len(self._held))
 
     def revoked(self, partitions: Iterable[int]) -> None:
@@ -200,6 +201,21 @@ class Metrics:
         if partition in self._held:
             self._open_abandonments[partition] = n
             self._show_table_sizes()
+
+    def rules_in_use(self, partition: int, revision: int) -> None:
+        """Show which revision of the rules a partition has in use."""
+        self._set("lapse_rules_revision", (str(partition),), partition, revision)
+
+    def rules(self, behind: float, refused: int) -> None:
+        """Show for how long the newest revision is not in use everywhere, and how many entries are refused."""
+        self._instruments.gauge("lapse_rules_behind_seconds").set(behind)
+        self._instruments.gauge("lapse_rules_refused_entries").set(refused)
+
+    def use(self, ruleset: str, triggers: Iterable[str]) -> None:
+        """Show the digest of the live rules, and count their triggers by id from here on."""
+        self._domains.learn("trigger", triggers)
+        self._instruments.forget("lapse_ruleset_info")
+        self._instruments.gauge("lapse_ruleset_info", (ruleset,)).set(1)
 
     def answered(self, at: float) -> None:
         """Show when a broker last answered, in seconds since the epoch."""

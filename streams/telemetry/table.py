@@ -339,6 +339,23 @@ SECTIONS: Mapping[str, tuple[MetricDefinition, ...]] = {
             ("ruleset",),
         ),
         MetricDefinition(
+            "lapse_rules_revision",
+            "gauge",
+            "Number of the live revision that a partition has in use; 0 with rules from a file.",
+            ("partition",),
+        ),
+        MetricDefinition(
+            "lapse_rules_behind_seconds",
+            "gauge",
+            "With rules from their topic: how long the newest revision has been effective without being in use in "
+            "every partition of this worker. 0 when it is.",
+        ),
+        MetricDefinition(
+            "lapse_rules_refused_entries",
+            "gauge",
+            "Entries of the rules topic that this worker ignores or can't compile.",
+        ),
+        MetricDefinition(
             "lapse_build_info",
             "gauge",
             "1, with the versions of Lapse, Python, Faust and aiokafka.",

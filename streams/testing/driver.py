@@ -26,6 +26,7 @@ from streams.core.model import MILLISECOND, Fact, Micros
 from streams.core.names import Output, Table, Topic
 from streams.core.partition import Partition
 from streams.core.pipeline import BATCH_RECORDS, SLICE_RECORDS, Pipeline
+from streams.core.revisions import Rulebook
 from streams.core.shadow import Candidate
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode
@@ -74,6 +75,10 @@ class Broker:
         self.transactions += 1
 
 
+class NotReadyError(Exception):
+    """The partition can't use its rules; the text says why."""
+
+
 class Driver:
     """The worker of one partition, driven step by step by a test."""
 
@@ -90,10 +95,12 @@ class Driver:
         batch_records: int = BATCH_RECORDS,
         shadow: Candidate | None = None,
         partitions: int = 1,
+        book: Rulebook | None = None,
     ) -> None:
         """Start a worker. `now_ms` is its wall clock, by default late enough for every record piped in.
 
-        `limit`s are divided by `partitions`. `shadow` is evaluated beside the rules, from the first record.
+        `limit`s are divided by `partitions`. `shadow` is evaluated beside the rules, from the first record. With
+        `book`, its revisions are the rules.
         `slice_records` and `batch_records` are the maximum sizes of a slice and a batch, for tests of these limits.
         """
         self.broker = Broker()
@@ -108,6 +115,7 @@ class Driver:
         self._batch_records = batch_records
         self._shadow = shadow
         self._partitions = partitions
+        self._book = book
         self._writes_left: int | None = None
         self._writes = 0
         self._pipeline = self._open()
@@ -213,6 +221,10 @@ class Driver:
         if self._shadow is not None:
             partition.follow_with(self._shadow)
         partition.start()
+        if self._book is not None:
+            why = partition.adopt(self._book, self._now, broker.offsets)
+            if why is not None:
+                raise NotReadyError(why)
         pipeline = Pipeline(partition, slice_records=self._slice_records, batch_records=self._batch_records)
         for topic, log in broker.inputs.items():
             rest = [record for record in log if record.offset >= broker.offsets.get(topic, 0)]

@@ -23,7 +23,7 @@ _Evidence: TypeAlias = tuple[object, ...]
 class NotReady(msgspec.Struct, frozen=True, omit_defaults=True):
     """One reason why `/readyz` fails; `partition` is set where the reason concerns one."""
 
-    code: Literal["not_joined", "restoring"]
+    code: Literal["not_joined", "restoring", "rules"]
     message: str
     partition: int | None = None
 
@@ -37,6 +37,8 @@ def reasons_not_ready(source: StatusSource) -> list[NotReady]:
         return [NotReady("not_joined", "The consumer group has not assigned partitions to this worker yet.")]
     return [
         NotReady("restoring", f"The tables of partition {held.partition} are being restored.", held.partition)
+        if held.waits_for is None
+        else NotReady("rules", f"Partition {held.partition} waits for its rules: {held.waits_for}.", held.partition)
         for held in source.partitions()
         if held.state == "restoring"
     ]

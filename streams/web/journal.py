@@ -142,7 +142,7 @@ class Journal:
                 found.fired[fact.labels[0]] += 1
         found.differences.extend(record for record in batch.records if type(record) is Difference)
 
-    def _count(self, facts: list[Fact], records: Iterator[Transition | Evaluation | Difference], now: float) -> None:
+    def _count(self, facts: list[Fact], records: Iterator[object], now: float) -> None:
         oldest, minute = int(now // 60) - MINUTES_KEPT, Sums()
         for fact in facts:
             name = fact.name

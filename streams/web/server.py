@@ -16,6 +16,7 @@ from aiohttp import web
 from streams.core.cycle import Rules
 from streams.core.errors import Refused
 from streams.core.model import SECOND, Micros
+from streams.core.revisions import Rulebook
 from streams.core.triggers import Ruleset
 from streams.documents.durations import parse
 from streams.telemetry.observer import Metrics
@@ -77,11 +78,13 @@ class Server:
         tables: Tables | None = None,
         join_wait: Micros = JOIN_WAIT,
         holder: Callable[[int], Awaitable[str | None]] = _unknown_holder,
+        book: Rulebook | None = None,
     ) -> None:
         """Port 0 picks a free one. Without a token, `host` must be loopback. Raises `WebServerError` otherwise.
 
         The caller feeds `journal` and `metrics`. `tables` are those of the worker's partitions. `ruleset` and
-        `join_wait` serve to explain rounds. `holder` returns the address of the worker that holds a partition.
+        `join_wait` serve to explain rounds. `holder` returns the address of the worker that holds a partition. `book`
+        has the revisions, with rules from their topic.
         """
         if not token and not is_loopback(host):
             raise WebServerError(
@@ -101,6 +104,7 @@ class Server:
         self._tables: Tables = tables if tables is not None else NoTables()
         self._holder = holder
         self._explainer = tickets.Explainer(ruleset, Rules(ruleset), join_wait)
+        self._book = book
         self._sessions: Counter[str] | None = None
         self._looked_at = -COUNTED_FOR
         self._counting: asyncio.Task[None] | None = None
@@ -108,6 +112,11 @@ class Server:
         self._watch = StallWatch(stalled_after)
         self._runner: web.AppRunner | None = None
         self._looks: asyncio.Task[None] | None = None
+
+    def use(self, ruleset: Ruleset) -> None:
+        """Show and explain with other rules from here on."""
+        self._ruleset = ruleset
+        self._explainer = tickets.Explainer(ruleset, Rules(ruleset), self._explainer.join_wait)
 
     @property
     def port(self) -> int:
@@ -175,6 +184,7 @@ class Server:
                 web.get("/api/v1/status", self._get_status),
                 web.get("/api/v1/state", self._get_status),
                 web.get("/api/v1/triggers", self._get_triggers),
+                web.get("/api/v1/rules", self._get_rules),
                 web.get("/api/v1/evaluations", self._get_evaluations),
                 web.get("/api/v1/rates", self._get_rates),
                 web.get("/api/v1/rules/shadow", self._get_shadow),
@@ -249,6 +259,7 @@ class Server:
             quiet_kept=len(quiet),
             waiting=live.waiting(self._tables, now),
             shadow=live.shadow(self._journal, self._tables, now),
+            rules=views.rules(self._book, self._source.partitions(), self._ruleset.digest),
             partitions=live.troubled_first(status.partitions),
             partition_count=self._tables.partition_count,
         )
@@ -320,6 +331,9 @@ class Server:
         if found is None:
             return _json({"error": NOT_KEPT}, 404)
         return _json(tickets.explained_object(tickets.explained(found, self._explainer)))
+
+    async def _get_rules(self, _: web.Request) -> web.Response:
+        return _json(views.rules(self._book, self._source.partitions(), self._ruleset.digest))
 
     async def _get_evaluations(self, _: web.Request) -> web.Response:
         return _json(views.evaluations(self._journal))

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from streams.core.model import Due, Micros, SessionRow, TicketRow
 from streams.core.names import Topic
+from streams.core.revisions import InUse
 
 
 class TopicPosition(Protocol):
@@ -51,6 +52,14 @@ class PartitionStatus(Protocol):
     @property
     def stream_time(self) -> Micros | None:
         """Its stream time; None before the first record."""
+
+    @property
+    def waits_for(self) -> str | None:
+        """Why its rules can't be used yet, with `rules: topic`."""
+
+    @property
+    def in_use(self) -> InUse | None:
+        """The rules that it has in use; None with rules from a file."""
 
 
 class StatusSource(Protocol):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from streams.core.model import MILLISECOND, ShadowResult
 from streams.core.names import Topic
+from streams.core.revisions import Rulebook
 from streams.core.triggers import Action, Condition, Ruleset, Trigger
 from streams.telemetry.observer import Figures, Metrics
 from streams.web.health import NotReady, reasons_not_ready
@@ -67,6 +68,42 @@ class StatusView(msgspec.Struct, frozen=True):
     abandonment_rate: float | None
     false_abandonment_rate: float | None
     partitions: list[PartitionView]
+
+
+class RulesOfPartition(msgspec.Struct, frozen=True):
+    """What a partition has in use; `waits_for` says why it has nothing yet."""
+
+    partition: int
+    revision: int | None
+    ruleset: str | None
+    since: str | None
+    """Stream time at which it was taken up."""
+    author: str | None
+    reason: str | None
+    stopped: list[str] | str
+    shadow: int | None
+    waits_for: str | None
+
+
+class PendingRevision(msgspec.Struct, frozen=True):
+    """A live revision that is not in use in every partition of this worker."""
+
+    number: int
+    effective_from: str
+    author: str | None
+    reason: str | None
+
+
+class RulesView(msgspec.Struct, frozen=True):
+    """`/api/v1/rules`: where the rules come from and, with `rules: topic`, what this worker's partitions use."""
+
+    source: str
+    ruleset: str
+    newest: int | None
+    pending: list[PendingRevision]
+    ignored: int
+    refused: dict[int, str]
+    partitions: list[RulesOfPartition]
 
 
 class TriggerView(msgspec.Struct, frozen=True):
@@ -274,3 +311,42 @@ def _instant(seconds: float) -> str:
 
 def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
+
+
+def rules(book: Rulebook | None, held: Iterable[PartitionStatus], digest: str) -> RulesView:
+    """Return the revisions in use; `digest` is that of the rules that this worker shows."""
+    if book is None:
+        return RulesView("file", digest, None, [], 0, {}, [])
+    held = list(held)
+    least = min((one.in_use.revision for one in held if one.in_use is not None), default=0)
+    live = list(book.live(least))
+    return RulesView(
+        source="topic",
+        ruleset=digest,
+        newest=max((entry.number for entry in book.live()), default=None),
+        pending=[
+            PendingRevision(entry.number, instants.text(entry.effective_from or 0), entry.author, entry.reason)
+            for entry in live
+        ],
+        ignored=book.ignored,
+        refused=dict(book.refused),
+        partitions=[_rules_of(one) for one in held],
+    )
+
+
+def _rules_of(held: PartitionStatus) -> RulesOfPartition:
+    in_use = held.in_use
+    if in_use is None:
+        return RulesOfPartition(held.partition, None, None, None, None, None, [], None, held.waits_for)
+    stopped = in_use.stops.shown
+    return RulesOfPartition(
+        partition=held.partition,
+        revision=in_use.revision,
+        ruleset=in_use.ruleset,
+        since=instants.text(in_use.since),
+        author=in_use.author,
+        reason=in_use.reason,
+        stopped="all" if stopped == "all" else list(stopped),
+        shadow=in_use.shadow,
+        waits_for=None,
+    )

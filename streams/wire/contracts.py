@@ -28,14 +28,12 @@ RECORDS: dict[str, type] = {
     "evaluation": shapes.EvaluationRecord,
     "shadow": shapes.ShadowRecord,
     "held-command-marker": shapes.HeldMarker,
+    "activation": shapes.ActivationRecord,
+    "rule-entry": shapes.RuleEntry,
     "capture-line": shapes.CaptureRecord,
     "dead-letter-headers": shapes.DeadLetterHeaders,
 }
 """Every record by the name of its schema file."""
-
-
-SOMETIMES = frozenset({"held_by"})
-"""Members of outputs that are there only where they say something."""
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -60,9 +58,15 @@ def components(ref_template: str, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _require_all_of_an_output(definition: dict[str, Any]) -> None:
-    """Members of an output are always there, save `SOMETIMES`; msgspec would leave out those that have a default."""
+    """All members of an output are always there, but for those that may be unset.
+
+    msgspec would leave out of `required` what has a default; it gives what may be unset no default.
+    """
     if definition.get("additionalProperties") is False:
-        definition["required"] = [name for name in definition["properties"] if name not in SOMETIMES]
+        always = definition.get("required", ())
+        definition["required"] = [
+            name for name, member in definition["properties"].items() if name in always or "default" in member
+        ]
 
 
 def rendered(name: str) -> str:

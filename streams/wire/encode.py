@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import UNSET
 
 from streams.core.inputs import DeadLetter
 from streams.core.model import MILLISECOND, Command, Difference, Evaluation, Micros, Side, Transition, Withdrawal
+from streams.core.names import Topic
+from streams.core.revisions import Activation
 from streams.wire import instants
 from streams.wire.shapes import (
     ActionOfCommand,
+    ActivationRecord,
     CommandRecord,
     EvaluationRecord,
     FiredTrigger,
     HeldMarker,
     HeldState,
+    OffsetsOfActivation,
     ShadowRecord,
     SideOfShadow,
     TransitionOfCommand,
@@ -58,13 +62,16 @@ def command_record(command: Command) -> CommandRecord:
         actions=[ActionOfCommand(action.field, action.value) for action in command.actions],
         expected=dict(command.expected),
         ruleset=command.ruleset,
+        revision=UNSET if command.revision is None else command.revision,
     )
 
 
-def output_record(
-    record: Transition | Evaluation | Difference,
-) -> TransitionRecord | EvaluationRecord | ShadowRecord:
-    """Return a transition, an evaluation or a shadow's difference in the form shown in SPEC sections 3, 4 and 10."""
+Output: TypeAlias = Transition | Evaluation | Difference | Activation
+"""What goes to `session-transitions`."""
+
+
+def output_record(record: Output) -> TransitionRecord | EvaluationRecord | ShadowRecord | ActivationRecord:
+    """Return a record of `session-transitions` in the form shown in SPEC sections 3, 4 and 10."""
     if isinstance(record, Transition):
         return TransitionRecord(
             ticket_id=record.ticket_id,
@@ -90,6 +97,8 @@ def output_record(
             live=_side(record.live),
             shadow=_side(record.shadow),
         )
+    if isinstance(record, Activation):
+        return _activation_record(record)
     return EvaluationRecord(
         ticket_id=record.ticket_id,
         event_id=record.event_id,
@@ -100,6 +109,25 @@ def output_record(
         triggers=list(record.triggers),
         command_id=record.command_id,
         held_by=list(record.held_by) or UNSET,
+    )
+
+
+def _activation_record(record: Activation) -> ActivationRecord:
+    offsets = dict(record.offsets)
+    return ActivationRecord(
+        partition=record.partition,
+        partitions=record.partitions,
+        number=record.number,
+        kind=record.kind.value,
+        previous=record.previous,
+        ruleset=record.ruleset,
+        stopped="all" if record.stopped == "all" else list(record.stopped),
+        stream_time_us=record.stream_time,
+        offsets=OffsetsOfActivation(tickets=offsets[Topic.TICKETS], sessions=offsets[Topic.SESSIONS]),
+        late=record.late,
+        act_from=None if record.act_from is None else instants.text(record.act_from),
+        author=record.author,
+        reason=record.reason,
     )
 
 
@@ -144,9 +172,10 @@ def marker(key: bytes, command_id: str, state: HeldState) -> Encoded:
     return Encoded(key, _encode(HeldMarker(command_id=command_id, state=state)), [])
 
 
-def record(record: Transition | Evaluation | Difference) -> Encoded:
+def record(record: Output) -> Encoded:
     """Encode a record for `session-transitions`."""
-    return Encoded(record.ticket_id.encode(), _encode(output_record(record)), [])
+    key = f"rules/{record.partition}" if isinstance(record, Activation) else record.ticket_id
+    return Encoded(key.encode(), _encode(output_record(record)), [])
 
 
 def dead_letter(

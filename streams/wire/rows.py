@@ -15,6 +15,7 @@ import msgspec
 
 from streams.core.model import Micros, OrderKey, SessionRow, TicketRow
 from streams.core.normal import CUSTOM_FIELD_PREFIX
+from streams.core.revisions import InUse
 from streams.core.shadow import ShadowRow
 
 
@@ -67,6 +68,8 @@ class MsgpackRows:
         self._decode_ticket = msgspec.msgpack.Decoder(_StoredTicket).decode
         self._decode_head = msgspec.msgpack.Decoder(_TicketHead).decode
         self.decode_session = msgspec.msgpack.Decoder(SessionRow).decode
+        self.encode_rules = encoder.encode
+        self.decode_rules = msgspec.msgpack.Decoder(InUse).decode
         self.encode_shadow = encoder.encode
         self.decode_shadow = msgspec.msgpack.Decoder(ShadowRow).decode
 

@@ -148,6 +148,10 @@ class CommandRecord(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ]
     expected: Annotated[dict[str, Any], Meta(description="Values to compare before writing: a safe update.")]
     ruleset: Annotated[str, Meta(pattern="^[0-9a-f]{12}$", description="Names exactly this set of triggers.")]
+    revision: (
+        Annotated[int, Meta(ge=1, description="Number of the revision in the rules topic; only with `rules: topic`.")]
+        | UnsetType
+    ) = UNSET
 
 
 HeldState: TypeAlias = Literal["withdrawn", "released", "discarded"]
@@ -257,6 +261,53 @@ class ShadowRecord(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag
     after_live: Annotated[bool, Meta(description="Whether a live command of the same lapse was made before.")]
     live: Annotated[SideOfShadow | None, Meta(description="The live rules; null: they had no round with this wait.")]
     shadow: Annotated[SideOfShadow | None, Meta(description="The shadow; null: it had no round with this wait.")]
+
+
+class OffsetsOfActivation(
+    msgspec.Struct,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename={"tickets": "ticket-updates", "sessions": "session-states"},
+):
+    """The next record of each input to be taken."""
+
+    tickets: Annotated[int, Meta(ge=0)]
+    sessions: Annotated[int, Meta(ge=0)]
+
+
+class ActivationRecord(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="activation"):
+    """A partition took an entry of the rules topic up; the record's key is `rules/` and the partition."""
+
+    partition: Annotated[int, Meta(ge=0)]
+    partitions: Annotated[int, Meta(ge=0, description="How many the inputs have.")]
+    number: Annotated[int, Meta(ge=1, description="Of the entry.")]
+    kind: Literal["live", "shadow", "shadow_off", "stop", "resume"]
+    previous: Annotated[int | None, Meta(description="The entry taken up before; null for the first.")]
+    ruleset: Annotated[
+        str, Meta(pattern="^[0-9a-f]{12}$", description="The live rules from here on; for a shadow, the candidate.")
+    ]
+    stopped: Annotated[list[str] | Literal["all"], Meta(description="Triggers that are stopped from here on.")]
+    stream_time_us: Annotated[int, Meta(ge=0, description="Microseconds since 1970.")]
+    offsets: OffsetsOfActivation
+    late: Annotated[bool, Meta(description="Whether stream time had passed effective_from when it became known.")]
+    act_from: Annotated[str | None, Meta(description="The setting, as an instant; null for the beginning.")]
+    author: str | None
+    reason: str | None
+
+
+class RuleEntry(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An entry of the rules topic; the record's key is the number as text."""
+
+    number: Annotated[int, Meta(ge=1, description="1, 2, … without gaps.")]
+    kind: Literal["live", "shadow", "shadow_off", "stop", "resume"]
+    published_at: Instant
+    author: str | None = None
+    reason: str | None = None
+    ruleset: Annotated[str | None, Meta(description="Digest of the rules in the source.")] = None
+    source: Annotated[str | None, Meta(description="The text of the trigger file.")] = None
+    based_on: Annotated[int | None, Meta(description="The revision that it replaces, or goes back to.")] = None
+    effective_from: Instant | None = None
+    triggers: Annotated[list[str] | Literal["all"] | None, Meta(description="What is stopped or resumed.")] = None
 
 
 class CaptureRecord(msgspec.Struct, kw_only=True):

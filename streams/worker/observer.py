@@ -59,6 +59,12 @@ class Observer(Protocol):
     def pending_rounds(self, partition: int, n: int) -> None:
         """Show how many rounds of a partition wait."""
 
+    def rules_in_use(self, partition: int, revision: int) -> None:
+        """Show which revision of the rules a partition has in use."""
+
+    def rules(self, behind: float, refused: int) -> None:
+        """Show for how many seconds the newest revision is not in use everywhere, and how many entries are refused."""
+
     def open_abandonments(self, partition: int, n: int) -> None:
         """Show how many tickets of a partition have an open abandonment."""
 
@@ -120,6 +126,12 @@ class Silent:
         """Ignore it."""
 
     def pending_rounds(self, partition: int, n: int) -> None:
+        """Ignore it."""
+
+    def rules_in_use(self, partition: int, revision: int) -> None:
+        """Ignore it."""
+
+    def rules(self, behind: float, refused: int) -> None:
         """Ignore it."""
 
     def open_abandonments(self, partition: int, n: int) -> None:

@@ -17,6 +17,7 @@ from streams.core.model import MILLISECOND, SECOND, Command, Micros
 from streams.core.names import Output, Table, Topic
 from streams.core.partition import Partition
 from streams.core.pipeline import Pipeline
+from streams.core.revisions import Activation
 from streams.host.inbox import Inbox
 from streams.kafka.config import KafkaConfig
 from streams.kafka.producer import PartitionProducer
@@ -103,6 +104,10 @@ class PartitionProcessor:
                 on_failure(self, error)
 
         self._task.add_done_callback(ended)
+
+    def wake(self) -> None:
+        """Let the loop look for something to do, such as new entries of the rulebook."""
+        self._wake.set()
 
     async def suspend(self, within: float) -> bool:
         """Let the batch in progress commit, then stop; return whether that happened in time and without error."""
@@ -191,10 +196,21 @@ class PartitionProcessor:
         if batch.oldest_taken is not None:
             observer.event_age((self._clock() - batch.oldest_taken) / SECOND)
         observer.pending_rounds(self.number, batch.pending_rounds)
+        if batch.in_use is not None:
+            observer.rules_in_use(self.number, batch.in_use.revision)
         self._log(batch)
 
     def _log(self, batch: Batch) -> None:
-        """Log what needs an operator's attention, at most once a minute."""
+        """Log what was taken up, and what needs an operator's attention, the latter at most once a minute."""
+        for record in batch.records if batch.in_use is not None else ():
+            if type(record) is Activation:
+                logger.info(
+                    "partition %d: took up entry %d, %s%s",
+                    self.number,
+                    record.number,
+                    record.kind,
+                    ", late" if record.late else "",
+                )
         for topic in Topic:
             codes = Counter(bad.rejection.code for bad in batch.dead_letters if bad.topic is topic)
             if codes:

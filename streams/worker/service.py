@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 from streams.core.engine import Engine
 from streams.core.errors import Failed, LapseError
 from streams.core.inputs import Decode
+from streams.core.revisions import Rulebook
 from streams.core.tables import RowCodec
 from streams.host.app import App
 from streams.host.clock import Clock
@@ -26,6 +27,7 @@ from streams.kafka.config import KafkaConfig
 from streams.kafka.topics import require_topics
 from streams.worker.first_start import require_act_from
 from streams.worker.observer import Observer
+from streams.worker.rules_reader import RulesReader
 from streams.worker.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -57,14 +59,16 @@ class Worker:
         rows: RowCodec,
         observer: Observer,
         beside: tuple[Beside, ...] = (),
+        book: Rulebook | None = None,
     ) -> None:
-        """Configure a worker. Nothing starts before `run`."""
+        """Configure a worker. Nothing starts before `run`. `book` is for rules that come from their topic."""
         self.config = config
         self._engine = engine
         self._decode = decode
         self._rows = rows
         self._observer = observer
         self._beside = beside
+        self._book = book
         self._stop = asyncio.Event()
 
     @property
@@ -80,13 +84,20 @@ class Worker:
         """Run until `stop`. Raises `LapseError` or any other error after everything was closed."""
         app = App(self.config, Clock())
         app.failure = asyncio.get_running_loop().create_future()
-        supervisor = Supervisor(app, self._engine, decode=self._decode, rows=self._rows, observer=self._observer)
+        supervisor = Supervisor(
+            app, self._engine, decode=self._decode, rows=self._rows, observer=self._observer, book=self._book
+        )
         async with AsyncExitStack() as stack:
             # First, so that probes are answered while the worker waits for a broker.
             for beside in self._beside:
                 await stack.enter_async_context(beside(supervisor))
             if not await self._until_done(self._check(supervisor), app.failure):
                 return
+            if self._book is not None:
+                reader = RulesReader(self.config, self._book, supervisor.on_rules)
+                stack.push_async_callback(reader.stop)
+                if not await self._until_done(reader.start(), app.failure):
+                    return
             await stack.enter_async_context(_closing(app, supervisor))
             if await self._until_done(cast(Awaitable[None], app.start()), app.failure):
                 supervisor.watch()
@@ -94,7 +105,7 @@ class Worker:
                     raise Failed(f"Faust stopped: {app.crash_reason!r}")
 
     async def _check(self, supervisor: Supervisor) -> None:
-        found = await require_topics(self.config, holds=bool(self._engine.rules.limits))
+        found = await require_topics(self.config, holds=self._book is not None or bool(self._engine.rules.limits))
         supervisor.partition_count, supervisor.max_message_bytes = found.existing[0].partitions, found.limits
         await require_act_from(self.config, supervisor.partition_count)
 

@@ -10,6 +10,7 @@ import msgspec
 
 from streams.core.model import Micros
 from streams.core.names import Topic
+from streams.core.revisions import InUse
 from streams.worker.processor import PartitionProcessor
 from streams.worker.silence import ANSWERED_WITHIN
 from streams.worker.supervisor import Supervisor
@@ -32,6 +33,10 @@ class HeldPartition(msgspec.Struct, frozen=True):
     last_progress: float | None = None
     """`time.monotonic` at the last commit."""
     stream_time: Micros | None = None
+    waits_for: str | None = None
+    """Why its rules can't be used yet."""
+    in_use: InUse | None = None
+    """The rules in use; None with rules from a file."""
 
 
 class WorkerStatus:
@@ -59,7 +64,12 @@ class WorkerStatus:
         return [
             _held(open_ones[number])
             if number in open_ones
-            else HeldPartition(number, "restoring", {topic: InputStatus(None, None) for topic in Topic})
+            else HeldPartition(
+                number,
+                "restoring",
+                {topic: InputStatus(None, None) for topic in Topic},
+                waits_for=self._supervisor.waiting_for_rules.get(number),
+            )
             for number in sorted(self._supervisor.assigned)
         ]
 
@@ -75,4 +85,5 @@ def _held(processor: PartitionProcessor) -> HeldPartition:
         },
         processor.last_progress,
         stream_time if stream_time > 0 else None,
+        in_use=processor.partition.in_use,
     )

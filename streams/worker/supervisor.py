@@ -19,6 +19,7 @@ from streams.core.inputs import Decode
 from streams.core.model import SECOND, Micros
 from streams.core.names import Topic
 from streams.core.partition import Partition
+from streams.core.revisions import Rulebook
 from streams.core.tables import RowCodec
 from streams.host.app import App
 from streams.host.inbox import Inbox
@@ -39,6 +40,8 @@ _FIRST_BACKOFF = 0.2
 _LAST_BACKOFF = 5.0
 _OPENING_SECONDS = 15
 """Silence of the brokers after which an attempt to open a partition yields to others and is retried."""
+_RULES_SECONDS = 0.25
+"""How often a partition that waits for its rules looks again."""
 _MISSING_SECONDS = 10.0
 _CANCEL_SECONDS = 0.5
 _REPORT_SECONDS = 1.0
@@ -63,14 +66,21 @@ class Supervisor:
         decode: Decode,
         rows: RowCodec,
         observer: Observer,
+        book: Rulebook | None = None,
     ) -> None:
-        """Connect to the signals of `app`. All partitions share `engine`, which makes the decisions."""
+        """Connect to the signals of `app`. All partitions share `engine`, which makes the decisions.
+
+        With a rulebook, each partition uses the revision that it has taken up instead of the engine's rules.
+        """
         self.processors: dict[int, PartitionProcessor] = {}
         """Open partitions by number."""
         self.partition_count = 0
         """Number of partitions of every topic, as checked before the start."""
         self.max_message_bytes: Mapping[str, int] = {}
         """`max.message.bytes` of each topic, as found before the start."""
+        self.waiting_for_rules: dict[int, str] = {}
+        """Partitions that are restored and can't use their rules yet, and why."""
+        self._book = book
         self._started_at = app.clock()
         self._app = app
         self._config: KafkaConfig = app.runtime
@@ -319,12 +329,32 @@ class Supervisor:
 
         rows = await restore(config, number, take, write_end, remaining)
         partition.start()
+        if self._book is not None:
+            await self._adopt_rules(self._book, partition, offsets)
         processor = self._processor(producer, partition, offsets, generation)
         if is_new:
             await processor.commit_start(stream_time)
         for topic, offset in offsets.items():
             self._observer.committed(topic, number, offset)
         return processor, rows
+
+    async def _adopt_rules(self, book: Rulebook, partition: Partition, offsets: Mapping[Topic, int]) -> None:
+        """Wait until the rules that the partition is to use can be used."""
+        number = partition.number
+        try:
+            while (why := partition.adopt(book, self._app.clock(), offsets)) is not None:
+                if self.waiting_for_rules.get(number) != why:
+                    logger.error("partition %d is not ready: %s", number, why)
+                self.waiting_for_rules[number] = why
+                self._last_opening = time.monotonic()
+                await asyncio.sleep(_RULES_SECONDS)
+        finally:
+            self.waiting_for_rules.pop(number, None)
+
+    def on_rules(self) -> None:
+        """Let every partition look at the new entries of the rulebook."""
+        for processor in self.processors.values():
+            processor.wake()
 
     def _processor(
         self, producer: PartitionProducer, partition: Partition, offsets: dict[Topic, int], generation: int
@@ -431,6 +461,20 @@ class Supervisor:
             self._end_without_progress()
             for processor in list(self.processors.values()):
                 processor.report()
+            if self._book is not None:
+                self._report_rules(self._book)
+
+    def _report_rules(self, book: Rulebook) -> None:
+        now = self._app.clock()
+        newest = book.newest(now)
+        behind = 0
+        for number, processor in self.processors.items():
+            in_use = processor.partition.in_use
+            if in_use is not None:
+                self._observer.rules_in_use(number, in_use.revision)
+                if newest is not None and in_use.revision < newest.number:
+                    behind = now - max(newest.effective_from or 0, newest.published_at)
+        self._observer.rules(behind / SECOND, book.ignored + len(book.refused))
 
     def _end_without_progress(self) -> None:
         """End the worker when nothing was opened, restored or committed for too long although there is work to do."""

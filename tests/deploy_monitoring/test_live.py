@@ -30,8 +30,17 @@ QUIET = {
     ("Triggers", "Triggers that never fired"),
     ("Triggers", "Abandonments, by group"),
     ("Triggers", "Returns of these customers, by group"),
+    ("Triggers", "Rounds of the shadow, beside the live rules"),
+    ("Triggers", "Held in the time shown, by trigger"),
+    ("Triggers", "Commands held, by trigger"),
+    ("Triggers", "Revision in use"),
+    ("Triggers", "Newest revision not in use"),
+    ("Triggers", "Refused entries"),
 }
 """Panels that may show nothing but zeros in a run that is well."""
+
+WITH_A_SHADOW = {("Triggers", "Triggers of the shadow that would have fired")}
+"""Panels that have no data before a shadow has fired a trigger."""
 
 Places = dict[tuple[str, str, str], str]
 
@@ -51,6 +60,8 @@ def asked() -> Places:
             for variable, value in WINDOWS.items():
                 asks = asks.replace(variable, value)
             assert "$" not in asks
+            if (name.capitalize(), title) in WITH_A_SHADOW:
+                continue
             found[name.capitalize(), title, legend] = asks
     return found
 

@@ -30,6 +30,7 @@ NAMES_OF_THE_CONTRACT = {
     "abandonment_reasons",
     "false_abandonment_window",
     "dead_letter_limit",
+    "rules",
     "ingest_port",
     "ingest_host",
     "ingest_secrets",
@@ -109,6 +110,7 @@ def test_defaults_are_those_of_the_contract():
     assert settings.dead_letters_topic == "dead-letters"
     assert (settings.session_timeout, settings.broker_patience) == (15 * SECOND, 1800 * SECOND)
     assert (settings.instance_id, settings.compression) == (None, "zstd")
+    assert settings.rules == "file"
     assert (settings.ingest_host, settings.ingest_port) == ("127.0.0.1", 6067)
     assert (settings.ingest_secrets, settings.ingest_max_age) == (None, 3600 * SECOND)
     assert (settings.ingest_keep_bodies, settings.zendesk_command_field) == (False, None)
@@ -117,6 +119,12 @@ def test_defaults_are_those_of_the_contract():
 
 def test_every_setting_says_what_it_is_for():
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_rules_from_their_topic_take_no_trigger_file():
+    with pytest.raises(SettingsError, match="leave `triggers` out"):
+        load_settings(environ=env(rules="topic", triggers="mine.yaml"))
+    assert load_settings(environ=env(rules="topic")).rules == "topic"
 
 
 @pytest.mark.parametrize("text", ["alpha, beta", "alpha\nbeta\n", "alpha,beta,"])

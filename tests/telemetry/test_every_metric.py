@@ -179,6 +179,10 @@ async def test_every_metric_of_the_table_moves_by_what_happens(kafka, topic_pref
         # These need a holdout: tests/telemetry/test_holdout.py.
         "lapse_holdout_abandonments_total",
         "lapse_holdout_returns_total",
+        # These need rules from their topic: tests/telemetry/test_rules.py.
+        "lapse_rules_revision",
+        "lapse_rules_behind_seconds",
+        "lapse_rules_refused_entries",
         # This needs a limit: tests/telemetry/test_held.py.
         "lapse_held_commands_total",
         # These need a shadow: tests/telemetry/test_shadow.py.

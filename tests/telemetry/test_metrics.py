@@ -127,13 +127,13 @@ def test_a_value_outside_its_domain_counts_as_other_and_an_absent_one_as_none(la
 def test_the_budget_is_the_one_the_module_states():
     fixed = budget(0, 0, 0, 0)
     channel, reason = budget(0, 1, 0, 0) - fixed, budget(1, 0, 0, 0) - fixed
-    assert fixed == 258
+    assert fixed == 260
     assert (channel, reason) == (19, 16)
     assert budget(1, 1, 0, 0) - fixed - channel - reason == 8
     assert budget(0, 0, 1, 0) - fixed == 3
-    assert budget(0, 0, 0, 1) - fixed == 13
-    assert budget(1, len(DEFAULT_CHANNELS), 50, 32) == 1029
-    assert budget(1, len(DEFAULT_CHANNELS), 500, 32) == 2379
+    assert budget(0, 0, 0, 1) - fixed == 14
+    assert budget(1, len(DEFAULT_CHANNELS), 50, 32) == 1063
+    assert budget(1, len(DEFAULT_CHANNELS), 500, 32) == 2413
 
 
 def test_two_workers_in_one_process_do_not_share_metrics():

@@ -182,6 +182,7 @@ def test_the_gauges_of_a_revoked_partition_are_gone_and_stay_gone(metrics):
         metrics.table_rows(1, 100, 90)
         metrics.pending_rounds(1, 3)
         metrics.held_back(Topic.TICKETS, 1, 3)
+        metrics.rules_in_use(1, 4)
         metrics.restored(1, 190, 0.4)
         metrics.batch_committed(1, a_batch(next_offsets={Topic.SESSIONS: 4}, facts=facts((model.COMMAND,))), 0.1)
 
@@ -193,6 +194,7 @@ def test_the_gauges_of_a_revoked_partition_are_gone_and_stay_gone(metrics):
         "lapse_committed_offset",
         "lapse_held_back_offsets",
         "lapse_restore_remaining_offsets",
+        "lapse_rules_revision",
         "lapse_stream_time_timestamp_seconds",
         "lapse_partition_ready",
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from streams.core.model import SECOND
 from streams.core.names import Topic
+from streams.core.revisions import InUse
 from streams.core.triggers import Action, Condition, Operator, Ruleset, Trigger
 
 
@@ -24,6 +25,8 @@ class Partition:
     topics: Mapping[Topic, Position] = field(default_factory=dict)
     last_progress: float | None = None
     stream_time: int | None = None
+    waits_for: str | None = None
+    in_use: InUse | None = None
 
 
 @dataclass

@@ -1,0 +1,146 @@
+"""A worker whose rules come from their topic, on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from typing import Any
+
+import msgspec
+
+from streams.assembly import compile_source
+from streams.core.cycle import Rules
+from streams.core.engine import Engine, EngineSettings
+from streams.core.names import Output
+from streams.core.revisions import Entry, EntryKind, Rulebook
+from streams.core.triggers import Ruleset
+from streams.kafka.config import KafkaConfig
+from streams.operate.rules_topic import now, publish, read_in_use
+from streams.rules.triggers import parse_triggers
+from streams.wire.decode import decode
+from streams.wire.rows import MsgpackRows
+from streams.worker.service import Worker
+from tests.worker.kit import TRIGGERS, Running, config_for, read_all, send, topics
+from tests.worker.test_worker import lapses
+
+TAGGING = TRIGGERS.replace("{field: status, value: solved}", "{field: add_tags, value: left}")
+
+
+class Ruled(Running):
+    """A worker in this process, with its rules from the topic."""
+
+    def __init__(self, config: KafkaConfig) -> None:
+        super().__init__(config)
+        self.book = Rulebook(compile_source)
+        self.worker = Worker(
+            config,
+            Engine(Rules(Ruleset(())), EngineSettings()),
+            decode=decode,
+            rows=MsgpackRows(),
+            observer=self.notes,
+            beside=(self._remember,),
+            book=self.book,
+        )
+
+
+@contextlib.asynccontextmanager
+async def ruled(config: KafkaConfig) -> Any:
+    worker = Ruled(config)
+    worker.start()
+    try:
+        yield worker
+    finally:
+        if worker.task is not None and not worker.task.done():
+            await worker.stop()
+
+
+async def publish_live(config: KafkaConfig, text: str) -> int:
+    ruleset = parse_triggers(text).ruleset
+    assert ruleset is not None
+
+    def make(book: Rulebook) -> Entry:
+        at = now()
+        return Entry(
+            number=book.last + 1, kind=EntryKind.LIVE, published_at=at, effective_from=at, source=text,
+            ruleset=ruleset.digest,
+        )  # fmt: skip
+
+    return (await publish(config, compile_source, make)).number
+
+
+async def publish_stop(config: KafkaConfig, kind: EntryKind) -> float:
+    """Publish; return when that was done, by this process's clock."""
+    await publish(
+        config,
+        compile_source,
+        lambda book: Entry(number=book.last + 1, kind=kind, published_at=now(), reason="test", triggers="all"),
+    )
+    return time.monotonic()
+
+
+async def commands(config: KafkaConfig) -> list[tuple[int, str]]:
+    """(revision, value of the first action) of every command."""
+    records = await read_all(config, config.topic(Output.COMMANDS))
+    told = [json.loads(record.value) for record in records]
+    return [(one["revision"], one["actions"][0]["value"]) for one in told]
+
+
+async def test_a_worker_waits_for_rules_takes_revisions_and_stops_up_and_a_restart_obeys(
+    kafka: Any, topic_prefix: str
+) -> None:
+    config = await topics(config_for(kafka, topic_prefix, rules="topic"), 2)
+    async with ruled(config) as worker:
+        await worker.until(lambda: worker.status is not None and worker.status.joined)
+        await worker.until(
+            lambda: all("no live revision yet" in (held.waits_for or "") for held in worker.status.partitions())
+        )
+        assert worker.held == set(), "not ready"
+        await publish_live(config, TRIGGERS)
+        await worker.until(lambda: worker.held == {0, 1})
+        await send(config, lapses(0, 10), 2)
+        await worker.until(lambda: worker.notes.taken == 30)
+        assert await publish_live(config, TAGGING) == 2
+        await worker.until(lambda: {held.in_use.revision for held in worker.status.partitions()} == {2})
+        await send(config, lapses(10, 10), 2)
+        await worker.until(lambda: worker.notes.taken == 60)
+        done = await publish_stop(config, EntryKind.STOP)
+        await worker.until(lambda: all(held.in_use.stops.everything for held in worker.status.partitions()))
+        print(f"a stop was in use {time.monotonic() - done:.3f} s after its publishing")
+        await send(config, lapses(20, 10), 2)
+        await worker.until(lambda: worker.notes.taken == 90)
+    assert sorted(await commands(config)) == sorted([(1, "solved")] * 10 + [(2, ["left"])] * 10)
+    async with ruled(config) as again:
+        await again.until(lambda: again.held == {0, 1})
+        assert all(held.in_use.stops.everything for held in again.status.partitions()), "as it was committed"
+        await publish_stop(config, EntryKind.RESUME)
+        await again.until(lambda: not any(held.in_use.stops.everything for held in again.status.partitions()))
+        await send(config, lapses(30, 10), 2)
+        await again.until(lambda: again.notes.taken == 30)
+    assert (await commands(config)).count((2, ["left"])) == 20
+    in_use = await read_in_use(config)
+    assert {number: (row.revision, row.activation) for number, row in in_use.items()} == {0: (2, 4), 1: (2, 4)}
+    records = await read_all(config, config.topic(Output.TRANSITIONS))
+    told = [json.loads(record.value) for record in records if record.key.startswith(b"rules/")]
+    for partition in (0, 1):
+        of_partition = [one for one in told if one["partition"] == partition]
+        assert [(one["number"], one["kind"], one["previous"]) for one in of_partition] == [
+            (1, "live", None),
+            (2, "live", 1),
+            (3, "stop", 2),
+            (4, "resume", 3),
+        ]
+        assert {one["partitions"] for one in of_partition} == {2}
+
+
+async def test_a_worker_without_the_rules_topic_refuses_to_start(kafka: Any, topic_prefix: str) -> None:
+    file = await topics(config_for(kafka, topic_prefix), 1)
+
+    config = msgspec.structs.replace(file, rules="topic")
+    worker = Ruled(config)
+    worker.start()
+    assert worker.task is not None
+    (error,) = await asyncio.gather(worker.task, return_exceptions=True)
+    assert f"{config.rules_topic} does not exist" in str(error)
+    assert getattr(error, "exit_code", None) == 2

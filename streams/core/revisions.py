@@ -119,6 +119,9 @@ class UnusableRevisionError(Exception):
 Compile = Callable[[str], Ruleset]
 """Makes a ruleset from the text of a trigger file. Raises `UnusableRevisionError`."""
 
+Compiled = tuple[Ruleset, Rules] | str
+"""The rules of a revision, or why this version can't compile them."""
+
 _COMPILED_KEPT = 16
 
 
@@ -141,24 +144,34 @@ class Rulebook:
         """The highest number, which grows with every entry; 0 when there are none."""
         return max(self.entries, default=0)
 
-    def add(self, entry: Entry) -> str | None:
-        """Add the next entry; return why it is ignored, if it is.
+    def compiled(self, entry: Entry) -> Compiled | None:
+        """Compile an entry's rules, if it has any. This changes nothing, so that it may run in another thread."""
+        if entry.source is None:
+            return None
+        try:
+            ruleset = self._compile(entry.source)
+        except UnusableRevisionError as error:
+            return str(error)
+        return ruleset, Rules(ruleset, revision=entry.number)
+
+    def add(self, entry: Entry, compiled: Compiled | None = None) -> str | None:
+        """Add the next entry; return why it is ignored, if it is. `compiled` is what `compiled` has returned for it.
 
         The first entry may have any number: a topic that was made anew goes on after the highest one in use.
         """
         if self.entries and entry.number != self.last + 1:
             self.ignored += 1
             return f"its number is {entry.number}, and not {self.last + 1}"
-        if entry.source is not None:
-            try:
-                ruleset = self._compile(entry.source)
-            except UnusableRevisionError as error:
-                self.refused[entry.number] = str(error)
-            else:
-                if ruleset.digest != entry.ruleset:
-                    self.ignored += 1
-                    return f"its digest is {entry.ruleset}, and that of its source is {ruleset.digest}"
-                self._rulesets[entry.number] = ruleset
+        compiled = self.compiled(entry) if compiled is None else compiled
+        if isinstance(compiled, str):
+            self.refused[entry.number] = compiled
+        elif compiled is not None:
+            ruleset, rules = compiled
+            if ruleset.digest != entry.ruleset:
+                self.ignored += 1
+                return f"its digest is {entry.ruleset}, and that of its source is {ruleset.digest}"
+            self._rulesets[entry.number] = ruleset
+            self._keep(entry.number, (), rules)
         self.entries[entry.number] = entry
         return None
 
@@ -176,11 +189,14 @@ class Rulebook:
                 msgspec.structs.replace(trigger, active=trigger.active and trigger.id not in stops.ids)
                 for trigger in ruleset.triggers
             )
-            if len(self._rules) >= _COMPILED_KEPT:
-                self._rules.clear()
             found = Rules(msgspec.structs.replace(ruleset, triggers=triggers), revision=number)
-            self._rules[key] = found
+            self._keep(number, stops.ids, found)
         return found
+
+    def _keep(self, number: int, stopped: tuple[str, ...], rules: Rules) -> None:
+        if len(self._rules) >= _COMPILED_KEPT:
+            self._rules.clear()
+        self._rules[number, stopped] = rules
 
     def after(self, number: int) -> Iterator[Entry]:
         """Yield the entries after a number, in order."""

@@ -10,7 +10,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.core.errors import LapseError
-from streams.core.revisions import Rulebook
+from streams.core.revisions import Compiled, Entry, Rulebook
 from streams.kafka.brokers import partitions_of, plain_consumer
 from streams.kafka.bulk import read_to_ends
 from streams.kafka.config import KafkaConfig
@@ -73,26 +73,38 @@ class RulesReader:
             while True:
                 fetched = await consumer.getmany(timeout_ms=_POLL_MS)
                 for records in fetched.values():
-                    self._take(records)
+                    for record in records:
+                        await self._take_one(record)
 
     def _take(self, records: Iterable[ConsumerRecord]) -> None:
-        before = self._book.last
+        """Take the entries that were there before the first step."""
         for record in records:
-            self._add(record)
-        if self._book.last != before:
+            entry = self._entry(record)
+            if entry is not None:
+                self._add(record, entry, None)
+        self._on_change()
+
+    async def _take_one(self, record: ConsumerRecord) -> None:
+        """Take a new entry. A large trigger file takes long to compile, and the partitions go on meanwhile."""
+        entry = self._entry(record)
+        if entry is not None:
+            self._add(record, entry, await asyncio.to_thread(self._book.compiled, entry))
             self._on_change()
 
-    def _add(self, record: ConsumerRecord) -> None:
-        book = self._book
+    def _entry(self, record: ConsumerRecord) -> Entry | None:
+        """Read an entry; None when it is none, or is known."""
         try:
             entry = decode_entry(record.key, record.value)
         except BadEntryError as error:
-            book.ignored += 1
+            self._book.ignored += 1
             logger.error("the entry at offset %d of the rules topic is ignored: %s", record.offset, error)
-            return
-        if book.entries.get(entry.number) == entry:
-            return  # read again, after a trouble of the connection
-        why = book.add(entry)
+            return None
+        # It is read again after a trouble of the connection.
+        return None if self._book.entries.get(entry.number) == entry else entry
+
+    def _add(self, record: ConsumerRecord, entry: Entry, compiled: Compiled | None) -> None:
+        book = self._book
+        why = book.add(entry, compiled)
         if why is not None:
             logger.error("entry %d at offset %d of the rules topic is ignored: %s", entry.number, record.offset, why)
         elif entry.number in book.refused:

@@ -238,6 +238,7 @@ def wait(
     settings: Settings,
     number: Annotated[int, typer.Argument(metavar="N", help="A live revision.", show_default=False)],
     timeout: Annotated[str, typer.Option(help="How long to wait.")] = "60s",
+    as_json: AsJson = False,
 ) -> None:
     """Wait until every partition has revision N or a newer one in use; exit 1 after the timeout."""
     from streams.operate.rules_topic import count_partitions, read_in_use
@@ -248,24 +249,25 @@ def wait(
     except ValueError as error:
         raise UsageError(f"--timeout {timeout}: {error}") from None
 
-    async def waited() -> list[str]:
+    async def waited() -> tuple[dict[int, int | None], list[int]]:
         deadline = time.monotonic() + seconds
         partitions = await count_partitions(config)
         while True:
             in_use = await read_in_use(config)
-            late = [
-                f"{one} ({in_use[one].revision})" if one in in_use else f"{one} (none)"
-                for one in range(partitions)
-                if one not in in_use or in_use[one].revision < number
-            ]
+            found = {one: in_use[one].revision if one in in_use else None for one in range(partitions)}
+            late = [one for one, revision in found.items() if (revision or 0) < number]
             if not late or time.monotonic() > deadline:
-                return late
+                return found, late
             await asyncio.sleep(0.5)
 
-    late = asyncio.run(waited())
+    found, late = asyncio.run(waited())
+    if as_json:
+        typer.echo(json.dumps({"number": number, "in_use": not late, "partitions": found}))
     if late:
-        raise Failed(f"Not in use after {timeout}: partition {', '.join(late)}.")
-    typer.echo(f"every partition has revision {number} or a newer one in use")
+        named = ", ".join(f"{one} ({found[one] or 'none'})" for one in late)
+        raise Failed(f"Not in use after {timeout}: partition {named}.")
+    if not as_json:
+        typer.echo(f"every partition has revision {number} or a newer one in use")
 
 
 @rules.command()

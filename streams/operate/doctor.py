@@ -159,6 +159,8 @@ def _rights(seen: Survey, config: KafkaConfig) -> Iterator[Finding]:
     wanted = {name: ["Read"] for name in config.inputs}
     wanted |= {name: ["Write"] for name in config.written}
     wanted |= {config.changelog(table): ["Read", "Write"] for table in Table}
+    if config.rules == "topic":
+        wanted[config.rules_topic] = ["Read"]
     user = config.security.get("sasl_plain_username")
     who = "This client" if user is None else f"User {user}"
     lacking = [

@@ -63,7 +63,7 @@ def taking_up(times: int) -> None:
         assert driver.records()[-1]["number"] == 2
     print(
         f"a revision of 500 triggers: a partition stands still for {statistics.median(took) * 1000:.1f} ms at the "
-        f"median, {max(took) * 1000:.1f} ms at most, of {times}; compiling it takes {statistics.median(compiling):.2f} s"
+        f"median, {max(took) * 1000:.1f} ms at most, of {times}; compiling: {statistics.median(compiling):.2f} s"
     )
 
 

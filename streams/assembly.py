@@ -15,14 +15,15 @@ from aiokafka.helpers import create_ssl_context
 from streams.core.batch import Batch
 from streams.core.errors import LapseError, Refused
 from streams.core.model import SECOND, Micros
-from streams.core.revisions import Rulebook, UnusableRevisionError
+from streams.core.revisions import Rulebook
 from streams.core.triggers import Ruleset
 from streams.host.app import App
 from streams.host.clock import Clock
 from streams.kafka.config import KafkaConfig
 from streams.mapping.load import decode_by
 from streams.operate.members import host_of
-from streams.rules.triggers import load_triggers, parse_triggers
+from streams.rules.source import compile_source
+from streams.rules.triggers import load_triggers
 from streams.settings.engine import make_engine
 from streams.settings.settings import Settings, load_settings
 from streams.settings.values import NOW
@@ -122,14 +123,6 @@ def make_worker(settings: Settings, ruleset: Ruleset) -> Worker:
         beside=(web, lambda _: Progress(metrics.totals)),
         book=book,
     )
-
-
-def compile_source(source: str) -> Ruleset:
-    """Compile the trigger file of a revision. Raises `UnusableRevisionError` with its errors."""
-    parsed = parse_triggers(source)
-    if parsed.ruleset is None:
-        raise UnusableRevisionError("; ".join(str(problem) for problem in parsed.errors))
-    return parsed.ruleset
 
 
 class _Kept(Metrics):

@@ -34,6 +34,7 @@ SAYS = {
     "rules stop": "stopped everything",
     "rules rollback 1": "published revision 6",
     "rules diff 1 4": "changed  solve-abandoned",
+    "backtest --events week.ndjson --as-it-was": "commands",
 }
 """What a reader sees, by the beginning of the command."""
 
@@ -53,7 +54,7 @@ def test_the_commands_of_the_page_work_in_their_order(kafka: Any, topic_prefix: 
     with (tmp_path / "worker.log").open("wb") as log:
         try:
             for command in COMMANDS:
-                words = shlex.split(command)
+                words = shlex.split(command.replace("week.ndjson", str(tmp_path / "week.ndjson")))
                 if words[0] == "run":
                     worker = subprocess.Popen(
                         [*lapse, *words], env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,

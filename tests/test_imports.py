@@ -59,7 +59,6 @@ ONLY_IN = {
     "rich": {"cli", "demo", "offline"},
     "uvloop": {"worker", "assembly", "demo", "zendesk"},
     "aiohttp": {"web", "zendesk", "testing"},
-    "oauthlib": {"zendesk"},
     "matplotlib": {"offline"},
     "jinja2": {"offline", "web"},
 }

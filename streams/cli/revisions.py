@@ -349,7 +349,7 @@ def _config(settings: Settings) -> Any:
 
 
 def _compile() -> Callable[[str], Ruleset]:
-    from streams.assembly import compile_source
+    from streams.rules.source import compile_source
 
     return compile_source
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from streams.cli.root import app
+from streams.cli.root import UsageError, app
 from streams.cli.setting_flags import DECISION, MAPPING, instant, takes_settings, zone
 from streams.core.model import Micros
 from streams.settings.settings import Settings
@@ -23,7 +23,11 @@ def backtest(
     settings: Settings,
     events: Annotated[list[Path], typer.Option(help="Captures; - is standard input.", show_default=False)],
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More captures.")] = None,
-    triggers: Annotated[Path, typer.Option(help="Trigger file.", show_default=False)],
+    triggers: Annotated[Path | None, typer.Option(help="Trigger file.", show_default=False)] = None,
+    as_it_was: Annotated[
+        bool,
+        typer.Option("--as-it-was", help="With the revisions that were in use, which the capture has along."),
+    ] = False,
     against: Annotated[
         Path | None, typer.Option(help="Another trigger file, the old one: show what would differ.")
     ] = None,
@@ -51,6 +55,11 @@ def backtest(
     from streams.mapping.load import decode_by
     from streams.offline.command import Wanted
     from streams.offline.command import backtest as run_backtest
+
+    if (triggers is None) != as_it_was:
+        raise UsageError("Say which rules to use: --triggers FILE, or --as-it-was for those that were in use.")
+    if as_it_was and against is not None:
+        raise UsageError("--against compares two trigger files; leave out --as-it-was.")
 
     run_backtest(
         events=[*events, *(more or [])],  # `--events a b` and `--events a --events b`

@@ -83,7 +83,7 @@ class Engine:
         self.rules = rules
         self.settings = settings or EngineSettings()
 
-    def acting_from(self, act_from: Micros) -> Engine:
+    def acting_from(self, act_from: Micros | None) -> Engine:
         """Return the same engine with another instant before which lapses are historic."""
         rounds = msgspec.structs.replace(self.settings.rounds, act_from=act_from)
         return Engine(self.rules, msgspec.structs.replace(self.settings, rounds=rounds))

@@ -29,7 +29,7 @@ from streams.core.model import (
 from streams.core.names import Code, Result, Table, Topic
 from streams.core.partitioning import partition_of
 from streams.core.plain import PlainTicket, replace_row
-from streams.core.revisions import RULES_KEY, Activation, Entry, EntryKind, InUse, Rulebook
+from streams.core.revisions import RULES_KEY, Activation, Entry, EntryKind, InUse, Rulebook, Stops
 from streams.core.shadow import KEYS as SHADOW_KEYS
 from streams.core.shadow import Candidate, Seen, Shadow, ShadowRow
 from streams.core.tables import OWN, ROW_LIMIT, SMALL_RECORD, RowCodec, Tables
@@ -77,6 +77,7 @@ class Partition:
         self._announce = False
         """Whether the first activation is still to be written."""
         self._begin: dict[Topic, int] = {}
+        self._replayed_partitions = 0
         self._partition_count = partition_count
         self._decode = decode
         self._grace = clock_grace
@@ -154,7 +155,6 @@ class Partition:
             newest = book.newest(clock)
             if newest is None:
                 return "the rules topic has no live revision yet that is effective and that this version can compile"
-            shadow = book.shadow()
             in_use = InUse(
                 revision=newest.number,
                 ruleset=newest.ruleset or "",
@@ -164,7 +164,6 @@ class Partition:
                 since=self.stream_time,
                 author=newest.author,
                 reason=newest.reason,
-                shadow=shadow,
             )
         else:
             in_use = self._rows.decode_rules(data)
@@ -172,18 +171,47 @@ class Partition:
                 if number is not None and book.ruleset(number) is None:
                     why = book.refused.get(number, "it is not in the rules topic")
                     return f"revision {number}, which it has in use, can't be used: {why}"
-            known = book.ruleset(in_use.revision)
-            if known is not None and known.digest != in_use.ruleset:
-                return (
-                    f"revision {in_use.revision}, which it has in use, has the digest {in_use.ruleset}, but in the "
-                    f"rules topic it is {known.digest}"
-                )
+            for number, digest in ((in_use.revision, in_use.ruleset), (in_use.shadow, in_use.shadow_ruleset)):
+                known = None if number is None else book.ruleset(number)
+                if known is not None and known.digest != digest:
+                    return (
+                        f"revision {number}, which it has in use, has the digest {digest}, but in the rules topic it "
+                        f"is {known.digest}"
+                    )
         self._book, self._in_use, self._announce = book, in_use, data is None
         self._begin = dict(begin)
         self._looked_at = 0
         self._switch()
         self._follow(in_use.shadow)
         return None
+
+    def replay(self, book: Rulebook, activation: Activation, batch: Batch) -> None:
+        """Take an entry up where a worker did, as its activation says: with the rules that were in use from there on.
+
+        Call it when the records before the activation's offsets were taken, and stream time is where it was.
+        """
+        self.stream_time = max(self.stream_time, activation.stream_time)
+        self._replayed_partitions = activation.partitions
+        self._book, self._looked_at = book, book.last
+        entry = book.entries[activation.number]
+        if self._in_use is not None:
+            self._take_up(entry, batch, late=activation.late)
+            return
+        stopped = activation.stopped
+        self._as_configured = self._as_configured.acting_from(activation.act_from)
+        self._in_use = InUse(
+            revision=entry.number,
+            ruleset=activation.ruleset,
+            entry=entry.number,
+            stops=Stops(everything=True) if stopped == "all" else Stops(ids=stopped),
+            activation=entry.number,
+            since=self.stream_time,
+            author=entry.author,
+            reason=entry.reason,
+        )
+        self._begin = {Topic(topic): offset for topic, offset in activation.offsets}
+        self._switch()
+        self._activated(entry, activation.previous, batch, late=activation.late)
 
     @property
     def in_use(self) -> InUse | None:
@@ -197,6 +225,9 @@ class Partition:
         if self._announce:
             self._announce = False
             self._activated(book.entries[in_use.revision], None, batch, late=False)
+            shadow = book.shadow()
+            if shadow is not None and shadow <= in_use.entry:
+                self._take_up(book.entries[shadow], batch, late=False)
         for entry in book.after(in_use.entry):
             if entry.kind is not EntryKind.LIVE:
                 self._take_up(entry, batch, late=False)
@@ -233,7 +264,7 @@ class Partition:
                 "reason": entry.reason,
             }
         else:
-            changes["entry"] = entry.number
+            changes["entry"] = max(in_use.entry, entry.number)
         if entry.kind in (EntryKind.STOP, EntryKind.RESUME):
             changes["stops"] = in_use.stops.after(entry)
         elif entry.kind is EntryKind.SHADOW:
@@ -242,9 +273,9 @@ class Partition:
                 self._in_use = msgspec.structs.replace(in_use, entry=entry.number)
                 self._put_in_use()
                 return
-            changes["shadow"] = entry.number
+            changes |= {"shadow": entry.number, "shadow_ruleset": entry.ruleset}
         elif entry.kind is EntryKind.SHADOW_OFF:
-            changes["shadow"] = None
+            changes |= {"shadow": None, "shadow_ruleset": None}
         self._in_use = msgspec.structs.replace(in_use, **changes)
         self._switch()
         if self._in_use.shadow != in_use.shadow or self._in_use.stops != in_use.stops:
@@ -275,7 +306,7 @@ class Partition:
         batch.records.append(
             Activation(
                 partition=self.number,
-                partitions=self._partition_count or 0,
+                partitions=self._replayed_partitions or self._partition_count or 0,
                 number=entry.number,
                 kind=entry.kind,
                 previous=previous,

@@ -23,6 +23,7 @@ from streams.core.inputs import RawRecord
 from streams.core.model import Micros
 from streams.core.names import Topic
 from streams.core.partition import Partition
+from streams.core.revisions import Activation, Rulebook
 
 SLICE_RECORDS = 500
 """Maximum number of records of a slice, which take a few milliseconds."""
@@ -61,6 +62,10 @@ class Pipeline:
     def advance(self, instant: Micros) -> None:
         """Advance stream time to `instant` without a record, and run the timers due by then."""
         self.partition.advance(self._filling, instant)
+
+    def replay(self, book: Rulebook, activation: Activation) -> None:
+        """Take an entry of the rules topic up where a worker did; see `Partition.replay`."""
+        self.partition.replay(book, activation, self._filling)
 
     @property
     def is_empty(self) -> bool:

@@ -89,6 +89,7 @@ class InUse(msgspec.Struct, frozen=True, array_like=True):
     author: str | None = None
     reason: str | None = None
     shadow: int | None = None
+    shadow_ruleset: str | None = None
 
 
 class Activation(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,17 +133,14 @@ class Rulebook:
         """Start without entries."""
         self._compile = compile
         self.entries: dict[int, Entry] = {}
+        self.last = 0
+        """The highest number, which grows with every entry; 0 when there are none."""
         self.ignored = 0
         """How many entries were ignored: a number out of turn, or a digest that is not the source's."""
         self.refused: dict[int, str] = {}
         """Revisions that this version can't compile, and why."""
         self._rulesets: dict[int, Ruleset] = {}
         self._rules: dict[tuple[int, tuple[str, ...]], Rules] = {}
-
-    @property
-    def last(self) -> int:
-        """The highest number, which grows with every entry; 0 when there are none."""
-        return max(self.entries, default=0)
 
     def compiled(self, entry: Entry) -> Compiled | None:
         """Compile an entry's rules, if it has any. This changes nothing, so that it may run in another thread."""
@@ -168,12 +166,20 @@ class Rulebook:
         elif compiled is not None:
             ruleset, rules = compiled
             if ruleset.digest != entry.ruleset:
+                # Its number is used up: whoever published it goes on with the next one.
                 self.ignored += 1
-                return f"its digest is {entry.ruleset}, and that of its source is {ruleset.digest}"
+                why = f"its digest is {entry.ruleset}, and that of its source is {ruleset.digest}"
+                self.refused[entry.number] = why
+                self._append(entry)
+                return why
             self._rulesets[entry.number] = ruleset
             self._keep(entry.number, (), rules)
-        self.entries[entry.number] = entry
+        self._append(entry)
         return None
+
+    def _append(self, entry: Entry) -> None:
+        self.entries[entry.number] = entry
+        self.last = entry.number
 
     def ruleset(self, number: int) -> Ruleset | None:
         """Return the rules of a revision; None when it is not there or can't be compiled."""

@@ -13,6 +13,7 @@ from streams.core.inputs import Decode
 from streams.core.model import Evaluation, Kind, Micros, Rejection, RoundOutcome, Transition
 from streams.core.names import Code, Result
 from streams.offline.abandonments import Abandonments
+from streams.offline.as_it_was import History, run_as_it_was
 from streams.offline.captures import Captures, Progress
 from streams.offline.comparison import Comparison, Deeds, compared
 from streams.offline.outputs import Outputs
@@ -106,12 +107,14 @@ def run_backtest(
     against: Against | None = None,
     jobs: int = 1,
     decode: Decode = decode,
+    history: History | None = None,
 ) -> Report:
     """Run each captured partition separately, in merged order, and report the results.
 
     `now` is the wall clock used to detect `bad_timestamp`. Rounds that are due by the capture's last usable record
     run; later ones stay pending. `trigger_ids` that never fired are reported with 0. `abandonments` and `against`
-    are filled in. If `jobs` is greater than 1, each partition runs in its own process; the result is the same.
+    are filled in. If `jobs` is greater than 1, each partition runs in its own process; the result is the same. With
+    `history`, each partition uses the revisions that it had in use.
     """
     last = captures.latest(
         lambda partition, topic, record: not isinstance(decode(topic, partition, record, now), Rejection)
@@ -130,7 +133,9 @@ def run_backtest(
         if found.abandonments is not None:
             takers.append(found.abandonments.add)
         if against is None:
-            found.report.pending = _run_partition(captures, number, engine, takers, decode, now=now, last=last)
+            found.report.pending = _run_partition(
+                captures, number, engine, takers, decode, now=now, last=last, history=history
+            )
             return found
         new, old = Deeds(), Deeds()
         report = found.old_report = _empty_report(list(against.report.triggers))
@@ -173,10 +178,15 @@ def _run_partition(
     *,
     now: Micros,
     last: int | None,
+    history: History | None = None,
 ) -> int:
     """Run one partition and the rounds due by `last` (milliseconds); return the number of rounds still pending."""
     pipeline = new_pipeline(engine, number, decode, captures.partition_count)
-    for batch in run_partition(captures, pipeline, now=now, last=last):
+    if history is None:
+        batches = run_partition(captures, pipeline, now=now, last=last)
+    else:
+        batches = run_as_it_was(captures, pipeline, history, now=now, last=last)
+    for batch in batches:
         for take in takers:
             take(batch)
     return pipeline.partition.pending_rounds

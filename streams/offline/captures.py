@@ -19,7 +19,7 @@ from typing import IO, NamedTuple
 
 from streams.core.errors import LapseError
 from streams.core.names import Topic
-from streams.wire.capture import CapturedRecord, CaptureLineError, Entry, entry, record_at
+from streams.wire.capture import CapturedRecord, CaptureLineError, Entry, RulesLine, entry, record_at, rules_line
 
 STDIN = Path("-")
 _GZIP = b"\x1f\x8b"
@@ -136,6 +136,8 @@ class Captures:
     def __init__(self, paths: Sequence[Path], progress: Progress | None = None) -> None:
         """Index all lines of `paths` (`-` is standard input). Raises `CaptureError`."""
         self.broken: list[BrokenLine] = []
+        self.rules: list[RulesLine] = []
+        """Entries of the rules topic and activations, in the order read."""
         self.records = 0
         self._lines: dict[tuple[Topic, int], _Lines] = {}
         self._files: list[_File] = []
@@ -219,7 +221,9 @@ class Captures:
             try:
                 found = entry(text)
             except CaptureLineError as error:
-                if text.strip():
+                if (of_rules := rules_line(text)) is not None:
+                    self.rules.append(of_rules)
+                elif text.strip():
                     self.broken.append(BrokenLine(file.name, line_number, str(error)))
                 continue
             lines = by_partition.get(found[:2])

@@ -21,6 +21,7 @@ from streams.core.inputs import Decode
 from streams.core.model import Micros
 from streams.core.triggers import Ruleset
 from streams.offline.abandonments import Abandonments
+from streams.offline.as_it_was import history_of
 from streams.offline.backtest import Against, run_backtest
 from streams.offline.captures import CaptureError, Captures
 from streams.offline.captures import Progress as OnProgress
@@ -30,6 +31,7 @@ from streams.offline.processes import ProcessDied, processors
 from streams.offline.report import Findings, as_object, as_text
 from streams.offline.waits import suggest_wait
 from streams.offline.words import say, say_json
+from streams.rules.source import compile_source
 from streams.rules.triggers import load_triggers
 from streams.settings.engine import make_engine
 from streams.settings.settings import Settings
@@ -74,7 +76,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 def backtest(
     *,
     events: Sequence[Path],
-    triggers: Path,
+    triggers: Path | None,
     settings: Settings,
     now: Micros | None = None,
     wanted: Wanted,
@@ -82,9 +84,10 @@ def backtest(
 ) -> None:
     """Run a backtest and print the results to standard output; progress and warnings go to standard error.
 
-    `now` is the clock used to detect `bad_timestamp`, by default the current time. Raises `BacktestError`.
+    `now` is the clock used to detect `bad_timestamp`, by default the current time. Without `triggers`, the rules are
+    those that were in use when the records were captured. Raises `BacktestError`.
     """
-    ruleset = _usable(triggers)
+    ruleset = Ruleset(()) if triggers is None else _usable(triggers)
     old_ruleset = None if wanted.against is None else _usable(wanted.against)
     if sum(path == Path("-") for path in events) > 1:
         raise BacktestError("standard input (`-`) can be read only once", 2)
@@ -114,6 +117,10 @@ def backtest(
             captures = stack.enter_context(Captures(events, bar("reading")))
             name_broken_lines(captures, strict=wanted.strict)
             warn_of_timestamps(captures, clock, decode)
+            history = None
+            if triggers is None:
+                history = history_of(captures, compile_source)
+                trigger_ids = history.trigger_ids
             outputs = Outputs(
                 settings.app_id,
                 _opened(stack, "--commands", wanted.commands),
@@ -130,10 +137,11 @@ def backtest(
                 against=against,
                 jobs=_jobs(captures) if wanted.jobs is None else wanted.jobs,
                 decode=decode,
+                history=history,
             )
             findings = Findings(
                 report=report,
-                ruleset=ruleset.digest,
+                ruleset=ruleset.digest or "as it was",
                 broken_lines=len(captures.broken),
                 against=against,
                 old_ruleset=None if old_ruleset is None else old_ruleset.digest,
@@ -147,7 +155,7 @@ def backtest(
                         findings,
                         abandonments,
                         captures=events,
-                        triggers=triggers,
+                        triggers=triggers or Path("as it was"),
                         against=wanted.against,
                         zone=wanted.time_zone,
                     )

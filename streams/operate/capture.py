@@ -9,12 +9,14 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.core.errors import Failed, Refused
+from streams.core.names import Output
 from streams.kafka.brokers import client_arguments, partitions_of, patiently, plain_consumer
 from streams.kafka.bulk import read_to_ends
 from streams.kafka.config import KafkaConfig
-from streams.wire.capture import CaptureLineError, line, parse
+from streams.wire.capture import ACTIVATIONS, RULES, CaptureLineError, line, parse, rules_line
 
 _BATCH_BYTES = 256 << 10
+_ACTIVATION_KEYS = b"rules/"
 
 Progress = Callable[[int], None]
 """Called with the number of records processed so far."""
@@ -39,6 +41,31 @@ async def capture(config: KafkaConfig, write: Callable[[bytes], object], progres
                 done += 1
             if progress is not None:
                 progress(done)
+
+        await read_to_ends(config, consumer, tps, take)
+    if config.rules == "topic":
+        done += await _capture_rules(config, write)
+    return done
+
+
+async def _capture_rules(config: KafkaConfig, write: Callable[[bytes], object]) -> int:
+    """Write the entries of the rules topic, and the activations; return how many lines that were.
+
+    Activations that retention has removed are missing: byte for byte, a replay needs a capture from the first record.
+    """
+    done = 0
+    transitions = config.topic(Output.TRANSITIONS)
+    names = {config.rules_topic: RULES, transitions: ACTIVATIONS}
+    async with plain_consumer(config, max_partition_fetch_bytes=2 << 20) as consumer:
+        tps = [TopicPartition(name, number) for name in names for number in await partitions_of(config, consumer, name)]
+
+        def take(tp: TopicPartition, records: Iterable[Any]) -> None:
+            nonlocal done
+            for record in records:
+                if tp.topic == transitions and not (record.key or b"").startswith(_ACTIVATION_KEYS):
+                    continue
+                write(line(names[tp.topic], tp.partition, record))
+                done += 1
 
         await read_to_ends(config, consumer, tps, take)
     return done
@@ -101,6 +128,8 @@ class _Feeder:
         return done
 
     async def _write(self, text: bytes, number: int) -> list[Any]:
+        if rules_line(text) is not None:
+            return []  # who feeds records to another installation has rules there
         try:
             found = parse(text)
         except CaptureLineError as error:

@@ -60,7 +60,8 @@ async def publish(
         book = await read_rules(config, compile)
         entry = make(book)
         if go_on and not book.entries:
-            highest = max((one.activation for one in (await read_in_use(config)).values()), default=0)
+            in_use = (await read_in_use(config)).values()
+            highest = max((number for one in in_use for number in (one.activation, one.entry)), default=0)
             entry = _renumbered(entry, highest + 1)
         key, value = encode_entry(entry)
         try:

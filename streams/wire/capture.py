@@ -45,6 +45,20 @@ The start of the value is 0 when the line has to be read with `parse`: a line in
 value that is not an object."""
 
 
+class RulesLine(msgspec.Struct, frozen=True):
+    """A line of a capture that is no input: an entry of the rules topic, or an activation."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+RULES, ACTIVATIONS = "rules", "session-transitions"
+"""Topics, by their default names, that a capture has beside the inputs when the rules come from their topic."""
+
+
 class CaptureLineError(ValueError):
     """A line is not a valid capture line; the text says what is wrong with it."""
 
@@ -96,6 +110,18 @@ def parse(line: bytes) -> CaptureLine:
     return CaptureLine(topic, found.partition, CapturedRecord(found.offset, found.timestamp, key, value, headers))
 
 
+def rules_line(text: bytes) -> RulesLine | None:
+    """Read a line that is no input; None when it is an input, or no line of a capture."""
+    try:
+        found = _decode_line(text)
+        if found.topic not in (RULES, ACTIVATIONS):
+            return None
+        key = None if found.key is None else found.key.encode()
+        return RulesLine(found.topic, found.partition, found.offset, key, _value_bytes(bytes(found.value)))
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+
+
 MAX_PARTITION, MAX_LONG = 2**31 - 1, 2**63 - 1
 """The largest values in Kafka's protocol."""
 
@@ -144,10 +170,10 @@ def record_at(line: bytes, offset: int, timestamp: int, value_at: int, key_lengt
     return CapturedRecord(offset, timestamp, line[key_end - key_length : key_end], line[value_at:-1])
 
 
-def line(topic: Topic, partition: int, record: RawRecord) -> bytes:
-    """Write one record as a line, with its line feed."""
+def line(topic: Topic | str, partition: int, record: RawRecord) -> bytes:
+    """Write one record as a line, with its line feed; `topic` is the default name."""
     captured: dict[str, object] = {
-        "topic": topic.value,
+        "topic": str(topic),
         "partition": partition,
         "offset": record.offset,
         "timestamp": record.timestamp,

@@ -125,7 +125,8 @@ def _activation_record(record: Activation) -> ActivationRecord:
         stream_time_us=record.stream_time,
         offsets=OffsetsOfActivation(tickets=offsets[Topic.TICKETS], sessions=offsets[Topic.SESSIONS]),
         late=record.late,
-        act_from=None if record.act_from is None else instants.text(record.act_from),
+        # A worker has the year 1 for the beginning.
+        act_from=None if record.act_from is None or record.act_from < 0 else instants.text(record.act_from),
         author=record.author,
         reason=record.reason,
     )

@@ -13,10 +13,10 @@ import itertools
 import statistics
 import time
 
-from streams.assembly import compile_source
 from streams.core.cycle import Rules
 from streams.core.revisions import Entry, EntryKind, Rulebook
 from streams.core.triggers import Ruleset
+from streams.rules.source import compile_source
 from streams.rules.triggers import parse_triggers
 from streams.testing.driver import Driver
 from streams.testing.traffic import Profile, generate

@@ -268,8 +268,30 @@ def test_an_entry_out_of_turn_or_with_another_digest_is_ignored_and_counted() ->
     assert book.add(live(1, "solve")) == "its number is 1, and not 2"
     changed = msgspec.structs.replace(live(2, "solve"), ruleset="eeeeeeeeeeee")
     assert book.add(changed) == "its digest is eeeeeeeeeeee, and that of its source is bbbbbbbbbbbb"
-    assert (book.ignored, book.last) == (3, 1)
-    assert book.add(live(2, "solve")) is None
+    assert (book.ignored, book.last) == (3, 2), "the number is used up, and the rules are not used"
+    assert book.ruleset(2) is None
+    assert book.add(live(3, "solve")) is None
+
+
+def test_a_stop_holds_after_an_entry_that_was_ignored_for_its_digest() -> None:
+    book = book_of(live(1, "tag"))
+    driver = driver_with(book, now_ms=START_MS)
+    driver.run()
+    book.add(msgspec.structs.replace(live(2, "solve"), ruleset="eeeeeeeeeeee"))
+    book.add(other(3, EntryKind.STOP, "all"))
+    leaves(driver, "7", 1_000)
+    assert fired(driver) == []
+
+
+def test_a_shadow_that_is_on_at_the_first_taking_up_is_an_activation_too() -> None:
+    book = book_of(live(1, "tag"), other(2, EntryKind.SHADOW, source="solve"), other(3, EntryKind.STOP, ("nobody",)))
+    driver = driver_with(book, now_ms=START_MS)
+    leaves(driver, "7", 1_000)
+    assert [(one["number"], one["kind"]) for one in activations(driver)] == [(1, "live"), (2, "shadow")]
+    assert [one["revision"] for one in driver.records() if one["type"] == "shadow"] == [2]
+    driver._book = book_of(live(1, "tag"), other(2, EntryKind.SHADOW, source="both"))
+    with pytest.raises(NotReadyError, match="revision 2, which it has in use, has the digest bbbbbbbbbbbb"):
+        driver.crash()
 
 
 def test_a_shadow_is_taken_up_at_once_and_ended_and_survives_a_restart() -> None:

@@ -13,13 +13,13 @@ from aiokafka import AIOKafkaProducer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from streams.assembly import compile_source
 from streams.cli import app
 from streams.core.errors import Failed, Refused
 from streams.core.revisions import Entry, EntryKind, Rulebook
 from streams.kafka.config import KafkaConfig
 from streams.kafka.topics import check_topics, create_topics
 from streams.operate.rules_topic import publish, read_rules
+from streams.rules.source import compile_source
 from streams.rules.triggers import parse_triggers
 from tests.kafka_kit import topics as kit
 from tests.worker.kit import TRIGGERS, config_for, read_all

@@ -6,18 +6,22 @@ import asyncio
 import contextlib
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
+from typer.testing import CliRunner
 
-from streams.assembly import compile_source
+from streams.cli import app
 from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
 from streams.core.names import Output
 from streams.core.revisions import Entry, EntryKind, Rulebook
 from streams.core.triggers import Ruleset
 from streams.kafka.config import KafkaConfig
+from streams.operate.capture import capture
 from streams.operate.rules_topic import now, publish, read_in_use
+from streams.rules.source import compile_source
 from streams.rules.triggers import parse_triggers
 from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows
@@ -88,7 +92,7 @@ async def commands(config: KafkaConfig) -> list[tuple[int, str]]:
 
 
 async def test_a_worker_waits_for_rules_takes_revisions_and_stops_up_and_a_restart_obeys(
-    kafka: Any, topic_prefix: str
+    kafka: Any, topic_prefix: str, tmp_path: Path
 ) -> None:
     config = await topics(config_for(kafka, topic_prefix, rules="topic"), 2)
     async with ruled(config) as worker:
@@ -132,6 +136,22 @@ async def test_a_worker_waits_for_rules_takes_revisions_and_stops_up_and_a_resta
             (4, "resume", 3),
         ]
         assert {one["partitions"] for one in of_partition} == {2}
+    await _replays_to_the_same_bytes(config, tmp_path)
+
+
+async def _replays_to_the_same_bytes(config: KafkaConfig, folder: Path) -> None:
+    """What `lapse capture` takes along gives the same commands and records again, byte for byte."""
+    lines: list[bytes] = []
+    await capture(config, lines.append)
+    file, made, told = folder / "capture.ndjson", folder / "commands", folder / "transitions"
+    file.write_bytes(b"".join(lines))
+    words = ["backtest", "--events", str(file), "--as-it-was", "--commands", str(made), "--transitions", str(told)]
+    done = await asyncio.to_thread(CliRunner().invoke, app, words)
+    assert done.exit_code == 0, done.output
+    commanded = await read_all(config, config.topic(Output.COMMANDS))
+    recorded = await read_all(config, config.topic(Output.TRANSITIONS))
+    assert made.read_bytes().splitlines() == [record.value for record in commanded]
+    assert told.read_bytes().splitlines() == [record.value for record in recorded]
 
 
 async def test_a_worker_without_the_rules_topic_refuses_to_start(kafka: Any, topic_prefix: str) -> None:

@@ -106,7 +106,7 @@ ROW = SessionRow("inactive", GONE, 1, None, "web", 1, None, 2, abandoned=(1, "we
 def test_a_row_without_a_group_has_the_bytes_that_it_had_before_there_were_groups():
     codec = MsgpackRows()
     data = codec.encode_session(ROW)
-    assert data == msgspec.msgpack.encode(list(msgspec.structs.astuple(ROW))[:-1])
+    assert data == msgspec.msgpack.encode(list(msgspec.structs.astuple(ROW))[:15])
     assert codec.decode_session(data) == ROW
 
 

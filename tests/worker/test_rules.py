@@ -26,6 +26,7 @@ from streams.rules.triggers import parse_triggers
 from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows
 from streams.worker.service import Worker
+from tests.kafka_kit import topics as kit
 from tests.worker.kit import TRIGGERS, Running, config_for, read_all, send, topics
 from tests.worker.test_worker import lapses
 
@@ -164,3 +165,28 @@ async def test_a_worker_without_the_rules_topic_refuses_to_start(kafka: Any, top
     (error,) = await asyncio.gather(worker.task, return_exceptions=True)
     assert f"{config.rules_topic} does not exist" in str(error)
     assert getattr(error, "exit_code", None) == 2
+
+
+async def test_a_rules_topic_that_is_made_anew_takes_nothing_back_and_goes_on(kafka: Any, topic_prefix: str) -> None:
+    config = await topics(config_for(kafka, topic_prefix, rules="topic"), 1)
+    await publish_live(config, TRIGGERS)
+    await publish_live(config, TAGGING)
+    async with ruled(config) as worker:
+        await worker.until(lambda: worker.held == {0})
+        async with kit.admin(kafka.bootstrap) as admin:
+            await admin.delete_topics([config.rules_topic])
+        await asyncio.sleep(1)
+        assert [held.in_use.revision for held in worker.status.partitions()] == [2], "without the topic"
+        await topics(config, 1)
+
+        def make(book: Rulebook) -> Entry:
+            ruleset = parse_triggers(TRIGGERS).ruleset
+            assert ruleset is not None
+            return Entry(
+                number=book.last + 1, kind=EntryKind.LIVE, published_at=now(), effective_from=0, source=TRIGGERS,
+                ruleset=ruleset.digest,
+            )  # fmt: skip
+
+        assert (await publish(config, compile_source, make, go_on=True)).number == 3
+        await worker.until(lambda: [held.in_use.revision for held in worker.status.partitions()] == [3], within=30)
+        assert sorted(worker.book.entries) == [1, 2, 3]

@@ -215,14 +215,14 @@ def _stop_or_resume(
     settings: Settings, kind: EntryKind, *, ids: list[str] | None, author: str | None, reason: str | None, as_json: bool
 ) -> None:
     def make(book: Rulebook) -> Entry:
-        latest = _latest(book)
-        known = {trigger.id for trigger in _ruleset(book, latest).triggers} if latest is not None else set()
-        stopped = set(book.stops().ids)
-        unknown = [id for id in ids or () if id not in known | stopped]
+        # Any usable revision may be in use somewhere, and a stop of everything asks for none.
+        usable = [ruleset for entry in book.after(0) if (ruleset := book.ruleset(entry.number)) is not None]
+        known = {trigger.id for ruleset in usable for trigger in ruleset.triggers}
+        unknown = [id for id in ids or () if id not in known]
         if unknown:
             raise Refused(
-                f"{', '.join(map(one_line, unknown))}: no trigger of the latest revision has that id. "
-                f"It has {', '.join(sorted(known)) or 'none'}."
+                f"{', '.join(map(one_line, unknown))}: no trigger of any revision has that id. "
+                f"They have {', '.join(sorted(known)) or 'none'}."
             )
         return _entry(book, kind, author, reason, triggers=tuple(ids) if ids else "all")
 
@@ -406,8 +406,9 @@ def _entry(book: Rulebook, kind: EntryKind, author: str | None, reason: str | No
 
 
 def _latest(book: Rulebook) -> int | None:
-    """Return the latest live revision, usable or not."""
-    return max((entry.number for entry in book.after(0) if entry.kind is EntryKind.LIVE), default=None)
+    """Return the latest live revision, usable or not; one that is ignored does not count."""
+    live = (entry.number for entry in book.after(0) if entry.kind is EntryKind.LIVE)
+    return max((number for number in live if number not in book.disowned), default=None)
 
 
 def _known(book: Rulebook, number: int) -> Entry:

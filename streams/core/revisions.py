@@ -138,7 +138,9 @@ class Rulebook:
         self.ignored = 0
         """How many entries were ignored: a number out of turn, or a digest that is not the source's."""
         self.refused: dict[int, str] = {}
-        """Revisions that this version can't compile, and why."""
+        """Revisions that can't be used, and why: this version can't compile them, or their digest is wrong."""
+        self.disowned: set[int] = set()
+        """Those of them with a wrong digest: they are ignored."""
         self._rulesets: dict[int, Ruleset] = {}
         self._rules: dict[tuple[int, tuple[str, ...]], Rules] = {}
 
@@ -170,6 +172,7 @@ class Rulebook:
                 self.ignored += 1
                 why = f"its digest is {entry.ruleset}, and that of its source is {ruleset.digest}"
                 self.refused[entry.number] = why
+                self.disowned.add(entry.number)
                 self._append(entry)
                 return why
             self._rulesets[entry.number] = ruleset

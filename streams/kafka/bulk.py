@@ -21,6 +21,8 @@ WriteEnd = Callable[[str], Awaitable[None]]
 _POLL_MS = 20
 _STALLED_SECONDS = 3.0
 _RETRY_SECONDS = 0.2
+_WHOLE_SECONDS = 30.0
+"""How long a log of which no record may be missed may say nothing before its end."""
 
 
 async def read_to_ends(
@@ -32,6 +34,7 @@ async def read_to_ends(
     *,
     remaining: Callable[[int], None] | None = None,
     since: Micros | None = None,
+    whole: bool = False,
 ) -> None:
     """Read these topic-partitions from their beginning to their current last stable offset.
 
@@ -43,8 +46,12 @@ async def read_to_ends(
 
     `write_end` is for a log that is a table and has no other writers: open transactions are awaited, and `Failed`
     is raised when one does not end.
+
+    With `whole`, silence is never taken for the end: `Failed` is raised when the end is not reached in time. It is for
+    logs of which no record may be missed.
     """
-    async for tp, records in fetches_to_ends(config, consumer, tps, write_end, remaining=remaining, since=since):
+    fetches = fetches_to_ends(config, consumer, tps, write_end, remaining=remaining, since=since, whole=whole)
+    async for tp, records in fetches:
         take(tp, records)
 
 
@@ -56,10 +63,12 @@ async def fetches_to_ends(
     *,
     remaining: Callable[[int], None] | None = None,
     since: Micros | None = None,
+    whole: bool = False,
 ) -> AsyncIterator[tuple[TopicPartition, list[ConsumerRecord]]]:
     """Yield the fetches that `read_to_ends` reads. Read-ahead is limited to aiokafka's own."""
     consumer.assign(list(tps))
-    async for fetched in _ToEnds(config, consumer, tps, write_end, remaining=remaining, since=since).read():
+    reading = _ToEnds(config, consumer, tps, write_end, remaining=remaining, since=since, whole=whole)
+    async for fetched in reading.read():
         yield fetched
 
 
@@ -73,7 +82,9 @@ class _ToEnds:
         *,
         remaining: Callable[[int], None] | None,
         since: Micros | None,
+        whole: bool,
     ) -> None:
+        self._whole = whole
         self._config = config
         self._consumer = consumer
         self._write_end = write_end
@@ -105,7 +116,10 @@ class _ToEnds:
             if not self._reading:
                 return
             stalled = time.monotonic() - moved_at
-            if stalled > _STALLED_SECONDS and self._trouble_since is None:
+            if self._whole and stalled > _WHOLE_SECONDS:
+                names = " and ".join(f"{tp.topic}-{tp.partition}" for tp in self._reading)
+                raise Failed(f"{names} could not be read to its end: nothing came for {stalled:.0f} s.")
+            if stalled > _STALLED_SECONDS and self._trouble_since is None and not self._whole:
                 self._give_up_on_a_hanging_transaction(stalled)
                 if not stall_handled:
                     await self._handle_stall()

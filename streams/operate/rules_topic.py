@@ -36,7 +36,7 @@ async def read_rules(config: KafkaConfig, compile: Compile) -> Rulebook:
 
     async with plain_consumer(config) as consumer:
         await _require(config, consumer)
-        await read_to_ends(config, consumer, [TopicPartition(config.rules_topic, 0)], take)
+        await read_to_ends(config, consumer, [TopicPartition(config.rules_topic, 0)], take, whole=True)
     return book
 
 
@@ -59,9 +59,14 @@ async def publish(
     async with _publisher(config) as producer:
         book = await read_rules(config, compile)
         entry = make(book)
-        if go_on and not book.entries:
+        if not book.entries:
             in_use = (await read_in_use(config)).values()
             highest = max((number for one in in_use for number in (one.activation, one.entry)), default=0)
+            if highest and not go_on:
+                raise Refused(
+                    f"{config.rules_topic} is empty, and partitions have taken entry {highest} up: the topic was made "
+                    "anew. `lapse rules publish --continue` numbers on after it."
+                )
             entry = _renumbered(entry, highest + 1)
         key, value = encode_entry(entry)
         try:

@@ -32,6 +32,8 @@ class RulesReader:
         self._on_change = on_change
         self._following: asyncio.Task[None] | None = None
         self._read = asyncio.Event()
+        self._next: int | None = None
+        """Offset after the last record that was there when the topic was read to its end."""
 
     async def start(self) -> None:
         """Read the topic to its end, then follow it. Raises `Refused` when it does not exist, `Failed` otherwise."""
@@ -67,8 +69,13 @@ class RulesReader:
         async with plain_consumer(config) as consumer:
             await partitions_of(config, consumer, config.rules_topic)
             tp = TopicPartition(config.rules_topic, 0)
-            await read_to_ends(config, consumer, [tp], lambda _, records: self._take(records))
+            self._next = None
+            await read_to_ends(config, consumer, [tp], lambda _, records: self._take(records), whole=True)
             self._read.set()
+            # Records that came after the end was asked for were fetched and not handed over: they are read again.
+            if self._next is None:
+                self._next = (await consumer.beginning_offsets([tp]))[tp]
+            consumer.seek(tp, self._next)
             consumer.resume(tp)
             while True:
                 fetched = await consumer.getmany(timeout_ms=_POLL_MS)
@@ -79,6 +86,7 @@ class RulesReader:
     def _take(self, records: Iterable[ConsumerRecord]) -> None:
         """Take the entries that were there before the first step."""
         for record in records:
+            self._next = record.offset + 1
             entry = self._entry(record)
             if entry is not None:
                 self._add(record, entry, None)

@@ -92,7 +92,7 @@ def test_what_is_published_can_be_listed_shown_compared_rolled_back_stopped_and_
     assert lapse("rollback", "1").exit_code == 0
     unknown = lapse("stop", "nobody", "--reason", "x")
     assert isinstance(unknown.exception, Refused)
-    assert "It has solve-abandoned." in str(unknown.exception)
+    assert "They have solve-abandoned." in str(unknown.exception)
     assert lapse("stop").exit_code != 0, "a stop needs a reason"
     assert lapse("stop", "solve-abandoned", "--reason", "runaway").exit_code == 0
     assert lapse("resume").exit_code == 0
@@ -169,3 +169,31 @@ async def test_an_entry_that_somebody_else_wrote_out_of_turn_is_ignored(config: 
     book = await read_rules(config, compile_source)
     assert (sorted(book.entries), book.ignored) == ([1], 2)
     assert (await publish(config, compile_source, entry)).number == 2
+
+
+async def test_entries_of_a_publisher_that_was_given_up_are_no_end_of_the_topic(config: KafkaConfig) -> None:
+    """An aborted transaction at the end leaves nothing to read there."""
+    await create_topics(config, 1)
+    await publish(config, compile_source, entry)
+    aborted = AIOKafkaProducer(bootstrap_servers=list(config.brokers), transactional_id=config.rules_transactional_id)
+    async with aborted:
+        await aborted.begin_transaction()
+        await aborted.send_and_wait(config.rules_topic, b"{}", b"2", partition=0)
+        await aborted.abort_transaction()
+    async with asyncio.timeout(15):
+        book = await read_rules(config, compile_source)
+    assert (sorted(book.entries), book.ignored) == ([1], 0)
+    assert (await publish(config, compile_source, entry)).number == 2
+
+
+def test_everything_can_be_stopped_whatever_the_latest_revision_is(lapse: Any, config: KafkaConfig) -> None:
+    lapse("publish", "one.yaml")
+
+    def of_a_newer_version(book: Rulebook) -> Entry:
+        return Entry(
+            number=book.last + 1, kind=EntryKind.LIVE, published_at=0, effective_from=0, ruleset="a" * 12, source="5"
+        )
+
+    asyncio.run(publish(config, compile_source, of_a_newer_version))
+    assert lapse("stop", "solve-abandoned", "--reason", "x").exit_code == 0
+    assert lapse("stop", "--reason", "x").exit_code == 0

@@ -25,6 +25,7 @@ from streams.rules.source import compile_source
 from streams.rules.triggers import parse_triggers
 from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows
+from streams.worker import rules_reader
 from streams.worker.service import Worker
 from tests.kafka_kit import topics as kit
 from tests.worker.kit import TRIGGERS, Running, config_for, read_all, send, topics
@@ -190,3 +191,33 @@ async def test_a_rules_topic_that_is_made_anew_takes_nothing_back_and_goes_on(ka
         assert (await publish(config, compile_source, make, go_on=True)).number == 3
         await worker.until(lambda: [held.in_use.revision for held in worker.status.partitions()] == [3], within=30)
         assert sorted(worker.book.entries) == [1, 2, 3]
+
+
+async def test_an_entry_that_comes_while_the_topic_is_read_to_its_end_is_not_missed(
+    kafka: Any, topic_prefix: str, monkeypatch: Any
+) -> None:
+
+    config = await topics(config_for(kafka, topic_prefix, rules="topic"), 1)
+    await publish_live(config, TRIGGERS)
+    book = Rulebook(compile_source)
+    read = rules_reader.read_to_ends
+
+    async def read_and_fetch_one_more(config: Any, consumer: Any, tps: Any, take: Any, **options: Any) -> None:
+        await read(config, consumer, tps, take, **options)
+        await publish_live(config, TAGGING)
+        consumer.resume(*tps)
+        async with asyncio.timeout(10):
+            while not await consumer.getmany(timeout_ms=100):  # fetched, and handed to nobody
+                pass
+
+    monkeypatch.setattr(rules_reader, "read_to_ends", read_and_fetch_one_more)
+    reader = rules_reader.RulesReader(config, book, lambda: None)
+    await reader.start()
+    try:
+        for _ in range(400):
+            if book.last == 2:
+                break
+            await asyncio.sleep(0.05)
+    finally:
+        await reader.stop()
+    assert (book.last, book.ignored) == (2, 0)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
-
 from streams.core.batch import Batch
 from streams.core.engine import Engine
 from streams.core.inputs import DEAD_LETTER_JUDGED_FROM, Decode, Input, RawRecord, Update
@@ -29,10 +27,11 @@ from streams.core.model import (
 from streams.core.names import Code, Result, Table, Topic
 from streams.core.partitioning import partition_of
 from streams.core.plain import PlainTicket, replace_row
-from streams.core.revisions import RULES_KEY, Activation, Entry, EntryKind, InUse, Rulebook, Stops
+from streams.core.revisions import RULES_KEY, Activation, Entry, InUse, Rulebook, Stops
 from streams.core.shadow import KEYS as SHADOW_KEYS
 from streams.core.shadow import Candidate, Seen, Shadow, ShadowRow
 from streams.core.tables import OWN, ROW_LIMIT, SMALL_RECORD, RowCodec, Tables
+from streams.core.taking_up import NOTHING_EFFECTIVE, RulesInUse, unusable
 
 KEYS_KEPT = 1 << 16
 """Maximum number of tickets for which a partition caches whether the default partitioner maps their keys to it."""
@@ -70,12 +69,8 @@ class Partition:
         self._engine = engine
         self._as_configured = engine
         """The engine with the rules and the dry run that it was made with."""
-        self._book: Rulebook | None = None
-        self._looked_at = 0
-        """The number up to which the rulebook's entries were looked at."""
-        self._in_use: InUse | None = None
-        self._announce = False
-        """Whether the first activation is still to be written."""
+        self._in_force: RulesInUse | None = None
+        """None with rules from a file."""
         self._begin: dict[Topic, int] = {}
         self._replayed_partitions = 0
         self._partition_count = partition_count
@@ -83,6 +78,7 @@ class Partition:
         self._grace = clock_grace
         self._tickets = Input(Topic.TICKETS, number, dead_letter_limit)
         self._sessions = Input(Topic.SESSIONS, number, dead_letter_limit)
+        self._inputs = (self._tickets, self._sessions)
         self._timers: list[tuple[Micros, Micros, str]] = []
         self._pending_rounds = 0
         self._strays: dict[str, bool] = {}
@@ -152,37 +148,19 @@ class Partition:
         """
         data = self.tables.own_row(RULES_KEY)
         if data is None:
-            newest = book.newest(clock)
-            if newest is None:
-                return "the rules topic has no live revision yet that is effective and that this version can compile"
-            in_use = InUse(
-                revision=newest.number,
-                ruleset=newest.ruleset or "",
-                entry=book.last,
-                stops=book.stops(),
-                activation=newest.number,
-                since=self.stream_time,
-                author=newest.author,
-                reason=newest.reason,
-            )
+            in_force = RulesInUse.at_first(book, clock)
+            if in_force is None:
+                return NOTHING_EFFECTIVE
         else:
-            in_use = self._rows.decode_rules(data)
-            for number in (in_use.revision, in_use.shadow):
-                if number is not None and book.ruleset(number) is None:
-                    why = book.refused.get(number, "it is not in the rules topic")
-                    return f"revision {number}, which it has in use, can't be used: {why}"
-            for number, digest in ((in_use.revision, in_use.ruleset), (in_use.shadow, in_use.shadow_ruleset)):
-                known = None if number is None else book.ruleset(number)
-                if known is not None and known.digest != digest:
-                    return (
-                        f"revision {number}, which it has in use, has the digest {digest}, but in the rules topic it "
-                        f"is {known.digest}"
-                    )
-        self._book, self._in_use, self._announce = book, in_use, data is None
+            row = self._rows.decode_rules(data)
+            why = unusable(book, row)
+            if why is not None:
+                return why
+            in_force = RulesInUse(book, row)
+            self._switch(in_force)
+        self.follow_with(in_force.candidate)
+        self._in_force = in_force
         self._begin = dict(begin)
-        self._looked_at = 0
-        self._switch()
-        self._follow(in_use.shadow)
         return None
 
     def replay(self, book: Rulebook, activation: Activation, batch: Batch) -> None:
@@ -191,139 +169,67 @@ class Partition:
         Call it when the records before the activation's offsets were taken, and stream time is where it was.
         """
         self.stream_time = max(self.stream_time, activation.stream_time)
-        self._replayed_partitions = activation.partitions
-        self._book, self._looked_at = book, book.last
-        entry = book.entries[activation.number]
-        if self._in_use is not None:
-            self._take_up(entry, batch, late=activation.late)
-            return
-        stopped = activation.stopped
-        self._as_configured = self._as_configured.acting_from(activation.act_from)
-        self._in_use = InUse(
-            revision=entry.number,
-            ruleset=activation.ruleset,
-            entry=entry.number,
-            stops=Stops(everything=True) if stopped == "all" else Stops(ids=stopped),
-            activation=entry.number,
-            since=self.stream_time,
-            author=entry.author,
-            reason=entry.reason,
-        )
-        self._begin = {Topic(topic): offset for topic, offset in activation.offsets}
-        self._switch()
-        self._activated(entry, activation.previous, batch, late=activation.late)
+        if self._in_force is None:
+            stopped = activation.stopped
+            stops = Stops(everything=True) if stopped == "all" else Stops(ids=stopped)
+            self._in_force = RulesInUse.of_the_past(book, stops)
+            self._replayed_partitions = activation.partitions
+            self._as_configured = self._as_configured.acting_from(activation.act_from)
+            self._begin = {Topic(topic): offset for topic, offset in activation.offsets}
+        self._take_up(self._in_force, book.entries[activation.number], batch, late=activation.late)
 
     @property
     def in_use(self) -> InUse | None:
-        """What this partition has taken up; None with rules from a file."""
-        return self._in_use
+        """What this partition has taken up; None before that, and with rules from a file."""
+        return None if self._in_force is None or not self._in_force.row.revision else self._in_force.row
 
-    def _learn(self, batch: Batch) -> None:
-        """Take up what the rulebook has that this partition has not looked at, between two records."""
-        book, in_use = self._book, self._in_use
-        assert book is not None and in_use is not None  # noqa: S101 -- adopted
-        if self._announce:
-            self._announce = False
-            self._activated(book.entries[in_use.revision], None, batch, late=False)
-            shadow = book.shadow()
-            if shadow is not None and shadow <= in_use.entry:
-                self._take_up(book.entries[shadow], batch, late=False)
-        for entry in book.after(in_use.entry):
-            if entry.kind is not EntryKind.LIVE:
-                self._take_up(entry, batch, late=False)
-        for entry in book.live(max(self._looked_at, self._in_use_revision)):
-            if (entry.effective_from or 0) > self.stream_time:
-                heapq.heappush(self._timers, (entry.effective_from or 0, ACTIVATION, ""))
-        self._looked_at = book.last
-        self._take_newest(batch, late=True)
+    def _learn(self, in_force: RulesInUse, batch: Batch) -> None:
+        """Take up what the rulebook has that was not looked at, between two records."""
+        for entry, late in in_force.news(self.stream_time):
+            self._take_up(in_force, entry, batch, late=late)
+        for at in in_force.timers(self.stream_time):
+            heapq.heappush(self._timers, (at, ACTIVATION, ""))
 
-    @property
-    def _in_use_revision(self) -> int:
-        assert self._in_use is not None  # noqa: S101 -- adopted
-        return self._in_use.revision
+    def _reach_revision(self, batch: Batch) -> None:
+        """Take up the revision whose `effective_from` stream time has reached, unless a newer one is in use."""
+        newest = None if self._in_force is None else self._in_force.due(self.stream_time)
+        if self._in_force is not None and newest is not None:
+            self._take_up(self._in_force, newest, batch, late=False)
 
-    def _take_newest(self, batch: Batch, *, late: bool) -> None:
-        """Take up the newest live revision that stream time has reached, if it is newer than the one in use."""
-        assert self._book is not None  # noqa: S101 -- adopted
-        newest = self._book.newest(self.stream_time, self._in_use_revision)
-        if newest is not None:
-            self._take_up(newest, batch, late=late)
-
-    def _take_up(self, entry: Entry, batch: Batch, *, late: bool) -> None:
-        """Take up one entry: from here on it is in force."""
-        in_use, book = self._in_use, self._book
-        assert in_use is not None and book is not None  # noqa: S101 -- adopted
-        previous = in_use.activation
-        changes: dict[str, object] = {"activation": entry.number}
-        if entry.kind is EntryKind.LIVE:
-            changes |= {
-                "revision": entry.number,
-                "ruleset": entry.ruleset,
-                "since": self.stream_time,
-                "author": entry.author,
-                "reason": entry.reason,
-            }
-        else:
-            changes["entry"] = max(in_use.entry, entry.number)
-        if entry.kind in (EntryKind.STOP, EntryKind.RESUME):
-            changes["stops"] = in_use.stops.after(entry)
-        elif entry.kind is EntryKind.SHADOW:
-            if book.ruleset(entry.number) is None:
-                # Refused: the shadow in use goes on, and the entry is not looked at again.
-                self._in_use = msgspec.structs.replace(in_use, entry=entry.number)
-                self._put_in_use()
-                return
-            changes |= {"shadow": entry.number, "shadow_ruleset": entry.ruleset}
-        elif entry.kind is EntryKind.SHADOW_OFF:
-            changes |= {"shadow": None, "shadow_ruleset": None}
-        self._in_use = msgspec.structs.replace(in_use, **changes)
-        self._switch()
-        if self._in_use.shadow != in_use.shadow or self._in_use.stops != in_use.stops:
-            self._follow(self._in_use.shadow)
-        self._activated(entry, previous, batch, late=late)
-
-    def _switch(self) -> None:
-        """Let the engine use what is in force."""
-        in_use, book = self._in_use, self._book
-        assert in_use is not None and book is not None  # noqa: S101 -- adopted
-        rules = book.rules(in_use.revision, in_use.stops)
-        self._engine = self._as_configured.ruled_by(rules, dry_run=in_use.stops.everything)
-
-    def _follow(self, shadow: int | None) -> None:
-        """Follow a shadow; a trigger that is stopped is stopped in it too."""
-        assert self._book is not None and self._in_use is not None  # noqa: S101 -- adopted
-        stops = self._in_use.stops
-        self.follow_with(None if shadow is None else Candidate(shadow, self._book.rules(shadow, stops)))
-
-    def _activated(self, entry: Entry, previous: int | None, batch: Batch, *, late: bool) -> None:
-        """Write the record and the row of what was taken up."""
-        in_use = self._in_use
-        assert in_use is not None  # noqa: S101 -- adopted
-        next_ones = {
-            source.topic: self._begin.get(source.topic, 0) if source.next_offset is None else source.next_offset
-            for source in (self._tickets, self._sessions)
-        }
-        batch.records.append(
-            Activation(
-                partition=self.number,
-                partitions=self._replayed_partitions or self._partition_count or 0,
-                number=entry.number,
-                kind=entry.kind,
-                previous=previous,
-                ruleset=entry.ruleset or in_use.ruleset,
-                stopped=in_use.stops.shown,
-                stream_time=self.stream_time,
-                offsets=tuple((topic.value, offset) for topic, offset in next_ones.items()),
-                late=late,
-                act_from=self._as_configured.settings.rounds.act_from,
-                author=entry.author,
-                reason=entry.reason,
+    def _take_up(self, in_force: RulesInUse, entry: Entry, batch: Batch, *, late: bool) -> None:
+        """Take up one entry: from here on it is in force. Its record and its row belong to this step's transaction."""
+        before = in_force.row
+        if in_force.take_up(entry, self.stream_time):
+            row = in_force.row
+            self._switch(in_force)
+            if (row.shadow, row.stops) != (before.shadow, before.stops):
+                self.follow_with(in_force.candidate)
+            batch.records.append(
+                Activation(
+                    partition=self.number,
+                    partitions=self._replayed_partitions or self._partition_count or 0,
+                    number=entry.number,
+                    kind=entry.kind,
+                    previous=before.activation or None,
+                    ruleset=entry.ruleset or row.ruleset,
+                    stopped=row.stops.shown,
+                    stream_time=self.stream_time,
+                    offsets=tuple((source.topic.value, self._next_of(source)) for source in self._inputs),
+                    late=late,
+                    act_from=self._as_configured.settings.rounds.act_from,
+                    author=entry.author,
+                    reason=entry.reason,
+                )
             )
-        )
-        self._put_in_use()
+        self.tables.put_own(RULES_KEY, self._rows.encode_rules(in_force.row))
 
-    def _put_in_use(self) -> None:
-        self.tables.put_own(RULES_KEY, self._rows.encode_rules(self._in_use))
+    def _switch(self, in_force: RulesInUse) -> None:
+        """Let the engine use what is in force."""
+        self._engine = self._as_configured.ruled_by(in_force.rules, dry_run=in_force.row.stops.everything)
+
+    def _next_of(self, source: Input) -> int:
+        """Return the offset of the next record to be taken."""
+        return self._begin.get(source.topic, 0) if source.next_offset is None else source.next_offset
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -397,8 +303,8 @@ class Partition:
         partition_count, strays = self._partition_count, self._strays
         timers, decode, number = self._timers, self._decode, self.number
         self._records_left, self._bytes_left = max_records, SLICE_BYTES
-        if self._book is not None and (self._looked_at != self._book.last or self._announce):
-            self._learn(batch)
+        if self._in_force is not None and self._in_force.has_news:
+            self._learn(self._in_force, batch)
             engine_step = self._engine.step
         oldest = batch.oldest_taken
         took_all = False
@@ -546,7 +452,7 @@ class Partition:
                 self._reach_shadow(ticket_id, batch)
                 continue
             if wait == ACTIVATION:
-                self._take_newest(batch, late=False)
+                self._reach_revision(batch)
                 continue
             outcome = self._engine.step(self.tables, Due(at, wait, ticket_id), self.stream_time)
             self.tables.put(ticket_id, outcome)
@@ -590,7 +496,7 @@ class Partition:
             self.tables.put_own(key, None if row is None else self._rows.encode_shadow(row))
 
     def _end_slice(self, batch: Batch) -> None:
-        for source in (self._tickets, self._sessions):
+        for source in self._inputs:
             if source.next_offset is not None:
                 batch.next_offsets[source.topic] = source.next_offset
             if source.applied:
@@ -604,4 +510,4 @@ class Partition:
         batch.stream_time = self.stream_time
         batch.pending_rounds = self._pending_rounds
         batch.shadow = self.shadow
-        batch.in_use = self._in_use
+        batch.in_use = self.in_use

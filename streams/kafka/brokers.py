@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
@@ -138,16 +139,13 @@ _LACKING = {
 async def admin_client(config: KafkaConfig) -> AsyncIterator[AIOKafkaAdminClient]:
     """Yield a started admin client."""
 
-    async def start() -> AIOKafkaAdminClient:
-        client = AIOKafkaAdminClient(**client_arguments(config))
-        try:
-            await client.start()
-        except BaseException:
-            await client.close()
-            raise
-        return client
-
-    client = await patiently("Can't connect", config, start)
+    client = await _started(
+        "Can't connect",
+        config,
+        lambda: AIOKafkaAdminClient(**client_arguments(config)),
+        AIOKafkaAdminClient.start,
+        AIOKafkaAdminClient.close,
+    )
     try:
         yield client
     finally:
@@ -155,30 +153,78 @@ async def admin_client(config: KafkaConfig) -> AsyncIterator[AIOKafkaAdminClient
 
 
 @asynccontextmanager
+async def bare_client(config: KafkaConfig) -> AsyncIterator[AIOKafkaClient]:
+    """Yield a connected client for requests that aiokafka's other clients don't make."""
+    client = await _started(
+        "Can't connect",
+        config,
+        lambda: AIOKafkaClient(**client_arguments(config)),
+        AIOKafkaClient.bootstrap,
+        AIOKafkaClient.close,
+    )
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def started_producer(config: KafkaConfig, what: str = "Can't connect", **arguments: Any) -> AIOKafkaProducer:
+    """Return a started producer. The caller stops it. `what` begins the message when it can't be started.
+
+    The arguments are those of `AIOKafkaProducer`, besides those that every client takes and the compression.
+    """
+    return await _started(
+        what,
+        config,
+        lambda: AIOKafkaProducer(**client_arguments(config), compression_type=config.compression_type, **arguments),
+        AIOKafkaProducer.start,
+        AIOKafkaProducer.stop,
+    )
+
+
+@asynccontextmanager
 async def plain_consumer(config: KafkaConfig, **arguments: Any) -> AsyncIterator[AIOKafkaConsumer]:
     """Yield a started consumer without a group that reads committed records only."""
 
-    async def start() -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(
+    consumer = await _started(
+        "Can't connect",
+        config,
+        lambda: AIOKafkaConsumer(
             **client_arguments(config),
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             **arguments,
-        )
-        try:
-            await consumer.start()
-        except BaseException:
-            await consumer.stop()
-            raise
-        return consumer
-
-    consumer = await patiently("Can't connect", config, start)
+        ),
+        AIOKafkaConsumer.start,
+        AIOKafkaConsumer.stop,
+    )
     name_undecodable_batches(consumer)
     try:
         yield consumer
     finally:
         await consumer.stop()
+
+
+async def _started(
+    what: str,
+    config: KafkaConfig,
+    make: Callable[[], T],
+    start: Callable[[T], Awaitable[None]],
+    close: Callable[[T], Awaitable[None]],
+) -> T:
+    """Make and start a client. One that did not start is closed, and the next attempt makes another."""
+
+    async def attempt() -> T:
+        client = make()
+        try:
+            await start(client)
+        except BaseException:
+            await close(client)
+            raise
+        return client
+
+    return await patiently(what, config, attempt)
 
 
 async def partitions_of(config: KafkaConfig, consumer: AIOKafkaConsumer, name: str) -> list[int]:

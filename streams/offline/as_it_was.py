@@ -7,7 +7,6 @@ records, and at which stream time, its partition took an entry of the rules topi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
 import msgspec
 
@@ -17,7 +16,7 @@ from streams.core.names import Topic
 from streams.core.pipeline import Pipeline
 from streams.core.revisions import Activation, Compile, EntryKind, Rulebook
 from streams.offline.captures import CaptureError, Captures
-from streams.offline.run import CHUNK, settled
+from streams.offline.run import settled, take
 from streams.wire import instants
 from streams.wire.capture import ACTIVATIONS, RULES, CapturedRecord
 from streams.wire.rule_entries import BadEntryError, decode_entry
@@ -140,17 +139,4 @@ def _reach(pipeline: Pipeline, activation: Activation) -> Iterator[Batch]:
 
 def _take(pipeline: Pipeline, readers: dict[Topic, _Reader], offsets: dict[str, int], now: Micros) -> Iterator[Batch]:
     """Take the records before these offsets, in merged order."""
-    partition = pipeline.partition
-    inputs = {topic: reader.before(offsets.get(topic.value)) for topic, reader in readers.items()}
-    ends: dict[Topic, Micros | None] = dict.fromkeys(Topic)
-    took_all = False
-    while not took_all or None in ends.values():
-        for topic, records in inputs.items():
-            if ends[topic] is None and not partition.queued(topic):
-                chunk = list(islice(records, CHUNK))
-                if chunk:
-                    pipeline.feed(topic, chunk, 0)
-                else:
-                    ends[topic] = 0
-        took_all = pipeline.slice(now, ends)
-        yield from settled(pipeline)
+    return take(pipeline, {topic: reader.before(offsets.get(topic.value)) for topic, reader in readers.items()}, now)

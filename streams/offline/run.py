@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from streams.core.batch import Batch
@@ -51,8 +51,15 @@ def run_partition(captures: Captures, pipeline: Pipeline, *, now: Micros, last: 
 
     `now` is the wall clock used to detect `bad_timestamp`.
     """
+    yield from take(pipeline, {topic: captures.read(pipeline.partition.number, topic) for topic in Topic}, now)
+    if last is not None:
+        pipeline.advance(last * MILLISECOND)
+        yield from settled(pipeline)
+
+
+def take(pipeline: Pipeline, inputs: Mapping[Topic, Iterator[CapturedRecord]], now: Micros) -> Iterator[Batch]:
+    """Take the records of these inputs, in merged order. `now` is as in `run_partition`."""
     partition = pipeline.partition
-    inputs: dict[Topic, Iterator[CapturedRecord]] = {topic: captures.read(partition.number, topic) for topic in Topic}
     ends: dict[Topic, Micros | None] = dict.fromkeys(Topic)
     took_all = False
     while not took_all or None in ends.values():
@@ -64,7 +71,4 @@ def run_partition(captures: Captures, pipeline: Pipeline, *, now: Micros, last: 
                 else:
                     ends[topic] = 0
         took_all = pipeline.slice(now, ends)
-        yield from settled(pipeline)
-    if last is not None:
-        pipeline.advance(last * MILLISECOND)
         yield from settled(pipeline)

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 
 from streams.core.errors import Failed, Refused
 from streams.core.names import Output
-from streams.kafka.brokers import client_arguments, partitions_of, patiently, plain_consumer
+from streams.kafka.brokers import partitions_of, plain_consumer, started_producer
 from streams.kafka.bulk import read_to_ends
 from streams.kafka.config import KafkaConfig
 from streams.wire.capture import ACTIVATIONS, RULES, CaptureLineError, line, parse, rules_line
@@ -78,28 +78,13 @@ async def feed(
 
     Raises `Refused`, with `name` and the line number, at a line that can't be written. Earlier lines have been written.
     """
-    producer = await patiently("Can't connect", config, lambda: _started_producer(config))
+    producer = await started_producer(config, enable_idempotence=True, max_batch_size=_BATCH_BYTES)
     try:
         return await _Feeder(config, producer, progress, name).feed(lines)
     except KafkaError as error:
         raise Failed(f"Can't write: {error}") from error
     finally:
         await producer.stop()
-
-
-async def _started_producer(config: KafkaConfig) -> AIOKafkaProducer:
-    producer = AIOKafkaProducer(
-        **client_arguments(config),
-        enable_idempotence=True,
-        max_batch_size=_BATCH_BYTES,
-        compression_type=config.compression_type,
-    )
-    try:
-        await producer.start()
-    except BaseException:
-        await producer.stop()
-        raise
-    return producer
 
 
 class _Feeder:

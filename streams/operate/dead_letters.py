@@ -23,7 +23,7 @@ from streams.core.errors import Failed, Refused
 from streams.core.model import MILLISECOND, Micros
 from streams.core.names import Output
 from streams.kafka.batches import size_alone
-from streams.kafka.brokers import client_arguments, partitions_of, patiently, plain_consumer
+from streams.kafka.brokers import partitions_of, patiently, plain_consumer, started_producer
 from streams.kafka.bulk import fetches_to_ends
 from streams.kafka.config import KafkaConfig
 from streams.kafka.topics import check_topics
@@ -336,22 +336,10 @@ class _Replaying:
 
 @asynccontextmanager
 async def _producer(config: KafkaConfig) -> AsyncIterator[AIOKafkaProducer]:
-    async def start() -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            **client_arguments(config),
-            transactional_id=f"{config.group}-dead-letter-replay",
-            compression_type=config.compression_type,
-            # The topics set the size limit, not the client.
-            max_request_size=2**30,
-        )
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
-        return producer
-
-    producer = await patiently("Can't connect", config, start)
+    # The topics set the size limit, not the client.
+    producer = await started_producer(
+        config, transactional_id=f"{config.group}-dead-letter-replay", max_request_size=2**30
+    )
     try:
         yield producer
     except ProducerFenced as error:

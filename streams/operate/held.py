@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from streams.core.errors import Failed
 from streams.core.model import Micros
 from streams.core.names import Output
-from streams.kafka.brokers import client_arguments, partitions_of, patiently, plain_consumer
+from streams.kafka.brokers import partitions_of, plain_consumer, started_producer
 from streams.kafka.bulk import read_to_ends
 from streams.kafka.config import KafkaConfig
 from streams.wire import instants
@@ -166,22 +166,8 @@ async def _send(producer: AIOKafkaProducer, topic: str, partition: int, record: 
 
 @asynccontextmanager
 async def _producer(config: KafkaConfig) -> AsyncIterator[AIOKafkaProducer]:
-    async def start() -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            **client_arguments(config),
-            transactional_id=f"{config.group}-held",
-            compression_type=config.compression_type,
-            # The topics set the size limit, not the client.
-            max_request_size=2**30,
-        )
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
-        return producer
-
-    producer = await patiently("Can't connect", config, start)
+    # The topics set the size limit, not the client.
+    producer = await started_producer(config, transactional_id=f"{config.group}-held", max_request_size=2**30)
     try:
         yield producer
     except ProducerFenced as error:

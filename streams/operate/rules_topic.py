@@ -14,7 +14,7 @@ from streams.core.errors import Failed, Refused
 from streams.core.model import Micros
 from streams.core.names import Table
 from streams.core.revisions import RULES_KEY, Compile, Entry, InUse, Rulebook
-from streams.kafka.brokers import client_arguments, partitions_of, patiently, plain_consumer
+from streams.kafka.brokers import partitions_of, plain_consumer, started_producer
 from streams.kafka.bulk import read_to_ends
 from streams.kafka.config import KafkaConfig
 from streams.wire.rows import MsgpackRows
@@ -87,21 +87,12 @@ def _renumbered(entry: Entry, number: int) -> Entry:
 
 @asynccontextmanager
 async def _publisher(config: KafkaConfig) -> AsyncIterator[AIOKafkaProducer]:
-    async def start() -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            **client_arguments(config),
-            transactional_id=config.rules_transactional_id,
-            max_request_size=_LARGEST_ENTRY,
-            compression_type=config.compression_type,
-        )
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
-        return producer
-
-    producer = await patiently("Can't publish", config, start)
+    producer = await started_producer(
+        config,
+        "Can't publish",
+        transactional_id=config.rules_transactional_id,
+        max_request_size=_LARGEST_ENTRY,
+    )
     try:
         yield producer
     finally:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -19,7 +19,7 @@ from aiokafka.protocol.transaction import InitProducerIdRequest
 from streams.core.errors import LapseError
 from streams.core.partitioning import partition_of
 from streams.kafka.answers import name_of
-from streams.kafka.brokers import admin_client, client_arguments, patiently, plain_consumer
+from streams.kafka.brokers import admin_client, bare_client, client_arguments, patiently, plain_consumer
 from streams.kafka.config import KafkaConfig
 from streams.kafka.inside.inspection import DescribeGroup, DescribeProducers, DescribeTopics, ListTransactions
 from streams.kafka.inside.requests import ApiVersions, DescribeTransactions, finalized_features
@@ -128,7 +128,7 @@ async def survey(config: KafkaConfig, subjects: Collection[str] | None = None) -
     Raises `Refused` or `Failed` when no broker can be used at all.
     """
     found = Survey()
-    async with _client(config) as client:
+    async with bare_client(config) as client:
         found.nodes = [await _node(client, node) for node in client.cluster.brokers()]
         for subject, ask in (
             ("topics", _topics),
@@ -145,24 +145,6 @@ async def survey(config: KafkaConfig, subjects: Collection[str] | None = None) -
             except (KafkaError, LapseError, OSError, TimeoutError) as error:
                 found.trouble[subject] = str(error) or type(error).__name__
     return found
-
-
-@contextlib.asynccontextmanager
-async def _client(config: KafkaConfig) -> AsyncIterator[AIOKafkaClient]:
-    async def start() -> AIOKafkaClient:
-        client = AIOKafkaClient(**client_arguments(config))
-        try:
-            await client.bootstrap()
-        except BaseException:
-            await client.close()
-            raise
-        return client
-
-    client = await patiently("Can't connect", config, start)
-    try:
-        yield client
-    finally:
-        await client.close()
 
 
 # --- brokers ---------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from streams.core.errors import Refused
 from streams.core.names import Code, Output
 from streams.core.partitioning import partition_of
-from streams.kafka.brokers import client_arguments, patiently
+from streams.kafka.brokers import started_producer
 from streams.kafka.config import KafkaConfig
 from streams.kafka.topics import check_topics
 from streams.zendesk.events import InputRecord, Unusable
@@ -57,23 +57,13 @@ class Writer:
                 "with `lapse topics create`."
             )
 
-        async def begin() -> AIOKafkaProducer:
-            producer = AIOKafkaProducer(
-                **client_arguments(self._config),
-                acks="all",
-                linger_ms=_LINGER_MS,
-                max_request_size=_LARGEST_RECORD,
-                compression_type=self._config.compression_type,
-                partitioner=_murmur2,
-            )
-            try:
-                await producer.start()
-            except BaseException:
-                await producer.stop()
-                raise
-            return producer
-
-        self._producer = await patiently("Can't connect", self._config, begin)
+        self._producer = await started_producer(
+            self._config,
+            acks="all",
+            linger_ms=_LINGER_MS,
+            max_request_size=_LARGEST_RECORD,
+            partitioner=_murmur2,
+        )
         self.trouble = None
         self._asking = asyncio.create_task(self._ask_while_in_trouble(self._producer), name="ask the brokers")
 

@@ -13,19 +13,13 @@ from aiokafka.protocol.types import (
     Boolean,
     CompactArray,
     CompactBytes,
-    CompactString,
     Int16,
     Int32,
     Int64,
     Schema,
-    TaggedFields,
 )
 
-from streams.kafka.inside.requests import OneVersion
-
-_TEXT = CompactString("utf-8")
-_TAGS = ("tags", TaggedFields)
-_NO_TAGS: dict[int, bytes] = {}
+from streams.kafka.inside.requests import NO_TAGS, TAGS, TEXT, OneVersion
 
 # --- Metadata --------------------------------------------------------------------------------------------------------
 
@@ -35,14 +29,14 @@ class _MetadataResponseV9(Response):  # type: ignore[misc]
     API_VERSION = 9
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
-        ("brokers", CompactArray(("node_id", Int32), ("host", _TEXT), ("port", Int32), ("rack", _TEXT), _TAGS)),
-        ("cluster_id", _TEXT),
+        ("brokers", CompactArray(("node_id", Int32), ("host", TEXT), ("port", Int32), ("rack", TEXT), TAGS)),
+        ("cluster_id", TEXT),
         ("controller_id", Int32),
         (
             "topics",
             CompactArray(
                 ("error_code", Int16),
-                ("name", _TEXT),
+                ("name", TEXT),
                 ("is_internal", Boolean),
                 (
                     "partitions",
@@ -54,15 +48,15 @@ class _MetadataResponseV9(Response):  # type: ignore[misc]
                         ("replica_nodes", CompactArray(Int32)),
                         ("isr_nodes", CompactArray(Int32)),
                         ("offline_replicas", CompactArray(Int32)),
-                        _TAGS,
+                        TAGS,
                     ),
                 ),
                 ("topic_authorized_operations", Int32),
-                _TAGS,
+                TAGS,
             ),
         ),
         ("cluster_authorized_operations", Int32),
-        _TAGS,
+        TAGS,
     )
 
 
@@ -72,11 +66,11 @@ class _MetadataRequestV9(RequestStruct):  # type: ignore[misc]
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _MetadataResponseV9
     SCHEMA = Schema(
-        ("topics", CompactArray(("name", _TEXT), _TAGS)),
+        ("topics", CompactArray(("name", TEXT), TAGS)),
         ("allow_auto_topic_creation", Boolean),
         ("include_cluster_authorized_operations", Boolean),
         ("include_topic_authorized_operations", Boolean),
-        _TAGS,
+        TAGS,
     )
 
 
@@ -87,7 +81,7 @@ class DescribeTopics(OneVersion):
 
     def __init__(self, topics: Iterable[str]) -> None:
         """Ask about these topics."""
-        super().__init__([(name, _NO_TAGS) for name in topics], False, False, True)
+        super().__init__([(name, NO_TAGS) for name in topics], False, False, True)
 
 
 # --- DescribeGroups --------------------------------------------------------------------------------------------------
@@ -102,27 +96,27 @@ class _DescribeGroupsResponseV5(Response):  # type: ignore[misc]
             "groups",
             CompactArray(
                 ("error_code", Int16),
-                ("group_id", _TEXT),
-                ("group_state", _TEXT),
-                ("protocol_type", _TEXT),
-                ("protocol_data", _TEXT),
+                ("group_id", TEXT),
+                ("group_state", TEXT),
+                ("protocol_type", TEXT),
+                ("protocol_data", TEXT),
                 (
                     "members",
                     CompactArray(
-                        ("member_id", _TEXT),
-                        ("group_instance_id", _TEXT),
-                        ("client_id", _TEXT),
-                        ("client_host", _TEXT),
+                        ("member_id", TEXT),
+                        ("group_instance_id", TEXT),
+                        ("client_id", TEXT),
+                        ("client_host", TEXT),
                         ("member_metadata", CompactBytes),
                         ("member_assignment", CompactBytes),
-                        _TAGS,
+                        TAGS,
                     ),
                 ),
                 ("authorized_operations", Int32),
-                _TAGS,
+                TAGS,
             ),
         ),
-        _TAGS,
+        TAGS,
     )
 
 
@@ -131,7 +125,7 @@ class _DescribeGroupsRequestV5(RequestStruct):  # type: ignore[misc]
     API_VERSION = 5
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _DescribeGroupsResponseV5
-    SCHEMA = Schema(("groups", CompactArray(_TEXT)), ("include_authorized_operations", Boolean), _TAGS)
+    SCHEMA = Schema(("groups", CompactArray(TEXT)), ("include_authorized_operations", Boolean), TAGS)
 
 
 class DescribeGroup(OneVersion):
@@ -155,13 +149,13 @@ class _DescribeProducersResponseV0(Response):  # type: ignore[misc]
         (
             "topics",
             CompactArray(
-                ("name", _TEXT),
+                ("name", TEXT),
                 (
                     "partitions",
                     CompactArray(
                         ("partition_index", Int32),
                         ("error_code", Int16),
-                        ("error_message", _TEXT),
+                        ("error_message", TEXT),
                         (
                             "active_producers",
                             CompactArray(
@@ -171,16 +165,16 @@ class _DescribeProducersResponseV0(Response):  # type: ignore[misc]
                                 ("last_timestamp", Int64),
                                 ("coordinator_epoch", Int32),
                                 ("current_txn_start_offset", Int64),
-                                _TAGS,
+                                TAGS,
                             ),
                         ),
-                        _TAGS,
+                        TAGS,
                     ),
                 ),
-                _TAGS,
+                TAGS,
             ),
         ),
-        _TAGS,
+        TAGS,
     )
 
 
@@ -190,8 +184,8 @@ class _DescribeProducersRequestV0(RequestStruct):  # type: ignore[misc]
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _DescribeProducersResponseV0
     SCHEMA = Schema(
-        ("topics", CompactArray(("name", _TEXT), ("partition_indexes", CompactArray(Int32)), _TAGS)),
-        _TAGS,
+        ("topics", CompactArray(("name", TEXT), ("partition_indexes", CompactArray(Int32)), TAGS)),
+        TAGS,
     )
 
 
@@ -202,7 +196,7 @@ class DescribeProducers(OneVersion):
 
     def __init__(self, partitions: Mapping[str, list[int]]) -> None:
         """Ask about these partitions by topic."""
-        super().__init__([(topic, numbers, _NO_TAGS) for topic, numbers in partitions.items()])
+        super().__init__([(topic, numbers, NO_TAGS) for topic, numbers in partitions.items()])
 
 
 # --- ListTransactions ------------------------------------------------------------------------------------------------
@@ -214,12 +208,12 @@ class _ListTransactionsResponseV0(Response):  # type: ignore[misc]
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
         ("error_code", Int16),
-        ("unknown_state_filters", CompactArray(_TEXT)),
+        ("unknown_state_filters", CompactArray(TEXT)),
         (
             "transaction_states",
-            CompactArray(("transactional_id", _TEXT), ("producer_id", Int64), ("transaction_state", _TEXT), _TAGS),
+            CompactArray(("transactional_id", TEXT), ("producer_id", Int64), ("transaction_state", TEXT), TAGS),
         ),
-        _TAGS,
+        TAGS,
     )
 
 
@@ -228,7 +222,7 @@ class _ListTransactionsRequestV0(RequestStruct):  # type: ignore[misc]
     API_VERSION = 0
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _ListTransactionsResponseV0
-    SCHEMA = Schema(("state_filters", CompactArray(_TEXT)), ("producer_id_filters", CompactArray(Int64)), _TAGS)
+    SCHEMA = Schema(("state_filters", CompactArray(TEXT)), ("producer_id_filters", CompactArray(Int64)), TAGS)
 
 
 class ListTransactions(OneVersion):

@@ -25,9 +25,9 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-_TEXT = CompactString("utf-8")
-_TAGS = ("tags", TaggedFields)
-_NO_TAGS: dict[int, bytes] = {}
+TEXT = CompactString("utf-8")
+TAGS = ("tags", TaggedFields)
+NO_TAGS: dict[int, bytes] = {}
 _FINALIZED_FEATURES = 2
 """The tag of the finalized features in an ApiVersions response."""
 
@@ -51,7 +51,7 @@ class OneVersion:
         if not least <= struct.API_VERSION <= most:
             name = type(self).__name__
             raise IncompatibleBrokerVersion(f"{name} needs version {struct.API_VERSION}, the broker has {least}-{most}")
-        return struct(*self._fields, _NO_TAGS)
+        return struct(*self._fields, NO_TAGS)
 
 
 # --- ApiVersions -----------------------------------------------------------------------------------------------------
@@ -62,9 +62,9 @@ class _ApiVersionsResponseV3(Response):  # type: ignore[misc]
     API_VERSION = 3
     SCHEMA = Schema(
         ("error_code", Int16),
-        ("api_keys", CompactArray(("api_key", Int16), ("min_version", Int16), ("max_version", Int16), _TAGS)),
+        ("api_keys", CompactArray(("api_key", Int16), ("min_version", Int16), ("max_version", Int16), TAGS)),
         ("throttle_time_ms", Int32),
-        _TAGS,
+        TAGS,
     )
 
 
@@ -73,7 +73,7 @@ class _ApiVersionsRequestV3(RequestStruct):  # type: ignore[misc]
     API_VERSION = 3
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _ApiVersionsResponseV3
-    SCHEMA = Schema(("client_software_name", _TEXT), ("client_software_version", _TEXT), _TAGS)
+    SCHEMA = Schema(("client_software_name", TEXT), ("client_software_version", TEXT), TAGS)
 
     def parse_response_header(self, read_buffer: BytesIO | bytes) -> ResponseHeader_v0:
         """Read the header, which never has tags here, so that a client of any age can read it."""
@@ -86,7 +86,7 @@ class ApiVersions(OneVersion):
     STRUCT = _ApiVersionsRequestV3
 
 
-_FEATURES = CompactArray(("name", _TEXT), ("max_version_level", Int16), ("min_version_level", Int16), _TAGS)
+_FEATURES = CompactArray(("name", TEXT), ("max_version_level", Int16), ("min_version_level", Int16), TAGS)
 
 
 def finalized_features(answer: Any) -> dict[str, int]:
@@ -109,17 +109,17 @@ class _DescribeTransactionsResponseV0(Response):  # type: ignore[misc]
             "transactions",
             CompactArray(
                 ("error_code", Int16),
-                ("transactional_id", _TEXT),
-                ("state", _TEXT),
+                ("transactional_id", TEXT),
+                ("state", TEXT),
                 ("timeout_ms", Int32),
                 ("start_time_ms", Int64),
                 ("producer_id", Int64),
                 ("producer_epoch", Int16),
-                ("topics", CompactArray(("topic", _TEXT), ("partitions", CompactArray(Int32)), _TAGS)),
-                _TAGS,
+                ("topics", CompactArray(("topic", TEXT), ("partitions", CompactArray(Int32)), TAGS)),
+                TAGS,
             ),
         ),
-        _TAGS,
+        TAGS,
     )
 
 
@@ -128,7 +128,7 @@ class _DescribeTransactionsRequestV0(RequestStruct):  # type: ignore[misc]
     API_VERSION = 0
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _DescribeTransactionsResponseV0
-    SCHEMA = Schema(("transactional_ids", CompactArray(_TEXT)), _TAGS)
+    SCHEMA = Schema(("transactional_ids", CompactArray(TEXT)), TAGS)
 
 
 class DescribeTransactions(OneVersion):
@@ -152,7 +152,7 @@ class _InitProducerIdResponseV3(Response):  # type: ignore[misc]
         ("error_code", Int16),
         ("producer_id", Int64),
         ("producer_epoch", Int16),
-        _TAGS,
+        TAGS,
     )
 
 
@@ -162,11 +162,11 @@ class _InitProducerIdRequestV3(RequestStruct):  # type: ignore[misc]
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _InitProducerIdResponseV3
     SCHEMA = Schema(
-        ("transactional_id", _TEXT),
+        ("transactional_id", TEXT),
         ("transaction_timeout_ms", Int32),
         ("producer_id", Int64),
         ("producer_epoch", Int16),
-        _TAGS,
+        TAGS,
     )
 
 
@@ -190,7 +190,7 @@ class _ProduceResponseV12(Response):  # type: ignore[misc]
         (
             "topics",
             CompactArray(
-                ("topic", _TEXT),
+                ("topic", TEXT),
                 (
                     "partitions",
                     CompactArray(
@@ -201,17 +201,17 @@ class _ProduceResponseV12(Response):  # type: ignore[misc]
                         ("log_start_offset", Int64),
                         (
                             "record_errors",
-                            CompactArray(("batch_index", Int32), ("batch_index_error_message", _TEXT), _TAGS),
+                            CompactArray(("batch_index", Int32), ("batch_index_error_message", TEXT), TAGS),
                         ),
-                        ("error_message", _TEXT),
-                        _TAGS,
+                        ("error_message", TEXT),
+                        TAGS,
                     ),
                 ),
-                _TAGS,
+                TAGS,
             ),
         ),
         ("throttle_time_ms", Int32),
-        _TAGS,
+        TAGS,
     )
 
 
@@ -221,18 +221,18 @@ class _ProduceRequestV12(RequestStruct):  # type: ignore[misc]
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _ProduceResponseV12
     SCHEMA = Schema(
-        ("transactional_id", _TEXT),
+        ("transactional_id", TEXT),
         ("required_acks", Int16),
         ("timeout", Int32),
         (
             "topics",
             CompactArray(
-                ("topic", _TEXT),
-                ("partitions", CompactArray(("partition", Int32), ("messages", CompactBytes), _TAGS)),
-                _TAGS,
+                ("topic", TEXT),
+                ("partitions", CompactArray(("partition", Int32), ("messages", CompactBytes), TAGS)),
+                TAGS,
             ),
         ),
-        _TAGS,
+        TAGS,
     )
 
 
@@ -243,7 +243,7 @@ class ImplicitProduce(OneVersion):
 
     def __init__(self, transactional_id: str, timeout_ms: int, partition: int, batches: Mapping[str, bytes]) -> None:
         """Write one batch to this partition of each of these topics, acknowledged by all replicas."""
-        topics = [(topic, [(partition, batch, _NO_TAGS)], _NO_TAGS) for topic, batch in batches.items()]
+        topics = [(topic, [(partition, batch, NO_TAGS)], NO_TAGS) for topic, batch in batches.items()]
         super().__init__(transactional_id, -1, timeout_ms, topics)
 
 
@@ -255,12 +255,12 @@ class _TxnOffsetCommitResponseV5(Response):  # type: ignore[misc]
         (
             "errors",
             CompactArray(
-                ("topic", _TEXT),
-                ("partition_errors", CompactArray(("partition", Int32), ("error_code", Int16), _TAGS)),
-                _TAGS,
+                ("topic", TEXT),
+                ("partition_errors", CompactArray(("partition", Int32), ("error_code", Int16), TAGS)),
+                TAGS,
             ),
         ),
-        _TAGS,
+        TAGS,
     )
 
 
@@ -270,27 +270,27 @@ class _TxnOffsetCommitRequestV5(RequestStruct):  # type: ignore[misc]
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _TxnOffsetCommitResponseV5
     SCHEMA = Schema(
-        ("transactional_id", _TEXT),
-        ("group_id", _TEXT),
+        ("transactional_id", TEXT),
+        ("group_id", TEXT),
         ("producer_id", Int64),
         ("producer_epoch", Int16),
         ("generation_id", Int32),
-        ("member_id", _TEXT),
-        ("group_instance_id", _TEXT),
+        ("member_id", TEXT),
+        ("group_instance_id", TEXT),
         (
             "topics",
             CompactArray(
-                ("topic", _TEXT),
+                ("topic", TEXT),
                 (
                     "partitions",
                     CompactArray(
-                        ("partition", Int32), ("offset", Int64), ("leader_epoch", Int32), ("metadata", _TEXT), _TAGS
+                        ("partition", Int32), ("offset", Int64), ("leader_epoch", Int32), ("metadata", TEXT), TAGS
                     ),
                 ),
-                _TAGS,
+                TAGS,
             ),
         ),
-        _TAGS,
+        TAGS,
     )
 
 
@@ -309,7 +309,7 @@ class ImplicitOffsetCommit(OneVersion):
     ) -> None:
         """Take offsets as (topic, [(partition, offset, metadata)]), without naming a member of the group."""
         topics = [
-            (topic, [(number, offset, -1, metadata, _NO_TAGS) for number, offset, metadata in several], _NO_TAGS)
+            (topic, [(number, offset, -1, metadata, NO_TAGS) for number, offset, metadata in several], NO_TAGS)
             for topic, several in offsets
         ]
         super().__init__(transactional_id, group, producer_id, epoch, -1, "", None, topics)
@@ -327,11 +327,11 @@ class _EndTxnRequestV5(RequestStruct):  # type: ignore[misc]
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _EndTxnResponseV5
     SCHEMA = Schema(
-        ("transactional_id", _TEXT),
+        ("transactional_id", TEXT),
         ("producer_id", Int64),
         ("producer_epoch", Int16),
         ("transaction_result", Boolean),
-        _TAGS,
+        TAGS,
     )
 
 

@@ -6,8 +6,10 @@ import asyncio
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from streams.testing.traffic import Profile, generate
 from streams.wire import capture
 from streams.wire.capture import CapturedRecord
 from tests.kafka_kit.broker import Broker
+from tests.signals import wait_until_handled
 from tests.worker.kit import config_for, producing, topics
 
 RECIPES = Path(__file__).parent.parent / "deploy" / "triggers" / "recipes.yaml"
@@ -167,6 +170,22 @@ def test_a_worker_that_does_not_start_says_so_in_the_format_of_its_log(call, tmp
     done = lapse("run", cwd=tmp_path, **call)
     assert done.stderr.startswith(b"lapse: ")
     assert b'"event"' not in done.stderr
+
+
+@pytest.mark.parametrize("delay", [0, 0.1, 0.3, 0.6])
+def test_sigterm_while_a_worker_is_being_loaded_ends_it_with_0(delay, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streams", "run", "--brokers", "127.0.0.1:1", "--triggers", str(TRIGGERS)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+    )
+    assert wait_until_handled(process.pid, signal.SIGTERM)
+    time.sleep(delay)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"Traceback" not in errors
 
 
 def test_a_misspelt_variable_is_warned_about(tmp_path):

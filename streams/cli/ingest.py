@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from streams.cli.process import in_the_log_format, warn_in_the_log
+from streams.cli.process import until_stopped, warn_in_the_log
 from streams.cli.root import app
 from streams.cli.setting_flags import BROKER, INGEST, LOGS, takes_settings
 from streams.cli.shared import PATIENCE, opened
@@ -20,7 +20,7 @@ from streams.settings.values import each_secret
 
 
 @app.command()
-@in_the_log_format
+@until_stopped
 @takes_settings(*BROKER, *INGEST, "broker_patience", *LOGS, warn=warn_in_the_log)
 def ingest(
     settings: Settings,

@@ -1,4 +1,4 @@
-"""What verbs that run until they are stopped share: errors and warnings of the start go to the log, in its format."""
+"""What verbs that run until they are stopped share: how they begin, and what a SIGTERM does before they have begun."""
 
 # ruff: noqa: PLC0415 - the logging library takes longer to import than most verbs take to run
 
@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +19,17 @@ from streams.settings.settings import DEFAULT_CONFIG, Settings
 from streams.settings.sources import from_environment, from_file, from_flags
 
 
-def in_the_log_format(verb: Verb) -> Verb:
-    """Report startup errors in the log format of the process, so that the whole log has one format."""
+def until_stopped(verb: Verb) -> Verb:
+    """Make a verb a process that runs until it is stopped.
+
+    Startup errors are reported in the log format of the process, so that the whole log has one format. SIGTERM ends
+    the process with exit code 0 while its libraries are still being imported: nothing has begun that could be lost.
+    Later the verb handles the signal itself.
+    """
 
     @functools.wraps(verb)
     def run(**flags: Any) -> None:
+        signal.signal(signal.SIGTERM, _leave_with_0)
         try:
             verb(**flags)
         except LapseError as error:
@@ -32,6 +39,10 @@ def in_the_log_format(verb: Verb) -> Verb:
             raise typer.Exit(error.exit_code) from None
 
     return run
+
+
+def _leave_with_0(*_: object) -> None:
+    os._exit(0)
 
 
 def _wanted_log_format(flags: Mapping[str, object]) -> Literal["text", "json", "auto"]:

@@ -12,7 +12,7 @@ import typer
 from msgspec import structs
 from pydantic import SecretStr
 
-from streams.cli.process import in_the_log_format, warn_in_the_log
+from streams.cli.process import until_stopped, warn_in_the_log
 from streams.cli.root import app
 from streams.cli.setting_flags import RUN, SECURITY, takes_settings
 from streams.cli.shared import PATIENCE
@@ -62,7 +62,7 @@ def _write_traffic(brokers: str | None, rate: float, seconds: float | None, conf
 
 
 @app.command()
-@in_the_log_format
+@until_stopped
 @takes_settings(*RUN, warn=warn_in_the_log)
 def run(settings: Settings) -> None:
     """Run the worker until SIGTERM or Ctrl-C."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.kafka_kit.broker import die_with_parent, free_port
+from tests.signals import wait_until_handled
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,8 +95,12 @@ class Worker:
             self._process.wait()
 
     def stop(self, within: float = 60) -> int:
-        """SIGTERM, and wait; returns the exit code. Kills when it takes longer than `within` seconds, and fails."""
+        """SIGTERM, as soon as it handles that, and wait; returns the exit code.
+
+        Kills when it takes longer than `within` seconds, and fails.
+        """
         assert self._process is not None
+        wait_until_handled(self._process.pid, signal.SIGTERM)
         self._process.terminate()
         return self.wait(within)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
+from deploy.grafana.intervals import Share, difference
 from deploy.grafana.panels import Part, dashboard, graph, number, ranking, row
 from deploy.grafana.queries import RATE, SHOWN, increase, quantile, ratio, series, total
 
@@ -195,9 +196,42 @@ def _held() -> tuple[Part, ...]:
     )
 
 
+def returned(group: str) -> Share:
+    """Return the share of a group's abandonments after which the customer came back."""
+    of_group = f'group="{group}"'
+    return Share(
+        increase("lapse_holdout_returns_total", of_group, over=SHOWN),
+        increase("lapse_holdout_abandonments_total", of_group, over=SHOWN),
+    )
+
+
 def _holdout() -> tuple[Part, ...]:
+    acted_on, held_out = returned("acted_on"), returned("held_out")
+    apart = difference(acted_on, held_out)
     return (
         row("With a holdout"),
+        number(
+            "Difference of the return rates",
+            "Return rate of acted_on less that of held_out, over the time shown, with its interval at 95 % (Newcombe): "
+            "below 0, fewer customers come back when Lapse acts. While the interval contains 0, chance alone could "
+            "have made the difference. docs/does-it-help.md says how to read it, and after how many tickets.",
+            "percentunit",
+            {"from": apart["low"], "difference": apart["difference"], "to": apart["high"]},
+            width=10,
+            decimals=1,
+        ),
+        _return_rate("acted on", "Abandonments that led to a command", acted_on),
+        _return_rate("held out", "Abandonments that would have led to a command without the holdout", held_out),
+        number(
+            "Abandonments held out",
+            "In the time shown. The smaller group decides how narrow the intervals are; with fewer than a hundred only "
+            "a very large difference can be seen.",
+            "short",
+            {"held out": held_out.whole},
+            limits=(100, 400),
+            low_is_bad=True,
+            decimals=0,
+        ),
         graph(
             "Abandonments, by group",
             "For a trigger file with a holdout: abandonments that led to a command (acted_on), and those that would "
@@ -215,6 +249,18 @@ def _holdout() -> tuple[Part, ...]:
             {"{{group}}, within the window: {{within}}": increase("lapse_holdout_returns_total", by="group, within")},
             hourly=True,
         ),
+    )
+
+
+def _return_rate(name: str, whose: str, share: Share) -> Part:
+    return number(
+        f"Return rate, {name}",
+        f"{whose}: the share after which the customer was active again, over the time shown, with its interval at 95 % "
+        "(Wilson).",
+        "percentunit",
+        {"from": share.low, "rate": share.rate, "to": share.high},
+        width=5,
+        decimals=1,
     )
 
 

@@ -75,11 +75,28 @@ class Process:
 
 
 class Prometheus:
-    """Prometheus on a free port of the loopback interface, its data in `folder`, with our rules loaded."""
+    """Prometheus on a free port of the loopback interface, its data in `folder`."""
 
-    def __init__(self, folder: Path, targets: list[str], ingest: str) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
+        (folder / "prometheus.yaml").write_text(yaml.safe_dump(config), "utf-8")
+        self.process = Process(
+            [
+                require("prometheus"),
+                f"--config.file={folder / 'prometheus.yaml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                "--storage.tsdb.retention.time=100y",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--log.level=warn",
+            ],
+            folder / "prometheus.log",
+        )
+        until(lambda: _answers(f"{self.url}/-/ready"), 60, self.process.tail)
+
+    @classmethod
+    def scraping(cls, folder: Path, targets: list[str], ingest: str) -> Prometheus:
+        """Scrape workers and `lapse ingest` every second, with our rules loaded."""
         config = yaml.safe_load((RULES / "prometheus.yaml").read_text("utf-8"))
         config["global"] = {"scrape_interval": "1s", "evaluation_interval": "2s"}
         for name in config["rule_files"]:
@@ -87,18 +104,7 @@ class Prometheus:
             (folder / name).write_text(text.replace("    interval: 1m\n", ""), "utf-8")  # no minute to wait for
         config["scrape_configs"][0]["static_configs"] = [{"targets": targets}]
         config["scrape_configs"][1]["static_configs"] = [{"targets": [ingest]}]
-        (folder / "prometheus.yaml").write_text(yaml.safe_dump(config), "utf-8")
-        self.process = Process(
-            [
-                require("prometheus"),
-                f"--config.file={folder / 'prometheus.yaml'}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-                "--log.level=warn",
-            ],
-            folder / "prometheus.log",
-        )
-        until(lambda: _answers(f"{self.url}/-/ready"), 20, self.process.tail)
+        return cls(folder, config)
 
     def ask(self, path: str, **parameters: str) -> Any:
         """Return the data of an answer of the API."""
@@ -109,9 +115,9 @@ class Prometheus:
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{parameters}: {error.read().decode()}") from None
 
-    def values(self, query: str) -> list[float]:
-        """Return what a query gives now, without what is no number."""
-        result = self.ask("query", query=query)["result"]
+    def values(self, query: str, **at: str) -> list[float]:
+        """Return what a query gives now, or at another `time`, without what is no number."""
+        result = self.ask("query", query=query, **at)["result"]
         return [value for found in result if not math.isnan(value := float(found["value"][1]))]
 
 

@@ -28,6 +28,7 @@ QUIET = {
     ("Pipeline", "Dead letters"),
     ("Triggers", "Unjoined"),
     ("Triggers", "Triggers that never fired"),
+    ("Triggers", "Abandonments held out"),
     ("Triggers", "Abandonments, by group"),
     ("Triggers", "Returns of these customers, by group"),
     ("Triggers", "Rounds of the shadow, beside the live rules"),
@@ -39,8 +40,13 @@ QUIET = {
 }
 """Panels that may show nothing but zeros in a run that is well."""
 
-WITH_A_SHADOW = {("Triggers", "Triggers of the shadow that would have fired")}
-"""Panels that have no data before a shadow has fired a trigger."""
+NEEDS_MORE = {
+    ("Triggers", "Triggers of the shadow that would have fired"),
+    ("Triggers", "Difference of the return rates"),
+    ("Triggers", "Return rate, acted on"),
+    ("Triggers", "Return rate, held out"),
+}
+"""Panels that have no data before a shadow has fired a trigger, or a holdout has held a ticket out."""
 
 Places = dict[tuple[str, str, str], str]
 
@@ -60,7 +66,7 @@ def asked() -> Places:
             for variable, value in WINDOWS.items():
                 asks = asks.replace(variable, value)
             assert "$" not in asks
-            if (name.capitalize(), title) in WITH_A_SHADOW:
+            if (name.capitalize(), title) in NEEDS_MORE:
                 continue
             found[name.capitalize(), title, legend] = asks
     return found
@@ -80,7 +86,7 @@ def seen(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
         traffic(kafka.bootstrap, folder, rate=300) as (first, second, prefix),
         webhooks(kafka.bootstrap, prefix, folder) as ingest,
     ):
-        prometheus = Prometheus(folder, [first, f"127.0.0.1:{second.web_port}"], ingest)
+        prometheus = Prometheus.scraping(folder, [first, f"127.0.0.1:{second.web_port}"], ingest)
         try:
             until(lambda: prometheus.values("lapse_commands_applied_total > 0"), 20, prometheus.process.tail)
             second.start()

@@ -89,6 +89,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """Grows by one with each change of the account; also the id of the audit."""
     ticket_id: str
     at: Micros
+    """When, to the microsecond; the API shows whole seconds."""
     by: str
     """`lapse` for the API's user, else whoever acted, such as `agent`."""
     via: str
@@ -133,7 +134,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         return {
             "id": self.id,
             "ticket_id": int(self.ticket_id),
-            "created_at": instants.text(self.at),
+            "created_at": instants.text(self.at - self.at % SECOND),
             "author_id": self.by,
             "via": {"channel": "web" if self.via == "screen" else "api"},
             "metadata": {"custom": dict(self.metadata), "system": {}},
@@ -167,7 +168,8 @@ class Tickets:
 
     def make(self, ticket_id: int | str, **members: Any) -> Ticket:
         """Make a ticket, or another in its place."""
-        at = self._stamp()
+        at = int(self._now() * SECOND)
+        at -= at % self._step
         given = {"created_at": at, "updated_at": at, **members}
         ticket = self._tickets[str(ticket_id)] = Ticket(id=int(ticket_id), **given)
         ticket.tags, ticket.custom_fields = list(ticket.tags), dict(ticket.custom_fields)
@@ -210,10 +212,10 @@ class Tickets:
         self._check_solved(ticket, after)
         comment = _comment(asked.get("comment"))
         metadata = asked.get("metadata")
-        before = ticket.snapshot()
+        before, at = ticket.snapshot(), int(self._now() * SECOND)
         for name in (*FIELDS, "tags", "custom_fields"):
             setattr(ticket, name, getattr(after, name))
-        ticket.updated_at = at = max(self._stamp(), ticket.updated_at)
+        ticket.updated_at = max(at - at % self._step, ticket.updated_at)
         change = Change(
             id=len(self.changes) + 1,
             ticket_id=str(ticket.id),
@@ -230,10 +232,6 @@ class Tickets:
         if self.on_change is not None:
             self.on_change(ticket, change)
         return change
-
-    def _stamp(self) -> Micros:
-        now = int(self._now() * SECOND)
-        return now - now % self._step
 
     def _check_stamp(self, ticket: Ticket, asked: Mapping[str, Any]) -> None:
         if "safe_update" not in asked:  # its value does not count: `false` is as good as `true`

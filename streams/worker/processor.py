@@ -24,6 +24,7 @@ from streams.kafka.producer import PartitionProducer
 from streams.wire.writes import Write, writes
 from streams.worker.census import Census
 from streams.worker.observer import Observer
+from streams.worker.slots import CommitSlots
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +70,12 @@ class PartitionProcessor:
         clock: Callable[[], Micros],
         observer: Observer,
         wake: asyncio.Event,
+        slots: CommitSlots | None = None,
     ) -> None:
-        """Continue from the committed `offsets`; `wake` is the event that the inboxes set."""
+        """Continue from the committed `offsets`.
+
+        `wake` is the event that the inboxes set; `slots` are shared by the partitions of a worker.
+        """
         self.number = producer.partition
         self.partition = partition
         self.inboxes = dict(inboxes)
@@ -82,6 +87,7 @@ class PartitionProcessor:
         self._clock = clock
         self._observer = observer
         self._wake = wake
+        self._slots = slots or CommitSlots()
         self._census = Census(partition)
         self._suspended = False
         self._task: asyncio.Task[None] | None = None
@@ -150,8 +156,8 @@ class PartitionProcessor:
                     committing, self._committing = self._committing, None
                     committing.result()
                 if self._committing is None:
-                    if (took_all or pipeline.is_full or self._suspended) and (batch := pipeline.hand_over()):
-                        self._committing = asyncio.create_task(self._commit(batch, self._batch_began))
+                    if (took_all or pipeline.is_full or self._suspended) and not pipeline.is_empty:
+                        self._committing = asyncio.create_task(self._commit())
                         self._committing.add_done_callback(lambda _: wake.set())
                     elif self._suspended:
                         return
@@ -183,11 +189,18 @@ class PartitionProcessor:
         """Return, per input, when it was last known to have no records beyond those the partition has received."""
         return {topic: inbox.at_end_since for topic, inbox in self.inboxes.items()}
 
-    async def _commit(self, batch: Batch, began: float) -> None:
-        committing = time.perf_counter()
-        offsets = {**self._offsets, **batch.next_offsets}
-        await self._producer.commit(self._writes(batch), self._named(offsets), batch.stream_time, self._clock())
-        committed = time.perf_counter()
+    async def _commit(self) -> None:
+        """Wait for this partition's turn, then commit all that was processed until then."""
+        async with self._slots.turn():
+            began, was_full = self._batch_began, self._pipeline.is_full
+            batch = self._pipeline.hand_over()
+            assert batch is not None  # noqa: S101 -- only a commit empties the pipeline
+            if was_full:
+                self._wake.set()
+            committing = time.perf_counter()
+            offsets = {**self._offsets, **batch.next_offsets}
+            await self._producer.commit(self._writes(batch), self._named(offsets), batch.stream_time, self._clock())
+            committed = time.perf_counter()
         self._offsets = offsets
         self._pipeline.settle()
         self.last_progress = time.monotonic()

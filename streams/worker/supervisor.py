@@ -33,6 +33,7 @@ from streams.worker.observer import Observer
 from streams.worker.processor import PartitionProcessor
 from streams.worker.restore import END_KEY, restore
 from streams.worker.silence import SilenceWatch
+from streams.worker.slots import CommitSlots
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class Supervisor:
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._reopening: set[asyncio.Task[None]] = set()
         self._opening_slots = asyncio.Semaphore(self._config.opening_at_once)
+        self._commit_slots = CommitSlots()
         self._assigned: frozenset[int] = frozenset()
         self._generation = -1
         self._closing = False
@@ -375,6 +377,7 @@ class Supervisor:
             clock=self._app.clock,
             observer=self._observer,
             wake=wake,
+            slots=self._commit_slots,
         )
 
     async def _start_offsets(

@@ -56,8 +56,7 @@ def backtest(
     from streams.offline.command import Wanted
     from streams.offline.command import backtest as run_backtest
 
-    if (triggers is None) != as_it_was:
-        raise UsageError("Say which rules to use: --triggers FILE, or --as-it-was for those that were in use.")
+    _one_source_of_rules(triggers, as_it_was=as_it_was)
     if as_it_was and against is not None:
         raise UsageError("--against compares two trigger files; leave out --as-it-was.")
 
@@ -89,7 +88,11 @@ def explain(
     settings: Settings,
     events: Annotated[list[Path], typer.Option(help="Captures; - is standard input.", show_default=False)],
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More captures.")] = None,
-    triggers: Annotated[Path, typer.Option(help="Trigger file.", show_default=False)],
+    triggers: Annotated[Path | None, typer.Option(help="Trigger file.", show_default=False)] = None,
+    as_it_was: Annotated[
+        bool,
+        typer.Option("--as-it-was", help="By the revision in use when each round ended, which the capture has along."),
+    ] = False,
     ticket: Annotated[str, typer.Option(metavar="ID", help="Ticket id.", show_default=False)],
     event: Annotated[str | None, typer.Option(metavar="EVENT_ID", help="Only the rounds of this lapse.")] = None,
     now: Annotated[
@@ -101,6 +104,7 @@ def explain(
     from streams.mapping.load import decode_by
     from streams.offline.explanation import explain as run_explain
 
+    _one_source_of_rules(triggers, as_it_was=as_it_was)
     run_explain(
         events=[*events, *(more or [])],
         triggers=triggers,
@@ -111,3 +115,8 @@ def explain(
         as_json=as_json,
         decode=decode_by(settings),
     )
+
+
+def _one_source_of_rules(triggers: Path | None, *, as_it_was: bool) -> None:
+    if (triggers is None) != as_it_was:
+        raise UsageError("Say which rules to use: --triggers FILE, or --as-it-was for those that were in use.")

@@ -15,7 +15,8 @@ facts to count. It changes nothing itself. The other modules of the core:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeAlias
+from copy import copy
+from typing import Self, TypeAlias
 
 import msgspec
 
@@ -83,15 +84,19 @@ class Engine:
         self.rules = rules
         self.settings = settings or EngineSettings()
 
-    def acting_from(self, act_from: Micros | None) -> Engine:
+    def acting_from(self, act_from: Micros | None) -> Self:
         """Return the same engine with another instant before which lapses are historic."""
-        rounds = msgspec.structs.replace(self.settings.rounds, act_from=act_from)
-        return Engine(self.rules, msgspec.structs.replace(self.settings, rounds=rounds))
+        return self._with(self.rules, msgspec.structs.replace(self.settings.rounds, act_from=act_from))
 
-    def ruled_by(self, rules: Rules, *, dry_run: bool) -> Engine:
+    def ruled_by(self, rules: Rules, *, dry_run: bool) -> Self:
         """Return the same engine with other rules. `dry_run` holds in addition to the setting."""
-        rounds = msgspec.structs.replace(self.settings.rounds, dry_run=dry_run or self.settings.rounds.dry_run)
-        return Engine(rules, msgspec.structs.replace(self.settings, rounds=rounds))
+        dry_run = dry_run or self.settings.rounds.dry_run
+        return self._with(rules, msgspec.structs.replace(self.settings.rounds, dry_run=dry_run))
+
+    def _with(self, rules: Rules, rounds: RoundPolicy) -> Self:
+        engine = copy(self)
+        engine.rules, engine.settings = rules, msgspec.structs.replace(self.settings, rounds=rounds)
+        return engine
 
     def step(self, tables: Tables, record: TicketUpdate | SessionUpdate | Due, clock: Micros) -> Outcome:
         """Return the outcome of one input. `clock` is stream time, already advanced to the input's own timestamp."""

@@ -87,8 +87,8 @@ def backtest(
     `now` is the clock used to detect `bad_timestamp`, by default the current time. Without `triggers`, the rules are
     those that were in use when the records were captured. Raises `BacktestError`.
     """
-    ruleset = Ruleset(()) if triggers is None else _usable(triggers)
-    old_ruleset = None if wanted.against is None else _usable(wanted.against)
+    ruleset = Ruleset(()) if triggers is None else usable(triggers)
+    old_ruleset = None if wanted.against is None else usable(wanted.against)
     if sum(path == Path("-") for path in events) > 1:
         raise BacktestError("standard input (`-`) can be read only once", 2)
     if wanted.html is not None:
@@ -171,7 +171,8 @@ def _jobs(captures: Captures) -> int:
     return 1 if captures.records < WORTH_PROCESSES else processors()
 
 
-def _usable(triggers: Path) -> Ruleset:
+def usable(triggers: Path) -> Ruleset:
+    """Read a trigger file; its errors go to standard error. Raises `BacktestError` when it can't be used."""
     file = load_triggers(triggers)
     for problem in file.errors:
         print(one_line(str(problem)), file=sys.stderr)

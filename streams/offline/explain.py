@@ -1,7 +1,7 @@
 """What happened to one ticket in a capture, and why: every event, every round, every condition evaluated.
 
 The capture runs as in a backtest, with an engine that records its outcomes. Rounds are then traced from their
-evaluation records.
+evaluation records, with the rules that were in use when they ended.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ from streams.core.model import (
 )
 from streams.core.names import Result, Topic
 from streams.core.plain import PlainTicket
+from streams.core.revisions import InUse
 from streams.core.tables import Tables
 from streams.core.trace import RoundTrace, trace_round
+from streams.core.triggers import Ruleset
+from streams.offline.as_it_was import History, run_as_it_was
 from streams.offline.captures import Captures
 from streams.offline.run import new_pipeline, run_partition
 from streams.wire.decode import decode, given_event_id
@@ -52,10 +55,21 @@ class Event(msgspec.Struct, frozen=True):
     rejection: Rejection | None = None
 
 
+class Used(msgspec.Struct, frozen=True):
+    """The rules of a round."""
+
+    ruleset: Ruleset
+    rules: Rules
+    """The same, compiled; stopped triggers are inactive."""
+    in_use: InUse | None = None
+    """What the partition had taken up of the rules topic; None when the rules are those of a file."""
+
+
 class Round(msgspec.Struct, frozen=True):
     """One round of the ticket that has ended."""
 
     evaluation: Evaluation
+    used: Used
     ended_by: Event
     """The event that ended the round: the lapse itself, a timer, a return, or the ticket's first update."""
     trace: RoundTrace | None
@@ -98,16 +112,21 @@ class _Watched(Engine):
 
 def tell(
     captures: Captures,
-    rules: Rules,
+    ruleset: Ruleset,
     settings: EngineSettings,
     ticket_id: str,
     *,
     now: Micros,
+    history: History | None = None,
     progress: Callable[[int, int], None] | None = None,
     decode: Decode = decode,
 ) -> Story:
-    """Run the partitions with records of the ticket and return its story. `now` is used to detect `bad_timestamp`."""
+    """Run the partitions with records of the ticket and return its story. `now` is used to detect `bad_timestamp`.
+
+    With `history`, each partition uses the revisions that it had in use, and not `ruleset`.
+    """
     story = Story(ticket_id)
+    of_the_file = Used(ruleset, Rules(ruleset))
     key = ticket_id.encode()
     is_mapped = decode is not decode_as_it_is
 
@@ -127,13 +146,19 @@ def tell(
         if not any(of_ticket(topic, number, record) for topic in Topic for record in captures.read(number, topic)):
             done += captures.count(number)
             continue
-        engine = _Watched(rules, settings, ticket_id)
+        engine = _Watched(of_the_file.rules, settings, ticket_id)
         pipeline = new_pipeline(engine, number, _for_the_engine(decode), captures.partition_count)
-        for batch in run_partition(captures, pipeline, now=now, last=last):
+        if history is None:
+            batches = run_partition(captures, pipeline, now=now, last=last)
+        else:
+            batches = run_as_it_was(captures, pipeline, history, now=now, last=last)
+        for batch in batches:
             letters = (letter for letter in batch.dead_letters if of_ticket(letter.topic, number, letter.record))
             story.events.extend(_of_letter(letter, number) for letter in letters)
+            # A batch ends where the rules change, so that all its steps had the same.
+            used = of_the_file if history is None else _used(history, pipeline.partition.in_use) or of_the_file
             for record, outcome in engine.seen:
-                _take(story, rules, record, outcome)
+                _take(story, used, record, outcome)
             engine.seen.clear()
             if progress is not None:
                 progress(done, captures.records)
@@ -141,6 +166,14 @@ def tell(
         session = pipeline.partition.session(ticket_id)
         story.session = session if session is not None else story.session
     return story
+
+
+def _used(history: History, in_use: InUse | None) -> Used | None:
+    """Return the rules that a partition has in use; None before it has taken any up, and before its first step."""
+    ruleset = None if in_use is None else history.book.ruleset(in_use.revision)
+    if in_use is None or ruleset is None:
+        return None
+    return Used(ruleset, history.book.rules(in_use.revision, in_use.stops), in_use)
 
 
 def _for_the_engine(decode: Decode) -> Decode:
@@ -153,7 +186,7 @@ def _for_the_engine(decode: Decode) -> Decode:
     return whole
 
 
-def _take(story: Story, rules: Rules, record: TicketUpdate | SessionUpdate | Due, outcome: Outcome) -> None:
+def _take(story: Story, used: Used, record: TicketUpdate | SessionUpdate | Due, outcome: Outcome) -> None:
     transition = next((said for said in outcome.records if isinstance(said, Transition)), None)
     evaluations = [said for said in outcome.records if isinstance(said, Evaluation)]
     if isinstance(record, Due):
@@ -170,9 +203,9 @@ def _take(story: Story, rules: Rules, record: TicketUpdate | SessionUpdate | Due
     for evaluation in evaluations:
         trace = None
         if evaluation.outcome in EVALUATED and evaluation.lapse is not None and evaluation.ticket is not None:
-            trace = trace_round(rules, evaluation.wait, evaluation.lapse, evaluation.ticket.fields or {})
+            trace = trace_round(used.rules, evaluation.wait, evaluation.lapse, evaluation.ticket.fields or {})
         command = next((sent for sent in outcome.commands if sent.command_id == evaluation.command_id), None)
-        story.rounds.append(Round(evaluation, event, trace, command))
+        story.rounds.append(Round(evaluation, used, event, trace, command))
 
 
 def _of_letter(letter: DeadLetter, number: int) -> Event:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,18 +10,19 @@ from typing import Any
 import msgspec
 
 from streams.core.engine import EngineSettings
-from streams.core.escaping import one_line
 from streams.core.inputs import Decode
-from streams.core.model import Kind, Micros, PendingRound, Transition
+from streams.core.model import Kind, Micros, PendingRound, RoundOutcome, Transition
 from streams.core.names import Result, Topic
+from streams.core.revisions import InUse
 from streams.core.trace import ConditionTrace, TriggerTrace
 from streams.core.triggers import Ruleset
 from streams.documents.durations import render
+from streams.offline.as_it_was import history_of
 from streams.offline.captures import CaptureError, Captures
-from streams.offline.command import BacktestError, name_broken_lines, warn_of_timestamps
+from streams.offline.command import BacktestError, name_broken_lines, usable, warn_of_timestamps
 from streams.offline.explain import Event, Round, Story, tell
 from streams.offline.words import act, asked, counted, how_it_ended, not_asked, say, say_json, shown, why_cancelled
-from streams.rules.triggers import load_triggers
+from streams.rules.source import compile_source
 from streams.settings.engine import make_engine
 from streams.settings.settings import Settings
 from streams.wire import encode, instants
@@ -33,7 +33,7 @@ from streams.wire.trace import round_trace
 def explain(
     *,
     events: Sequence[Path],
-    triggers: Path,
+    triggers: Path | None,
     settings: Settings,
     ticket: str,
     event: str | None = None,
@@ -43,18 +43,16 @@ def explain(
 ) -> None:
     """Print all rounds of a ticket, or only those of one lapse (`event`), to standard output.
 
-    Raises `BacktestError` if files can't be used, or if the capture has no such ticket or event.
+    Without `triggers`, each round is explained by the revision that was in use when it ended. Raises `BacktestError` if
+    files can't be used, or if the capture has no such ticket or event.
     """
-    file = load_triggers(triggers)
-    for problem in file.errors:
-        print(one_line(str(problem)), file=sys.stderr)
-    if file.ruleset is None:
-        raise BacktestError(f"{triggers}: not usable, see above; `lapse check {triggers}` says the same", 1)
+    ruleset = Ruleset(()) if triggers is None else usable(triggers)
     clock = time.time_ns() // 1000 if now is None else now
-    engine = make_engine(file.ruleset, settings)
+    engine_settings = make_engine(ruleset, settings).settings
     try:
         with Captures(events) as captures:
-            story = tell(captures, engine.rules, engine.settings, ticket, now=clock, decode=decode)
+            history = history_of(captures, compile_source) if triggers is None else None
+            story = tell(captures, ruleset, engine_settings, ticket, now=clock, history=history, decode=decode)
             name_broken_lines(captures, strict=False)
             warn_of_timestamps(captures, clock, decode)
     except CaptureError as error:
@@ -66,19 +64,20 @@ def explain(
         hint = f"its lapses are {', '.join(lapses[-10:])}" if lapses else "it has no lapse"
         raise BacktestError(f"ticket {ticket} has {len(story.events)} events, none of them is {event}; {hint}", 1)
     if as_json:
-        say_json(as_object(story, file.ruleset, engine.settings, event))
+        say_json(as_object(story, engine_settings, event))
     else:
-        say(as_text(story, file.ruleset, engine.settings, event))
+        say(as_text(story, engine_settings, event))
 
 
 # --- for tools -------------------------------------------------------------------------------------------------------
 
 
-def as_object(story: Story, ruleset: Ruleset, settings: EngineSettings, event: str | None = None) -> dict[str, Any]:
+def as_object(story: Story, settings: EngineSettings, event: str | None = None) -> dict[str, Any]:
     """Return `{"ticket_id", "event", "events", "transitions", "rounds", "pending"}`.
 
     A round is its evaluation record with `why` (one sentence), `ended_by` (an event), `passes`, `fired`, `not_fired`,
-    `actions` (`streams.wire.trace`), `not_asked` and `command`; those of `event` alone when one is given.
+    `actions` (`streams.wire.trace`), `not_asked` and `command`, and `in_use` where its rules are a revision; those of
+    `event` alone when one is given.
     """
     asked_for = None if event is None else story.event(event)
     return {
@@ -86,7 +85,7 @@ def as_object(story: Story, ruleset: Ruleset, settings: EngineSettings, event: s
         "event": None if asked_for is None else {**_event_object(asked_for), "why": what_it_did(asked_for)},
         "events": [_event_object(one) for one in story.events],
         "transitions": [msgspec.to_builtins(encode.output_record(one)) for one in story.transitions],
-        "rounds": [_round_object(one, ruleset, settings) for one in _rounds(story, event)],
+        "rounds": [_round_object(one, settings) for one in _rounds(story, event)],
         "pending": [
             {
                 "wait_ms": entry.wait // 1000,
@@ -99,7 +98,7 @@ def as_object(story: Story, ruleset: Ruleset, settings: EngineSettings, event: s
     }
 
 
-def _round_object(one: Round, ruleset: Ruleset, settings: EngineSettings) -> dict[str, Any]:
+def _round_object(one: Round, settings: EngineSettings) -> dict[str, Any]:
     found = msgspec.to_builtins(encode.output_record(one.evaluation))
     trace: dict[str, Any] = {"passes": 0, "fired": [], "not_fired": [], "actions": []}
     return {
@@ -107,8 +106,20 @@ def _round_object(one: Round, ruleset: Ruleset, settings: EngineSettings) -> dic
         "why": why(one, settings),
         "ended_by": _event_object(one.ended_by),
         **(trace if one.trace is None else round_trace(one.trace)),
-        "not_asked": [{"id": trigger, "why": reason} for trigger, reason in not_asked(one.evaluation.wait, ruleset)],
+        "not_asked": [{"id": trigger, "why": reason} for trigger, reason in _not_asked(one)],
         "command": None if one.command is None else msgspec.to_builtins(encode.command_record(one.command)),
+        **({} if one.used.in_use is None else {"in_use": _in_use_object(one.used.in_use)}),
+    }
+
+
+def _in_use_object(row: InUse) -> dict[str, Any]:
+    return {
+        "revision": row.revision,
+        "ruleset": row.ruleset,
+        "since": instants.text(row.since),
+        "stopped": row.stops.shown,
+        "author": row.author,
+        "reason": row.reason,
     }
 
 
@@ -159,6 +170,9 @@ def why(one: Round, settings: EngineSettings) -> str:
     by = one.evaluation.cancelled_by
     if by is not None:
         return why_cancelled(by)
+    row = one.used.in_use
+    if one.evaluation.outcome is RoundOutcome.DRY_RUN and row is not None and row.stops.everything:
+        return "Triggers fired; everything was stopped (`lapse rules stop`), so no command is sent."
     return how_it_ended(one.evaluation.outcome, settings.rounds.join_wait)
 
 
@@ -172,7 +186,7 @@ def why_pending(entry: PendingRound) -> str:
 # --- for people ------------------------------------------------------------------------------------------------------
 
 
-def as_text(story: Story, ruleset: Ruleset, settings: EngineSettings, event: str | None = None) -> Iterator[str]:
+def as_text(story: Story, settings: EngineSettings, event: str | None = None) -> Iterator[str]:
     """Yield the story as lines of text."""
     lapses = sum(one.kind is Kind.LAPSED for one in story.transitions)
     records = sum(one.topic is not None for one in story.events)
@@ -193,7 +207,7 @@ def as_text(story: Story, ruleset: Ruleset, settings: EngineSettings, event: str
         yield f"Event {event}, {instants.text(found.at)}: {what_it_did(found)}"
     for one in _rounds(story, event):
         yield ""
-        yield from _round(one, ruleset, settings)
+        yield from _round(one, settings)
     for entry in _pending(story, event):
         yield ""
         yield f"A round with wait {render(entry.wait)} has not ended. {why_pending(entry)}"
@@ -209,13 +223,15 @@ def _transition(one: Transition) -> str:
     return f"{instants.text(one.occurred_at)}  {one.kind.value:<14}  {states}{reason}{channel}  (event {one.event_id})"
 
 
-def _round(one: Round, ruleset: Ruleset, settings: EngineSettings) -> Iterator[str]:
+def _round(one: Round, settings: EngineSettings) -> Iterator[str]:
     told = one.evaluation
     yield (
         f"Round of event {told.event_id}, episode {told.episode}, wait {render(told.wait)}: "
         f"{told.outcome.value.replace('_', ' ')}"
     )
     yield f"  {why(one, settings)}"
+    if one.used.in_use is not None:
+        yield f"  Rules in use: {_in_use(one.used.in_use)}"
     if one.trace is not None:
         if one.trace.fired:
             yield f"  Fired, in {counted(one.trace.passes, 'pass', 'passes')} of the cycle:"
@@ -228,13 +244,26 @@ def _round(one: Round, ruleset: Ruleset, settings: EngineSettings) -> Iterator[s
             for trace in one.trace.not_fired:
                 yield f"    - {_title(trace)}: {counted(trace.short, 'condition')} short"
                 yield from _conditions(trace)
-    skipped = list(not_asked(one.evaluation.wait, ruleset))
+    skipped = list(_not_asked(one))
     if skipped and one.trace is not None:
         yield f"  Not asked: {', '.join(f'{trigger} ({reason})' for trigger, reason in skipped)}"
     if one.command is not None:
         yield f"  Command {one.command.command_id}, issued at {instants.text(one.command.issued_at)}:"
         for action in one.command.actions:
             yield f"    {act(action)}"
+
+
+def _in_use(row: InUse) -> str:
+    told = [f"revision {row.revision} (ruleset {row.ruleset}), taken up at {instants.text(row.since)}"]
+    if row.author is not None:
+        told.append(f"published by {row.author}")
+    if row.reason is not None:
+        told.append(f"reason: {row.reason}")
+    if row.stops.everything:
+        told.append("everything stopped")
+    elif row.stops.ids:
+        told.append(f"stopped: {', '.join(row.stops.ids)}")
+    return "; ".join(told)
 
 
 def _title(trace: TriggerTrace) -> str:
@@ -263,6 +292,11 @@ def _changes(trace: TriggerTrace) -> str:
         f"{field}: {shown(before)} → {shown(after)}" for field, (before, after) in trace.changes.items()
     )
     return f"made {changed}"
+
+
+def _not_asked(one: Round) -> Iterator[tuple[str, str]]:
+    stopped = () if one.used.in_use is None else one.used.in_use.stops.ids
+    return not_asked(one.evaluation.wait, one.used.ruleset, stopped)
 
 
 def _rounds(story: Story, event: str | None) -> list[Round]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -122,11 +122,13 @@ def why_cancelled(by: Cancellation) -> str:
     return f"Before the round was due, {_CANCELLED_BY[by.what]} ({event}{instants.text(by.at)})."
 
 
-def not_asked(wait: Micros, ruleset: Ruleset) -> Iterator[tuple[str, str]]:
-    """Yield (id, reason) of the triggers that a round with this wait does not evaluate."""
+def not_asked(wait: Micros, ruleset: Ruleset, stopped: Collection[str] = ()) -> Iterator[tuple[str, str]]:
+    """Yield (id, reason) of the triggers that a round with this wait does not evaluate. `stopped` are ids."""
     for trigger in ruleset.triggers:
         if not trigger.active:
             yield trigger.id, "inactive"
+        elif trigger.id in stopped:
+            yield trigger.id, "stopped"
         elif trigger.wait != wait:
             yield trigger.id, f"wait {render(trigger.wait)}"
 

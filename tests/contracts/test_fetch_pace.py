@@ -38,13 +38,20 @@ async def test_the_broker_holds_an_answer_after_a_fetch_of_several_partitions_an
             await eventually(lambda: sum(inbox.queued for inbox in inboxes) == before + len(partitions))
             return time.monotonic() - began
 
-        fetcher = app.consumer.kafka._fetcher
-        assert fetcher._fetch_min_bytes == 1
-        await arrival(range(4))
-        held = fetcher._fetch_max_wait_ms
-        assert held >= 200
-        assert await arrival(range(1)) > 0.1
-        # Two empty answers later nothing is held any more.
-        await eventually(lambda: fetcher._fetch_min_bytes == 1)
-        await asyncio.sleep(0.6)
-        assert await arrival(range(1)) < 0.2
+        async def quiet() -> None:
+            """Wait until two answers in a row were empty, after which nothing is held any more."""
+            await eventually(lambda: app.consumer.kafka._fetcher._fetch_min_bytes == 1)
+            await asyncio.sleep(0.6)
+
+        async def after_several() -> float:
+            await quiet()
+            await arrival(range(4))
+            return await arrival(range(1))
+
+        async def after_none() -> float:
+            await quiet()
+            return await arrival(range(1))
+
+        # A busy machine makes single arrivals slow, and may spread four records over several fetches.
+        assert max([await after_several() for _ in range(5)]) > 0.1
+        assert min([await after_none() for _ in range(5)]) < 0.1

@@ -53,7 +53,7 @@ async def test_the_past_goes_at_once_and_the_future_waits():
     values, told, took = await run_feed(past, asyncio.Event(), ahead=0.6)
     assert told == len(past) + 1
     assert values == [*(r.value for r in past), b"last"]
-    assert 0.5 < took < 10
+    assert 0.5 < took < 30
 
 
 async def test_a_stop_ends_the_wait_and_all_that_was_sent_is_told():
@@ -61,4 +61,4 @@ async def test_a_stop_ends_the_wait_and_all_that_was_sent_is_told():
     asyncio.get_running_loop().call_later(0.2, stop.set)
     values, told, took = await run_feed([record(-1, b"sent"), record(3600, b"never")], stop)
     assert (values, told) == ([b"sent"], 1)
-    assert took < 5
+    assert took < 30

@@ -99,5 +99,5 @@ async def test_it_gives_up_when_time_is_over_and_does_not_hammer() -> None:
     began = time.monotonic()
     with pytest.raises(CommitFailed, match="Can't: CONCURRENT_TRANSACTIONS; tried for"):
         await asked(script, 0.3)
-    assert 0.2 < time.monotonic() - began < 5
+    assert 0.2 < time.monotonic() - began < 30
     assert len(script.sent) < 30

@@ -12,6 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 _PATIENCE = 20.0
+_MARKERS_SECONDS = 1.0
+"""A transaction's end is answered before its markers are written: so long for those of the last ones."""
 
 
 @asynccontextmanager
@@ -45,7 +47,11 @@ async def ends(bootstrap: str, topic: str, partitions: int, *, committed: bool =
 async def read(
     bootstrap: str, topic: str, partitions: int, *, committed: bool = True, within: float = 120
 ) -> list[ConsumerRecord]:
-    """All records of a topic that may be read now, partition by partition in offset order."""
+    """All records of a topic that may be read now, partition by partition in offset order.
+
+    Of transactions that stay open there is nothing; those that have just ended are waited for.
+    """
+    written = await ends(bootstrap, topic, partitions, committed=False) if committed else {}
     level = "read_committed" if committed else "read_uncommitted"
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
@@ -59,6 +65,10 @@ async def read(
     async with consumer, asyncio.timeout(within):
         consumer.assign(tps)
         last = await consumer.end_offsets(tps)
+        deadline = time.monotonic() + _MARKERS_SECONDS
+        while any(last[tp] < written.get(tp.partition, 0) for tp in tps) and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+            last = await consumer.end_offsets(tps)
         await consumer.seek_to_beginning(*tps)
         # Positions pass over transaction markers and aborted records, so they get to the end by themselves.
         while any([await consumer.position(tp) < last[tp] for tp in tps]):

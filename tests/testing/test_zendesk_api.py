@@ -231,6 +231,32 @@ async def test_adding_and_removing_tags_means_nothing_to_the_update_of_one_ticke
     assert account.server.tickets.of(1).tags == ["vip"]
 
 
+async def test_the_tags_of_a_ticket_are_added_to_replaced_and_removed_by_a_path_of_their_own(account: Account) -> None:
+    """*Tags*, and the reference of tags: PUT adds, POST replaces, DELETE removes; each can be a safe update."""
+    account.server.tickets.make(1, tags=["vip"])
+    path = "/api/v2/tickets/1/tags.json"
+    assert (await account.call("PUT", path, {"tags": ["a", "b"]}))[:2] == (200, {"tags": ["a", "b", "vip"]})
+    assert (await account.call("DELETE", path, {"tags": ["vip"]}))[:2] == (200, {"tags": ["a", "b"]})
+    assert (await account.call("POST", path, {"tags": ["c"]}))[:2] == (201, {"tags": ["c"]})
+    account.clock.now += 1
+    account.server.tickets.update(1, {"priority": "high"}, by="agent", via="screen")
+    late = {"tags": ["d"], "safe_update": "true", "updated_stamp": "2026-03-01T10:00:00Z"}
+    assert (await account.call("PUT", path, late))[0] == 409
+    assert account.server.tickets.of(1).tags == ["c"]
+
+
+async def test_several_tickets_are_shown_at_once_without_those_that_are_not_there(account: Account) -> None:
+    """*Tickets*, Show Multiple Tickets: up to 100."""
+    for ticket_id in (1, 2, 3):
+        account.server.tickets.make(ticket_id)
+    account.server.tickets.delete(2)
+    status, body, _ = await account.get("/api/v2/tickets/show_many.json?ids=1,2,3,4")
+    assert (status, [ticket["id"] for ticket in body["tickets"]], body["count"]) == (200, [1, 3], 2)
+    assert account.server.quotas.requests.history[-1].passed == 1, "one request"
+    many = ",".join(str(number) for number in range(1, 102))
+    assert (await account.get(f"/api/v2/tickets/show_many.json?ids={many}"))[0] == 400
+
+
 async def test_custom_fields_are_set_by_id_and_the_others_stay(account: Account) -> None:
     """*Tickets*, Setting custom field values."""
     account.server.tickets.make(1, custom_fields={11: "x", 12: "y"})

@@ -6,6 +6,7 @@ A request meets, in this order: a fault, the token, the account's quota on reque
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Self
@@ -19,7 +20,7 @@ from streams.testing.zendesk.faults import Fault, Faults, Kind
 from streams.testing.zendesk.jobs import Jobs
 from streams.testing.zendesk.limits import Limits, Quotas
 from streams.testing.zendesk.page import page
-from streams.testing.zendesk.tickets import Tickets
+from streams.testing.zendesk.tickets import Tickets, read_tags
 from streams.testing.zendesk.tokens import READ, WRITE, Client, Tokens
 
 Seconds = float
@@ -151,10 +152,14 @@ class ZendeskServer:
         """Return what serves the path. Both `/tickets/1` and `/tickets/1.json` are known. Raises 404."""
         parts = request.path.removeprefix("/api/v2/").removesuffix(".json").split("/")
         match (request.method, *parts):
+            case ("GET", "tickets", "show_many"):
+                return self._show_tickets
             case ("GET", "tickets", _):
                 return self._show_ticket
             case ("GET", "tickets", _, "audits"):
                 return self._audits
+            case ("PUT" | "POST" | "DELETE", "tickets", _, "tags"):
+                return self._update_tags
             case ("PUT", "tickets", "update_many"):
                 return self._update_many
             case ("PUT", "tickets", _):
@@ -176,11 +181,36 @@ class ZendeskServer:
     async def _show_ticket(self, request: web.Request, _: str) -> Answer:
         return Answer(200, {"ticket": self.tickets.seen(_last(request)).json(self.url)})
 
+    async def _show_tickets(self, request: web.Request, _: str) -> Answer:
+        """Show up to 100 tickets; those that the user can't see are left out."""
+        found = []
+        for ticket_id in _ids(request):
+            with contextlib.suppress(Failed):
+                found.append(self.tickets.seen(ticket_id).json(self.url))
+        return Answer(200, {"tickets": found, "count": len(found), "next_page": None, "previous_page": None})
+
     async def _update_ticket(self, request: web.Request, user: str) -> Answer:
         ticket_id = _last(request)
         asked = (await _body(request)).get("ticket")
         if not isinstance(asked, Mapping):
             raise unusable("the body has no object `ticket`")
+        return self._updated(ticket_id, asked, user)
+
+    async def _update_tags(self, request: web.Request, user: str) -> Answer:
+        """Add tags (PUT), replace them (POST) or remove them (DELETE). Each can be a safe update."""
+        ticket_id = request.path.split("/")[4]
+        body = await _body(request)
+        given = {name: value for name, value in body.items() if name in ("safe_update", "updated_stamp")}
+        had, named = set(self.tickets.seen(ticket_id).tags), set(read_tags(body.get("tags")))
+        tags = {"PUT": had | named, "POST": named, "DELETE": had - named}[request.method]
+        answer = self._updated(ticket_id, {**given, "tags": sorted(tags)}, user)
+        if answer.status != 200:
+            return answer
+        shown = {"tags": self.tickets.of(ticket_id).tags}
+        return Answer(201 if request.method == "POST" else 200, shown, headers=answer.headers)
+
+    def _updated(self, ticket_id: str, asked: Mapping[str, Any], user: str) -> Answer:
+        """Update one ticket, within its quotas."""
         now = self._now()
         try:
             self.quotas.take_update(user, ticket_id, now)
@@ -226,15 +256,10 @@ class ZendeskServer:
 
     async def _show_jobs(self, request: web.Request, _: str) -> Answer:
         """Show up to 100 jobs; those that are not known are left out."""
-        ids = [job_id for job_id in request.query.get("ids", "").split(",") if job_id]
-        if not 0 < len(ids) <= LARGEST_PAGE:
-            raise described(400, "BadRequest", f"ids must name 1 to {LARGEST_PAGE} jobs")
         found = []
-        for job_id in ids:
-            try:
+        for job_id in _ids(request):
+            with contextlib.suppress(Failed):
                 found.append(self.jobs.status(job_id).json(self.url))
-            except Failed:
-                continue
         return Answer(200, {"job_statuses": found, "count": len(found), "next_page": None, "previous_page": None})
 
 
@@ -263,6 +288,14 @@ async def _body(request: web.Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise described(400, "UnprocessableJson", "The body is not a JSON object")
     return body
+
+
+def _ids(request: web.Request) -> list[str]:
+    """Return what the query names in `ids`, up to a page. Raises 400."""
+    ids = [one.strip() for one in request.query.get("ids", "").split(",") if one.strip()]
+    if not 0 < len(ids) <= LARGEST_PAGE:
+        raise described(400, "BadRequest", f"ids must name 1 to {LARGEST_PAGE} records")
+    return ids
 
 
 def _last(request: web.Request) -> str:

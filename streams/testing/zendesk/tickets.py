@@ -268,9 +268,11 @@ def _after(ticket: Ticket, asked: Mapping[str, Any], *, add_and_remove: bool) ->
     if after.status == "new" and after.assignee_id != ticket.assignee_id and after.assignee_id is not None:
         after.status = "open"  # a native rule: assigning a new ticket opens it
     if "tags" in asked:
-        after.tags = _tags(asked["tags"])
+        after.tags = read_tags(asked["tags"])
     if add_and_remove:
-        tags = (set(after.tags) | set(_tags(asked.get("additional_tags")))) - set(_tags(asked.get("remove_tags")))
+        tags = (set(after.tags) | set(read_tags(asked.get("additional_tags")))) - set(
+            read_tags(asked.get("remove_tags"))
+        )
         after.tags = sorted(tags)
     for field in asked.get("custom_fields") or ():
         after.custom_fields[int(field["id"])] = field["value"]
@@ -292,7 +294,7 @@ def _value(name: str, value: Any) -> Any:
     return value
 
 
-def _tags(value: Any) -> list[str]:
+def read_tags(value: Any) -> list[str]:
     """Read tags, which are a list, or a text with spaces between them."""
     words = value.split() if isinstance(value, str) else value or ()
     return sorted({str(word) for word in words})

@@ -257,6 +257,16 @@ async def test_several_tickets_are_shown_at_once_without_those_that_are_not_ther
     assert (await account.get(f"/api/v2/tickets/show_many.json?ids={many}"))[0] == 400
 
 
+async def test_tickets_are_counted_and_an_answer_has_its_date(account: Account) -> None:
+    """*Tickets*, Count Tickets."""
+    account.server.tickets.make(1)
+    account.server.tickets.make(2)
+    account.server.tickets.delete(2)
+    status, body, headers = await account.get("/api/v2/tickets/count.json")
+    assert (status, body["count"]["value"]) == (200, 1)
+    assert headers["Date"] == "Sun, 01 Mar 2026 10:00:00 GMT"
+
+
 async def test_custom_fields_are_set_by_id_and_the_others_stay(account: Account) -> None:
     """*Tickets*, Setting custom field values."""
     account.server.tickets.make(1, custom_fields={11: "x", 12: "y"})

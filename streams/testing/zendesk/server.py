@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from email.utils import formatdate
 from typing import Any, Self
 
 import msgspec
@@ -22,6 +23,7 @@ from streams.testing.zendesk.limits import Limits, Quotas
 from streams.testing.zendesk.page import page
 from streams.testing.zendesk.tickets import Tickets, read_tags
 from streams.testing.zendesk.tokens import READ, WRITE, Client, Tokens
+from streams.wire import instants
 
 Seconds = float
 Endpoint = Callable[[web.Request, str], Awaitable[Answer]]
@@ -103,7 +105,7 @@ class ZendeskServer:
                 request.transport.abort()
             return web.Response()
         self.requests.append((request.method, request.path, answer.status))
-        headers = dict(answer.headers)
+        headers = {"Date": formatdate(self._now(), usegmt=True), **answer.headers}
         if answer.text is not None:
             headers.setdefault("Content-Type", "text/plain; charset=utf-8")
             return web.Response(status=answer.status, body=answer.text.encode(), headers=headers)
@@ -152,6 +154,8 @@ class ZendeskServer:
         """Return what serves the path. Both `/tickets/1` and `/tickets/1.json` are known. Raises 404."""
         parts = request.path.removeprefix("/api/v2/").removesuffix(".json").split("/")
         match (request.method, *parts):
+            case ("GET", "tickets", "count"):
+                return self._count_tickets
             case ("GET", "tickets", "show_many"):
                 return self._show_tickets
             case ("GET", "tickets", _):
@@ -180,6 +184,10 @@ class ZendeskServer:
 
     async def _show_ticket(self, request: web.Request, _: str) -> Answer:
         return Answer(200, {"ticket": self.tickets.seen(_last(request)).json(self.url)})
+
+    async def _count_tickets(self, _: web.Request, __: str) -> Answer:
+        count = sum(not ticket.deleted for ticket in self.tickets)
+        return Answer(200, {"count": {"value": count, "refreshed_at": instants.text(int(self._now()) * SECOND)}})
 
     async def _show_tickets(self, request: web.Request, _: str) -> Answer:
         """Show up to 100 tickets; those that the user can't see are left out."""

@@ -26,7 +26,7 @@ from streams.core.model import MILLISECOND, Fact, Micros
 from streams.core.names import Output, Table, Topic
 from streams.core.partition import Partition
 from streams.core.pipeline import BATCH_RECORDS, SLICE_RECORDS, Pipeline
-from streams.core.revisions import Rulebook
+from streams.core.revisions import Entry, Rulebook
 from streams.core.shadow import Candidate
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode
@@ -107,7 +107,8 @@ class Driver:
         self.restarts = 0
         self._facts: list[Fact] = []
         self._engine = Engine(rules, settings)
-        self._number = partition
+        self.partition = partition
+        """Its number."""
         self._app_id = app_id
         self._now = 2**62 if now_ms is None else now_ms * MILLISECOND
         self._limit = dead_letter_limit
@@ -143,8 +144,13 @@ class Driver:
 
     def advance(self, to_ms: int) -> None:
         """Process the records piped in, then advance stream time to `to_ms`."""
+
+        def take() -> None:
+            self._fill()  # after a crash, the worker looks at the rules topic first
+            self._pipeline.advance(to_ms * MILLISECOND)
+
         self.run()
-        self._restarting(lambda: self._pipeline.advance(to_ms * MILLISECOND))
+        self._restarting(take)
 
     def run(self) -> None:
         """Process and commit all records piped in, one transaction per batch."""
@@ -155,6 +161,14 @@ class Driver:
         self.run()
         self._shadow = shadow
         self._pipeline.partition.follow_with(shadow)
+        self.run()
+
+    def learn(self, entry: Entry) -> None:
+        """Process the records piped in; then the worker reads one more entry of the rules topic. Needs a `book`."""
+        if self._book is None:
+            raise ValueError("the rules of this driver come from a file: give it a book")
+        self.run()
+        self._book.add(entry)
         self.run()
 
     def crash_after(self, writes: int) -> None:
@@ -207,7 +221,7 @@ class Driver:
         broker = self.broker
         partition = Partition(
             self._engine,
-            number=self._number,
+            number=self.partition,
             partition_count=None,
             decode=decode,
             rows=MsgpackRows(),
@@ -262,7 +276,7 @@ class Driver:
         self._facts.extend(batch.facts)
 
     def _writes_of(self, batch: Batch) -> Iterator[_WriteOut]:
-        for name, records in writes(batch, app_id=self._app_id, partition=self._number).items():
+        for name, records in writes(batch, app_id=self._app_id, partition=self.partition).items():
             for record in records:
                 yield _row(name, record) if isinstance(name, Table) else _output(name, record)
         yield lambda transaction: transaction.offsets.update(batch.next_offsets)

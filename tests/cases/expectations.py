@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .notation import CaseError, actions, duration_ms, millis, only, printed
-from .records import SESSIONS, TOPICS, Record
+from .records import SESSIONS, TICKETS, TOPICS, Record
 
 KINDS = ("opened", "lapsed", "first_seen", "reason_changed", "resumed", "ended", "other")
 OUTCOMES = (
@@ -32,8 +32,9 @@ CODES = ("not_json", "invalid", "missing_key", "key_mismatch", "too_large", "bad
 EXPECT_KEYS = {
     "commands", "records", "transitions", "evaluations", "applied", "stale", "duplicate", "dead_letters", "pending",
     "row", "fired", "refused", "stops", "same_ruleset_as", "other_ruleset_than", "shadows", "shadow_rounds",
+    "activations",
 }  # fmt: skip
-COMMAND_KEYS = {"ticket", "triggers", "titles", "actions", "expected", "issued_at", "wait", "transition"}
+COMMAND_KEYS = {"ticket", "triggers", "titles", "actions", "expected", "issued_at", "wait", "transition", "revision"}
 TRANSITION_KEYS = {
     "kind", "ticket", "event_id", "occurred_at", "session_id", "from", "to", "reason", "episode", "channel",
 }  # fmt: skip
@@ -50,6 +51,8 @@ EVALUATION_KEYS = {
 }
 SHADOW_KEYS = {"ticket", "event_id", "occurred_at", "episode", "wait", "after_live", "live", "shadow"}
 SHADOW_RESULTS = ("same", "only_live", "only_shadow", "different")
+ACTIVATION_KEYS = {"number", "kind", "previous", "stopped", "at", "late", "tickets", "sessions"}
+ENTRY_KINDS = ("live", "shadow", "shadow_off", "stop", "resume")
 SIDE_KEYS = {"outcome", "triggers", "actions"}
 DEAD_LETTER_KEYS = {"code", "path_names", "topic", "offset", "timestamp", "partition", "value", "headers", "times"}
 LAPSE_KEYS = {"episode", "from", "to", "reason", "occurred_at", "event_id"}
@@ -57,7 +60,16 @@ LAPSE_KEYS = {"episode", "from", "to", "reason", "occurred_at", "event_id"}
 WIRE_TRANSITION = TRANSITION_KEYS - {"ticket"} | {"type", "ticket_id"}
 WIRE_EVALUATION = EVALUATION_KEYS - {"ticket", "wait", "held_by"} | {"type", "ticket_id", "wait_ms"}
 WIRE_SHADOW = SHADOW_KEYS - {"ticket", "wait"} | {"type", "ticket_id", "wait_ms", "revision"}
-WIRE = {"transition": WIRE_TRANSITION, "evaluation": WIRE_EVALUATION, "shadow": WIRE_SHADOW}
+WIRE_ACTIVATION = {
+    "type", "partition", "partitions", "number", "kind", "previous", "ruleset", "stopped", "stream_time_us", "offsets",
+    "late", "act_from", "author", "reason",
+}  # fmt: skip
+WIRE = {
+    "transition": WIRE_TRANSITION,
+    "evaluation": WIRE_EVALUATION,
+    "shadow": WIRE_SHADOW,
+    "activation": WIRE_ACTIVATION,
+}
 WIRE_COMMAND = {
     "command_id", "type", "ticket_id", "issued_at", "transition", "wait_ms", "triggers", "actions", "expected",
     "ruleset",
@@ -77,6 +89,7 @@ def complete(expect: dict[str, Any], records: int) -> dict[str, Any]:
         ("dead_letters", DEAD_LETTER_KEYS, CODES),
         ("commands", COMMAND_KEYS, ()),
         ("shadows", SHADOW_KEYS, ()),
+        ("activations", ACTIVATION_KEYS, ()),
     ):
         filled = []
         for one in expect.get(key, []):
@@ -105,6 +118,7 @@ def complete(expect: dict[str, Any], records: int) -> dict[str, Any]:
         expect.setdefault("commands", None)
     expect.setdefault("commands", [])
     expect.setdefault("shadows", [])
+    expect.setdefault("activations", [])
     if "shadow_rounds" in expect:
         only("shadow_rounds", expect["shadow_rounds"], set(SHADOW_RESULTS))
     expect.setdefault("dead_letters", [])
@@ -165,11 +179,13 @@ def differences(expect: dict[str, Any], records: Sequence[Record], result: Resul
     transitions = [one for one in result.records if one["type"] == "transition"]
     evaluations = [one for one in result.records if one["type"] == "evaluation"]
     shadows = [one for one in result.records if one["type"] == "shadow"]
-    live = [one for one in result.records if one["type"] != "shadow"]
+    activations = [one for one in result.records if one["type"] == "activation"]
+    live = [one for one in result.records if one["type"] not in ("shadow", "activation")]
     for key, got in (("transitions", transitions), ("evaluations", evaluations), ("records", live)):
         if key in expect:
             _each(found, key, got, expect[key], _record_view)
     _each(found, "shadow", shadows, expect["shadows"], _shadow_view)
+    _each(found, "activation", activations, expect["activations"], _activation_view)
     if "shadow_rounds" in expect and result.shadow_rounds is not None:
         _same(found, "shadow rounds", result.shadow_rounds, expect["shadow_rounds"])
     if expect["commands"] is not None:
@@ -241,6 +257,12 @@ def _shadow_view(got: dict[str, Any], wanted: dict[str, Any]) -> dict[str, tuple
             should = should | {"actions": actions(should["actions"])}
         sides |= {f"{side}.{name}": (told.get(name, "<absent>"), value) for name, value in should.items()}
     return _record_view(got, {name: value for name, value in wanted.items() if name not in ("live", "shadow")}) | sides
+
+
+def _activation_view(got: dict[str, Any], wanted: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    offsets = got["offsets"]
+    shown = got | {"at": got["stream_time_us"], "tickets": offsets[TICKETS], "sessions": offsets[SESSIONS]}
+    return _pick(wanted | ({"at": millis(wanted["at"]) * 1000} if "at" in wanted else {}), shown, {})
 
 
 def _command_view(got: dict[str, Any], wanted: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -318,7 +340,7 @@ def _invariants(result: Result) -> Iterator[str]:
         if set(record) != known:
             yield f"members of a {record.get('type')}: {sorted(set(record) ^ known)} missing or unknown"
             continue
-        if not _PRINTED.match(record["occurred_at"]):
+        if "occurred_at" in known and not _PRINTED.match(record["occurred_at"]):
             yield f"time format: {record['occurred_at']!r}"
     evaluations = [one for one in result.records if one["type"] == "evaluation"]
     for one in evaluations:
@@ -342,8 +364,24 @@ def _invariants(result: Result) -> Iterator[str]:
         }  # fmt: skip
         if headers != wanted_headers:
             yield f"command headers: got {headers}, expected {wanted_headers}"
+    yield from _revision_invariants(result)
     if result.summary:
         yield from _summary_invariants(result, evaluations)
+
+
+def _revision_invariants(result: Result) -> Iterator[str]:
+    """SPEC 10: commands carry `revision` with rules from the topic, and only then; activations follow one another."""
+    activations = [one for one in result.records if one["type"] == "activation"]
+    live = {one["number"]: one["ruleset"] for one in activations if one["kind"] == "live"}
+    for command in result.commands:
+        number = command.get("revision")
+        if ("revision" in command) != bool(activations) or (activations and live.get(number) != command["ruleset"]):
+            yield f"revision of a command: {number!r}, with the ruleset {command['ruleset']}; live were {live}"
+    by_partition: dict[int, int | None] = {}
+    for one in activations:
+        if one["previous"] != by_partition.get(one["partition"]):
+            yield f"activation {one['number']}: previous is {one['previous']!r}, not {by_partition[one['partition']]!r}"
+        by_partition[one["partition"]] = one["number"]
 
 
 def rounds_unaccounted(waits: set[int], result: Result) -> list[str]:
@@ -357,7 +395,7 @@ def rounds_unaccounted(waits: set[int], result: Result) -> list[str]:
 
 
 def _command_invariants(command: dict[str, Any], by_id: dict[str, dict[str, Any]]) -> Iterator[str]:
-    if set(command) != WIRE_COMMAND:
+    if set(command) - {"revision"} != WIRE_COMMAND:
         yield f"members of a command: {sorted(set(command) ^ WIRE_COMMAND)} missing or unknown"
         return
     lapse = command["transition"]

@@ -25,8 +25,9 @@ WAYS = ("backtest", "engine", "driver")
 
 CASE_KEYS = {
     "name", "spec", "ambiguous", "settings", "now", "triggers", "trigger_file", "cycle", "holdout", "limit", "shadow",
-    "probes", "records", "until", "restart", "ways", "why", "expect",
+    "probes", "records", "until", "restart", "revisions", "ways", "why", "expect",
 }  # fmt: skip
+REVISION_KEYS = {"at", "publish", "cycle", "holdout", "limit", "effective_from", "rollback", "stop", "resume", "shadow"}
 SETTING_KEYS = {"first_inactive", "join_wait", "act_from", "dry_run", "state_ttl", "dead_letter_limit"}
 
 SHADOW_REVISION = 2
@@ -41,6 +42,18 @@ class Restart:
 
     at_ms: int
     trigger_file: str
+
+
+@dataclass(frozen=True)
+class Revision:
+    """An entry of the rules topic; its number is its place, from 1."""
+
+    at_ms: int | None
+    """It becomes known after the records before this instant; None: before the worker starts."""
+    kind: str
+    trigger_file: str | None = None
+    effective_ms: int = 0
+    triggers: Any = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,8 @@ class Case:
     restart: Restart | None = None
     shadow_file: str | None = None
     """The trigger file that is evaluated beside the live one, as revision `SHADOW_REVISION`."""
+    revisions: tuple[Revision, ...] = ()
+    """With these the rules come from the rules topic, and `trigger_file` counts for nothing."""
 
     @property
     def id(self) -> str:
@@ -134,7 +149,38 @@ def make_case(file: str, section: str, entry: dict[str, Any], named: dict[str, A
         expect=complete(expect, len(records)),
         restart=_restart(entry, ways, named),
         shadow_file=_shadow(entry, ways, named),
+        revisions=_revisions(entry, named),
     )
+
+
+def _revisions(entry: dict[str, Any], named: dict[str, Any]) -> tuple[Revision, ...]:
+    if "revisions" not in entry:
+        return ()
+    if {"triggers", "trigger_file", "probes", "shadow", "restart", "cycle", "holdout", "limit"} & set(entry):
+        raise CaseError("with `revisions` the rules, the shadow too, are in the entries")
+    made: list[Revision] = []
+    for written in entry["revisions"]:
+        only("revision", written, REVISION_KEYS)
+        kinds = [kind for kind in ("publish", "rollback", "stop", "resume", "shadow") if kind in written]
+        if len(kinds) != 1:
+            raise CaseError(f"an entry is one of publish, rollback, stop, resume, shadow; this one is {kinds}")
+        (kind,) = kinds
+        at = millis(written["at"]) if "at" in written else None
+        if kind in ("stop", "resume"):
+            made.append(Revision(at, kind, triggers=written[kind]))
+        elif kind == "rollback":
+            made.append(Revision(at, "live", made[written[kind] - 1].trigger_file))
+        elif written[kind] == "none":
+            made.append(Revision(at, "shadow_off"))
+        else:
+            body = {key: value for key, value in written.items() if key in ("cycle", "holdout", "limit")}
+            file = _trigger_file({"triggers": written[kind], **body}, {}, named)
+            effective = millis(written["effective_from"]) if "effective_from" in written else at or 0
+            made.append(Revision(at, "live" if kind == "publish" else kind, file, effective))
+    known_at = [one.at_ms or 0 for one in made]
+    if known_at != sorted(known_at):
+        raise CaseError("entries must stand in the order of their `at`")
+    return tuple(made)
 
 
 def _shadow(entry: dict[str, Any], ways: tuple[str, ...], named: dict[str, Any]) -> str | None:
@@ -206,6 +252,6 @@ def clock_records(case: Case) -> list[Record]:
 def problems(case: Case, result: Result) -> list[str]:
     """Every difference between what the case expects and what a run gave, as texts; empty when they agree."""
     found = differences(case.expect, case.records, result)
-    if case.runs_to_its_end and case.restart is None:
+    if case.runs_to_its_end and case.restart is None and not case.revisions:
         found += rounds_unaccounted(waits_in_use(case.trigger_file), result)
     return found

@@ -46,6 +46,10 @@ def _made(**changed: Any) -> harness.Case:
         {"triggers": [{"id": "x", "condition": []}]},
         {"triggers": "off", "probes": []},
         {"probes": [{"status is open": "yes"}]},
+        {"revisions": [{"publish": "off"}], "triggers": "off"},
+        {"revisions": [{"at": "10:00:00"}]},
+        {"revisions": [{"publish": "off", "stop": "all"}]},
+        {"revisions": [{"at": "10:01:00", "publish": "off"}, {"publish": "off"}]},
     ],
     ids=str,
 )

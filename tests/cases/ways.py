@@ -25,19 +25,22 @@ from streams.core.model import MILLISECOND, SHADOW_ROUND
 from streams.core.names import Topic
 from streams.core.partition import Partition
 from streams.core.pipeline import BATCH_RECORDS, Pipeline
+from streams.core.revisions import Entry, EntryKind, Rulebook
 from streams.core.rounds import RoundPolicy
 from streams.core.shadow import Candidate
 from streams.core.triggers import Ruleset
 from streams.documents.durations import parse as parse_duration
 from streams.offline.command import BacktestError, Wanted, backtest
 from streams.offline.run import settled
+from streams.rules.source import compile_source
 from streams.rules.triggers import parse_triggers
 from streams.settings.settings import load_settings
 from streams.testing.driver import Driver
-from streams.wire import encode
+from streams.wire import capture, encode
 from streams.wire.capture import CapturedRecord
 from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows
+from streams.wire.rule_entries import encode_entry
 
 from .expectations import Result
 from .harness import SHADOW_REVISION, Case, clock_records
@@ -76,6 +79,52 @@ def shadow_of(case: Case) -> Candidate | None:
     return None if case.shadow_file is None else Candidate(SHADOW_REVISION, Rules(ruleset_of(case.shadow_file)))
 
 
+def entries_of(case: Case) -> list[Entry]:
+    """The entries of the case's rules topic."""
+    made = []
+    for number, one in enumerate(case.revisions, 1):
+        triggers = one.triggers if one.triggers is None or one.triggers == "all" else tuple(one.triggers)
+        made.append(
+            Entry(
+                number=number,
+                kind=EntryKind(one.kind),
+                published_at=(one.at_ms or 0) * MILLISECOND,
+                ruleset=None if one.trigger_file is None else ruleset_of(one.trigger_file).digest,
+                source=one.trigger_file,
+                effective_from=one.effective_ms * MILLISECOND if one.kind == "live" else None,
+                triggers=triggers,
+            )
+        )
+    return made
+
+
+def book_of(case: Case) -> Rulebook | None:
+    """What a worker knows of the rules topic when it starts; None when the rules come from a file."""
+    if not case.revisions:
+        return None
+    book = Rulebook(compile_source)
+    for entry, one in zip(entries_of(case), case.revisions, strict=True):
+        if one.at_ms is None:
+            book.add(entry)
+    return book
+
+
+def chapters(case: Case, number: int) -> list[tuple[list[Entry], list[Record]]]:
+    """What becomes known of the rules topic, and the records of a partition that are taken after it."""
+    records = [record for record in case.records if record.partition == number]
+    begins = sorted({one.at_ms for one in case.revisions if one.at_ms is not None})
+    made: list[tuple[list[Entry], list[Record]]] = []
+    for begin, end in zip([None, *begins], [*begins, None], strict=True):
+        entries = [
+            entry for entry, one in zip(entries_of(case), case.revisions, strict=True) if begin and one.at_ms == begin
+        ]
+        within = [
+            one for one in records if (begin is None or one.timestamp >= begin) and (end is None or one.timestamp < end)
+        ]
+        made.append((entries, within))
+    return made
+
+
 def settings_of(case: Case) -> EngineSettings:
     """The case's settings, as the engine takes them."""
     given = case.settings
@@ -109,10 +158,26 @@ def _end_ms(case: Case) -> int | None:
 
 def write_capture(case: Case, directory: Path) -> Path:
     """Write the case as a capture file, with a last record that brings time to `until`."""
-    capture = directory / "capture.jsonl"
-    lines = [record.capture_line() for record in (*case.records, *clock_records(case))]
-    capture.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    return capture
+    file = directory / "capture.jsonl"
+    lines = [record.capture_line().encode() + b"\n" for record in (*case.records, *clock_records(case))]
+    if case.revisions:
+        lines += _rules_lines(case)
+    file.write_bytes(b"".join(lines))
+    return file
+
+
+def _rules_lines(case: Case) -> list[bytes]:
+    """The rules topic, and the activations of a worker, as `lapse capture` takes them along."""
+    lines = []
+    for offset, entry in enumerate(entries_of(case)):
+        lines.append(capture.line(capture.RULES, 0, CapturedRecord(offset, 0, *encode_entry(entry))))
+    for number, driver in zip(case.partitions, drivers(case), strict=True):
+        finish(case, driver)
+        for offset, write in enumerate(driver.read("session-transitions")):
+            if (write.key or b"").startswith(b"rules/"):
+                record = CapturedRecord(offset, 0, write.key, write.value)
+                lines.append(capture.line(capture.ACTIVATIONS, number, record))
+    return lines
 
 
 def environment(case: Case) -> dict[str, str]:
@@ -133,7 +198,7 @@ def _backtest(case: Case, directory: Path) -> Result:
         with redirect_stdout(printed), redirect_stderr(complaints):
             backtest(
                 events=[write_capture(case, directory)],
-                triggers=triggers,
+                triggers=None if case.revisions else triggers,
                 settings=load_settings({}, environment(case), None),
                 now=millis(case.now) * MILLISECOND,
                 wanted=Wanted(commands=commands, transitions=transitions, as_json=True, strict=True),
@@ -198,7 +263,10 @@ def _engine(case: Case, _: Path) -> Result:
 
 def _engine_partition(case: Case, number: int, result: Result) -> None:
     now = millis(case.now) * MILLISECOND
-    raw = [(Topic(record.topic), _captured(record)) for record in case.records if record.partition == number]
+    captured = {
+        id(record): (Topic(record.topic), _captured(record)) for record in case.records if record.partition == number
+    }
+    raw = list(captured.values())
     decoded = {id(record): decode(topic, number, record, now) for topic, record in raw}
 
     def opened(trigger_file: str, stream_time: int) -> Partition:
@@ -212,6 +280,8 @@ def _engine_partition(case: Case, number: int, result: Result) -> None:
             clock_grace=0,
             stream_time=stream_time,
         )
+
+    book = book_of(case)
 
     def feed(pipeline: Pipeline, records: list[tuple[Topic, CapturedRecord]]) -> None:
         for topic, record in records:
@@ -231,6 +301,8 @@ def _engine_partition(case: Case, number: int, result: Result) -> None:
     changelogs: dict[str, list[tuple[bytes, bytes | None]]] = {"tickets": [], "sessions": []}
     first = opened(case.trigger_file, 0)
     first.follow_with(shadow_of(case))
+    if book is not None and (why := first.adopt(book, now, {})) is not None:
+        raise AssertionError(why)
     pipeline = Pipeline(first, slice_records=1)
     if case.restart is not None:
         before = [entry for entry in raw if entry[1].timestamp < case.restart.at_ms]
@@ -242,7 +314,13 @@ def _engine_partition(case: Case, number: int, result: Result) -> None:
         partition.start()
         pipeline = Pipeline(partition, slice_records=1)
         raw = [entry for entry in raw if entry[1].timestamp >= case.restart.at_ms]
-    feed(pipeline, raw)
+    if book is None:
+        feed(pipeline, raw)
+    else:
+        for entries, records in chapters(case, number):
+            for entry in entries:
+                book.add(entry)
+            feed(pipeline, [captured[id(record)] for record in records])
     end = _end_ms(case)
     if end is not None:
         pipeline.advance(end * MILLISECOND)
@@ -283,7 +361,10 @@ def _note(number: int, batch: Batch, result: Result) -> None:
 
 
 def drivers(case: Case, *, batch_records: int = BATCH_RECORDS) -> list[Driver]:
-    """A worker for every partition of the case, its records piped in and not yet taken."""
+    """A worker for every partition of the case, its records piped in and not yet taken.
+
+    With `revisions`, `finish` pipes them in, between the entries of the rules topic.
+    """
     rules, settings = Rules(ruleset_of(case.trigger_file)), settings_of(case)
     made = []
     for number in case.partitions:
@@ -296,23 +377,26 @@ def drivers(case: Case, *, batch_records: int = BATCH_RECORDS) -> list[Driver]:
             slice_records=max(1, batch_records // 2),
             batch_records=batch_records,
             shadow=shadow_of(case),
+            book=book_of(case),
         )
-        for record in case.records:
-            if record.partition == number:
-                driver.pipe(
-                    record.topic,
-                    record.key,
-                    record.value,
-                    record.timestamp,
-                    offset=record.offset,
-                    headers=record.headers,
-                )
+        if not case.revisions:
+            _pipe(driver, [record for record in case.records if record.partition == number])
         made.append(driver)
     return made
 
 
+def _pipe(driver: Driver, records: list[Record]) -> None:
+    for one in records:
+        driver.pipe(one.topic, one.key, one.value, one.timestamp, offset=one.offset, headers=one.headers)
+
+
 def finish(case: Case, driver: Driver) -> None:
     """Take all records and let time reach the case's end."""
+    if case.revisions:
+        for entries, records in chapters(case, driver.partition):
+            for entry in entries:
+                driver.learn(entry)
+            _pipe(driver, records)
     driver.run()
     end = _end_ms(case)
     if end is not None:
@@ -340,7 +424,8 @@ def _driver(case: Case, _: Path) -> Result:
             if written.key != json.loads(written.value or b"{}")["ticket_id"].encode():
                 raise AssertionError(f"a command's key is {written.key!r}")
         for written in driver.read("session-transitions"):
-            if written.key != json.loads(written.value or b"{}")["ticket_id"].encode():
+            told = json.loads(written.value or b"{}")
+            if written.key != (told.get("ticket_id") or f"rules/{told.get('partition')}").encode():
                 raise AssertionError(f"a record's key is {written.key!r}")
         letters += [_letter(written) for written in driver.dead_letters()]
         result.pending += driver.pending_rounds

@@ -20,6 +20,7 @@ from streams.core import model
 from streams.core.batch import Batch
 from streams.core.command import command_id
 from streams.core.model import SECOND, Command, Difference, Evaluation, Fact, Kind, Micros, Transition
+from streams.web.holding import HeldCommands
 
 MINUTES_KEPT = 24 * 60
 ROUNDS_KEPT = 1_000
@@ -70,6 +71,8 @@ class ShadowSums(msgspec.Struct):
     """What was found of one shadow."""
 
     revision: int
+    since: float
+    """When the first of it was committed here, in seconds since the epoch."""
     rounds: Counter[str] = msgspec.field(default_factory=Counter)
     """Rounds that ended, by `ShadowResult`."""
     fired: Counter[str] = msgspec.field(default_factory=Counter)
@@ -107,6 +110,8 @@ class Journal:
         self._quiet: deque[Round] = deque(maxlen=ROUNDS_KEPT)
         self._transitions: deque[Transition] = deque(maxlen=TRANSITIONS_KEPT)
         self._shadow: ShadowSums | None = None
+        self.held = HeldCommands()
+        """What limits have held."""
 
     # --- reports from the worker -------------------------------------------------------------------------------------
 
@@ -114,9 +119,10 @@ class Journal:
         """Add a committed batch."""
         if batch.shadow is not None:
             self._follow(batch, batch.shadow)
+        now = self._clock()
+        self.held.batch_committed(batch, now)
         if not batch.records:
             return
-        now = self._clock()
         if batch.facts:
             self._count(batch.facts, iter(batch.records), now)
         commands = {command.command_id: command for command in batch.commands}
@@ -132,7 +138,7 @@ class Journal:
         """Add what was found of a shadow; a newer one begins anew, and one that it replaced does not count any more."""
         found = self._shadow
         if found is None or found.revision < revision:
-            found = self._shadow = ShadowSums(revision)
+            found = self._shadow = ShadowSums(revision, self._clock())
         if found.revision != revision:
             return
         for fact in batch.facts:

@@ -263,6 +263,8 @@ class Differing(NamedTuple):
     """One round in which the shadow differs."""
 
     ticket_id: str
+    round: str | None
+    """Id of the live round, while it is kept."""
     lapsed: str
     wait: str
     live: str
@@ -276,6 +278,8 @@ class ShadowPart(NamedTuple):
     revision: int
     in_use: int
     """Number of this worker's partitions in which it is in use."""
+    since: str
+    """Time of day from which these figures count; empty while there are none."""
     same: int
     only_live: int
     only_shadow: int
@@ -290,9 +294,16 @@ def shadow(journal: Journal, tables: Tables, now: float) -> ShadowPart | None:
         return None
     kept = journal.shadow()
     latest = [] if kept is None or kept.revision != found.revision else list(kept.differences)[-DIFFERENCES_SHOWN:]
+    tickets = {one.ticket_id for one in latest}
+    rounds = {
+        (said.ticket_id, said.event_id, said.wait): one.id
+        for one in (*journal.fired(), *journal.quiet())
+        if (said := one.evaluation).ticket_id in tickets
+    }
     return ShadowPart(
         found.revision,
         len(found.partitions),
+        "" if found.since is None or kept is None else moment(kept.since, now),
         found.rounds[ShadowResult.SAME],
         found.rounds[ShadowResult.ONLY_LIVE],
         found.rounds[ShadowResult.ONLY_SHADOW],
@@ -300,6 +311,7 @@ def shadow(journal: Journal, tables: Tables, now: float) -> ShadowPart | None:
         [
             Differing(
                 one.ticket_id,
+                rounds.get((one.ticket_id, one.event_id, one.wait)),
                 moment(one.occurred_at / SECOND, now),
                 render(one.wait),
                 _side(one.live),

@@ -20,7 +20,7 @@ from streams.core.revisions import Rulebook
 from streams.core.triggers import Ruleset
 from streams.documents.durations import parse
 from streams.telemetry.observer import Metrics
-from streams.web import live, page, tickets, views
+from streams.web import holding, live, page, tickets, views
 from streams.web.access import Handler, add_headers, guard, is_loopback, requests_logger
 from streams.web.formatting import age
 from streams.web.health import STALLED_AFTER, StallWatch, reasons_not_ready
@@ -187,6 +187,7 @@ class Server:
                 web.get("/api/v1/rules", self._get_rules),
                 web.get("/api/v1/evaluations", self._get_evaluations),
                 web.get("/api/v1/rates", self._get_rates),
+                web.get("/api/v1/held", self._get_held),
                 web.get("/api/v1/rules/shadow", self._get_shadow),
                 web.get("/api/v1/tickets/{id}", self._get_ticket),
                 web.get("/api/v1/rounds/{id}", self._get_round),
@@ -258,6 +259,7 @@ class Server:
             quiet=live.fired(quiet[:1], self._ruleset, now),
             quiet_kept=len(quiet),
             waiting=live.waiting(self._tables, now),
+            held=holding.part(self._journal.held, now),
             shadow=live.shadow(self._journal, self._tables, now),
             rules=views.rules(self._book, self._source.partitions(), self._ruleset.digest),
             partitions=live.troubled_first(status.partitions),
@@ -318,6 +320,9 @@ class Server:
 
     async def _get_rates(self, _: web.Request) -> web.Response:
         return _json(views.rates(self._journal, time.time()))
+
+    async def _get_held(self, _: web.Request) -> web.Response:
+        return _json(holding.view(self._journal.held))
 
     async def _get_shadow(self, _: web.Request) -> web.Response:
         return _json(views.shadow(self._journal, self._tables))

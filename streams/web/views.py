@@ -159,11 +159,13 @@ class RatesView(msgspec.Struct, frozen=True):
 class ShadowView(msgspec.Struct, frozen=True):
     """`/api/v1/rules/shadow`: what this worker found of the newest shadow since it took it up or started.
 
-    `revision` is null when there was none. `partitions` are those of this worker in which it is in use. `differences`
-    are the latest records in the form of the `session-transitions` topic, newest first.
+    `revision` is null when there was none, `since` while no step was committed with it. `partitions` are those of this
+    worker in which it is in use. `differences` are the latest records in the form of the `session-transitions` topic,
+    newest first.
     """
 
     revision: int | None
+    since: str | None
     partitions: list[int]
     rounds: dict[str, int]
     triggers: dict[str, int]
@@ -245,10 +247,11 @@ def shadow(journal: Journal, tables: Tables) -> ShadowView:
     found = journal.shadow()
     newest = max(in_use.values(), default=None)
     if found is None or (newest is not None and newest > found.revision):
-        found = None if newest is None else ShadowSums(newest)  # taken up, and no batch since
+        found = None if newest is None else ShadowSums(newest, 0)  # taken up, and no batch since
     rounds = Counter[str]() if found is None else found.rounds
     return ShadowView(
         None if found is None else found.revision,
+        None if found is None or not found.since else _instant(found.since),
         sorted(number for number, revision in in_use.items() if found is not None and revision == found.revision),
         {result.value: rounds[result.value] for result in ShadowResult},
         {} if found is None else dict(sorted(found.fired.items())),

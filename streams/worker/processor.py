@@ -17,7 +17,7 @@ from streams.core.model import MILLISECOND, SECOND, Command, Micros
 from streams.core.names import Output, Table, Topic
 from streams.core.partition import Partition
 from streams.core.pipeline import Pipeline
-from streams.core.revisions import Activation
+from streams.core.revisions import Activation, EntryKind
 from streams.host.inbox import Inbox
 from streams.kafka.config import KafkaConfig
 from streams.kafka.producer import PartitionProducer
@@ -217,13 +217,7 @@ class PartitionProcessor:
         """Log what was taken up, and what needs an operator's attention, the latter at most once a minute."""
         for record in batch.records if batch.in_use is not None else ():
             if type(record) is Activation:
-                logger.info(
-                    "partition %d: took up entry %d, %s%s",
-                    self.number,
-                    record.number,
-                    record.kind,
-                    ", late" if record.late else "",
-                )
+                logger.info("partition %d: %s", self.number, _activated(record))
         for topic in Topic:
             codes = Counter(bad.rejection.code for bad in batch.dead_letters if bad.topic is topic)
             if codes:
@@ -358,6 +352,14 @@ class PartitionProcessor:
         abandoned = self._census.advance()
         if abandoned is not None:
             observer.open_abandonments(number, abandoned)
+
+
+def _activated(record: Activation) -> str:
+    """Say what was taken up, who published it and why; one line of the log."""
+    what = f"revision {record.number}" if record.kind is EntryKind.LIVE else f"entry {record.number}, {record.kind}"
+    who = f" by {record.author}" if record.author else ""
+    why = f", because: {record.reason}" if record.reason else ""
+    return f"took up {what} ({record.ruleset}){who}{', late' if record.late else ''}{why}"
 
 
 def _records(count: int) -> str:

@@ -54,7 +54,7 @@ triggers:
 class Desk:
     """Partition 0 of one; `tell` takes one record, `at` seconds from now (by default now)."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine | None = None) -> None:
         ruleset = parse_triggers(RULES, "rules").ruleset
         assert ruleset is not None
         self.ruleset = ruleset
@@ -62,7 +62,7 @@ class Desk:
         self.metrics = Metrics(abandonment_reasons=["user_inactive_or_offline"], triggers=["solve", "vip", "remind"])
         self.metrics.assigned([0])
         partition = Partition(
-            Engine(Rules(ruleset)),
+            engine or Engine(Rules(ruleset)),
             number=0,
             partition_count=1,
             decode=decode,

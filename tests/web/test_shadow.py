@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -59,12 +60,16 @@ async def test_rounds_firings_and_differences_are_told_of_the_shadow_in_use(desk
     desk.abandoned("5159", status="new")
     told = await get("/api/v1/rules/shadow")
     assert told["rounds"] == {"same": 1, "only_live": 0, "only_shadow": 0, "different": 1}
+    assert told["since"] is not None
     assert told["triggers"] == {"solve": 1}
     (difference,) = told["differences"]
     assert (difference["ticket_id"], difference["revision"]) == ("5158", 2)
     assert difference["live"]["actions"] == [{"field": "status", "value": "solved"}]
     page = await get("/")
     assert "Shadow: revision 2" in page
+    assert re.search(r"ended here since \d\d:\d\d:\d\d, 1 came out the same", page)
+    (round_,) = desk.journal.rounds_of("5158")
+    assert f'/rounds/{round_.id}">status = solved' in page[page.index("Shadow: revision 2") :]
     assert "In use in 1 partition of this worker." in page
     assert "&lt;b&gt;" in page
     assert "<b>" not in page

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from typer.testing import CliRunner
 
 from streams.cli import app
@@ -70,7 +72,7 @@ async def publish_live(config: KafkaConfig, text: str) -> int:
         at = now()
         return Entry(
             number=book.last + 1, kind=EntryKind.LIVE, published_at=at, effective_from=at, source=text,
-            ruleset=ruleset.digest,
+            ruleset=ruleset.digest, author="ada",
         )  # fmt: skip
 
     return (await publish(config, compile_source, make)).number
@@ -94,8 +96,9 @@ async def commands(config: KafkaConfig) -> list[tuple[int, str]]:
 
 
 async def test_a_worker_waits_for_rules_takes_revisions_and_stops_up_and_a_restart_obeys(
-    kafka: Any, topic_prefix: str, tmp_path: Path
+    kafka: Any, topic_prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "streams.worker.processor")
     config = await topics(config_for(kafka, topic_prefix, rules="topic"), 2)
     async with ruled(config) as worker:
         await worker.until(lambda: worker.status is not None and worker.status.joined)
@@ -138,6 +141,13 @@ async def test_a_worker_waits_for_rules_takes_revisions_and_stops_up_and_a_resta
             (4, "resume", 3),
         ]
         assert {one["partitions"] for one in of_partition} == {2}
+    logged = [message for message in caplog.messages if "took up" in message]
+    digest = told[0]["ruleset"]
+    assert sorted(message.removesuffix(", late") for message in logged if "revision 1" in message) == [
+        f"partition {partition}: took up revision 1 ({digest}) by ada" for partition in (0, 1)
+    ]
+    assert sum("took up entry 3, stop (" in one and one.endswith(", because: test") for one in logged) == 2
+    assert len(logged) == len(told) == 8
     await _replays_to_the_same_bytes(config, tmp_path)
 
 

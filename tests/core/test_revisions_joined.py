@@ -28,14 +28,16 @@ RULESETS = {
     "all": RULESET,
     "few": Ruleset((TAG, *RULESET.triggers[2:3]), digest="aaaaaaaaaaaa"),
     "guarded": Ruleset((TAG,), digest="bbbbbbbbbbbb", limit=Limit(1, 10 * SECOND)),
-    "held-out": Ruleset((TAG, *RULESET.triggers[3:]), digest="cccccccccccc", holdout=Holdout(0.5, "salt")),
+    "held-out": Ruleset((TAG, *RULESET.triggers[3:]), digest="cccccccccccc", holdout=Holdout(500_000, "salt")),
     "none": Ruleset((), digest="dddddddddddd"),
 }
 STOPPABLE = ("tag", "solve", "late", "all")
 
 _sources = st.sampled_from(sorted(RULESETS))
 _records = st.tuples(
-    st.sampled_from(["inactive", "inactive", "active", "ended", "open", "closed", "deleted"]),
+    st.sampled_from(
+        [*(["leaves"] * 6), "inactive", "inactive", "active", "active", "ended", "open", "closed", "deleted"]
+    ),
     st.sampled_from(TICKET_IDS),
 )
 _entries = st.one_of(
@@ -44,7 +46,7 @@ _entries = st.one_of(
     st.tuples(st.just(EntryKind.SHADOW), _sources, st.just(0)),
     st.tuples(st.just(EntryKind.SHADOW_OFF), st.just(""), st.just(0)),
 )
-_stories = st.lists(st.tuples(st.integers(0, 6), st.one_of(_records, _records, _entries)), min_size=1, max_size=30)
+_stories = st.lists(st.tuples(st.integers(0, 6), st.one_of(_records, _records, _entries)), min_size=3, max_size=30)
 
 
 def _entry(number: int, kind: EntryKind, what: str, effective_ms: int) -> Entry:
@@ -61,10 +63,14 @@ def _entry(number: int, kind: EntryKind, what: str, effective_ms: int) -> Entry:
 
 
 def _pipe(driver: Driver, what: str, ticket: str, at_ms: int) -> None:
+    if what == "leaves":
+        for one in ("open", "active", "inactive"):
+            _pipe(driver, one, ticket, at_ms)
+        return
     if what == "deleted":
         driver.pipe(Topic.TICKETS, ticket, None, at_ms)
         return
-    value: dict[str, Any] = {"ticket_id": ticket, "occurred_at": rfc3339(at_ms)}
+    value: dict[str, Any] = {"ticket_id": ticket, "occurred_at": rfc3339(at_ms)}  # equal instants are applied
     if what in ("open", "closed"):
         driver.pipe(Topic.TICKETS, ticket, value | {"ticket": {"status": what}}, at_ms)
     else:
@@ -150,7 +156,7 @@ def _is_activation(write: Any) -> bool:
     return bool((write.key or b"").startswith(b"rules/"))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(_stories)
 def test_any_split_of_a_run_by_activations_is_the_two_runs_joined(story: list[tuple[int, tuple[Any, ...]]]) -> None:
     end_ms = START_MS + 1_000 * (sum(seconds for seconds, _ in story) + 50)
@@ -162,4 +168,6 @@ def test_any_split_of_a_run_by_activations_is_the_two_runs_joined(story: list[tu
         rows = {key: row for key, row in changelog if key != RULES_KEY}
         assert dict(joined.broker.changelogs[table]) == rows, table
     assert joined.pending_rounds == whole.pending_rounds
+    for outcome in {told["outcome"] for told in whole.records() if told["type"] == "evaluation"}:
+        event(outcome)
     event(f"{sum(map(_is_activation, _transitions(whole))) - 1} splits")

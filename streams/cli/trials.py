@@ -13,6 +13,7 @@ import typer
 from streams.cli.root import UsageError, app
 from streams.cli.setting_flags import DECISION, MAPPING, instant, takes_settings, zone
 from streams.core.model import Micros
+from streams.documents.durations import parse
 from streams.settings.settings import Settings
 
 
@@ -35,6 +36,10 @@ def backtest(
     suggest_wait: Annotated[
         bool, typer.Option("--suggest-wait", help="Show what each wait would have spared, by when customers came back.")
     ] = False,
+    suggest_limit: Annotated[
+        bool, typer.Option("--suggest-limit", help="Suggest a `limit` for each trigger, by how often it fired.")
+    ] = False,
+    span: Annotated[str, typer.Option(metavar="DURATION", help="The `per` of the limits to suggest.")] = "10m",
     html: Annotated[Path | None, typer.Option(help="Write a page with plots here.")] = None,
     time_zone: Annotated[
         tzinfo, typer.Option(parser=zone, metavar="ZONE", help="Of the page's hours and weekdays.")
@@ -60,6 +65,7 @@ def backtest(
     if as_it_was and against is not None:
         raise UsageError("--against compares two trigger files; leave out --as-it-was.")
 
+    per = _span(span)
     run_backtest(
         events=[*events, *(more or [])],  # `--events a b` and `--events a --events b`
         triggers=triggers,
@@ -69,6 +75,7 @@ def backtest(
             against=against,
             samples=samples,
             suggest_wait=suggest_wait,
+            suggest_limit=per if suggest_limit else None,
             html=html,
             time_zone=time_zone,
             commands=commands,
@@ -115,6 +122,16 @@ def explain(
         as_json=as_json,
         decode=decode_by(settings),
     )
+
+
+def _span(text: str) -> Micros:
+    try:
+        per = parse(text)
+    except ValueError as error:
+        raise UsageError(f"--span {text}: {error}.") from None
+    if not per:
+        raise UsageError("--span must be longer than 0s.")
+    return per
 
 
 def _one_source_of_rules(triggers: Path | None, *, as_it_was: bool) -> None:

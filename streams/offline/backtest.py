@@ -16,6 +16,7 @@ from streams.offline.abandonments import Abandonments
 from streams.offline.as_it_was import History, run_as_it_was
 from streams.offline.captures import Captures, Progress
 from streams.offline.comparison import Comparison, Deeds, compared
+from streams.offline.limits import Firings
 from streams.offline.outputs import Outputs
 from streams.offline.processes import InProcesses, can_fork
 from streams.offline.run import new_pipeline, run_partition
@@ -81,6 +82,7 @@ class Found(msgspec.Struct):
 
     report: Report
     abandonments: Abandonments | None = None
+    firings: Firings | None = None
     old_report: Report | None = None
     comparison: Comparison | None = None
 
@@ -89,6 +91,8 @@ class Found(msgspec.Struct):
         self.report.merge(other.report)
         if self.abandonments is not None and other.abandonments is not None:
             self.abandonments.extend(other.abandonments)
+        if self.firings is not None and other.firings is not None:
+            self.firings.extend(other.firings)
         if self.old_report is not None and other.old_report is not None:
             self.old_report.merge(other.old_report)
         if self.comparison is not None and other.comparison is not None:
@@ -104,6 +108,7 @@ def run_backtest(
     outputs: Outputs,
     progress: Progress | None = None,
     abandonments: Abandonments | None = None,
+    firings: Firings | None = None,
     against: Against | None = None,
     jobs: int = 1,
     decode: Decode = decode,
@@ -112,9 +117,9 @@ def run_backtest(
     """Run each captured partition separately, in merged order, and report the results.
 
     `now` is the wall clock used to detect `bad_timestamp`. Rounds that are due by the capture's last usable record
-    run; later ones stay pending. `trigger_ids` that never fired are reported with 0. `abandonments` and `against`
-    are filled in. If `jobs` is greater than 1, each partition runs in its own process; the result is the same. With
-    `history`, each partition uses the revisions that it had in use.
+    run; later ones stay pending. `trigger_ids` that never fired are reported with 0. `abandonments`, `firings` and
+    `against` are filled in. If `jobs` is greater than 1, each partition runs in its own process; the result is the
+    same. With `history`, each partition uses the revisions that it had in use.
     """
     last = captures.latest(
         lambda partition, topic, record: not isinstance(decode(topic, partition, record, now), Rejection)
@@ -123,15 +128,22 @@ def run_backtest(
     whole = Found(
         _empty_report(trigger_ids),
         abandonments,
+        firings,
         None if against is None else against.report,
         None if against is None else against.comparison,
     )
 
     def run(number: int, outputs: Outputs, tell: Callable[[int], None]) -> Found:
-        found = Found(_empty_report(trigger_ids), None if abandonments is None else abandonments.empty())
+        found = Found(
+            _empty_report(trigger_ids),
+            None if abandonments is None else abandonments.empty(),
+            None if firings is None else firings.empty(),
+        )
         takers: list[Taker] = [found.report.add, outputs.write, lambda _: tell(found.report.records)]
         if found.abandonments is not None:
             takers.append(found.abandonments.add)
+        if found.firings is not None:
+            takers.append(found.firings.add)
         if against is None:
             found.report.pending = _run_partition(
                 captures, number, engine, takers, decode, now=now, last=last, history=history

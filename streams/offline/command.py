@@ -26,6 +26,7 @@ from streams.offline.backtest import Against, run_backtest
 from streams.offline.captures import CaptureError, Captures
 from streams.offline.captures import Progress as OnProgress
 from streams.offline.clocks import timestamp_warnings
+from streams.offline.limits import Firings, suggest_limit
 from streams.offline.outputs import Outputs
 from streams.offline.processes import ProcessDied, processors
 from streams.offline.report import Findings, as_object, as_text
@@ -61,6 +62,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     samples: int = 5
     """Number of examples of each kind of difference."""
     suggest_wait: bool = False
+    suggest_limit: Micros | None = None
+    """The span of the limits to suggest."""
     html: Path | None = None
     time_zone: tzinfo = UTC
     """Time zone of the hours and weekdays on the page."""
@@ -100,6 +103,7 @@ def backtest(
         if wanted.suggest_wait or wanted.html is not None
         else None
     )
+    firings = None if wanted.suggest_limit is None else Firings(wanted.suggest_limit)
     against = (
         None
         if old_ruleset is None
@@ -134,6 +138,7 @@ def backtest(
                 outputs=outputs,
                 progress=bar("running"),
                 abandonments=abandonments,
+                firings=firings,
                 against=against,
                 jobs=_jobs(captures) if wanted.jobs is None else wanted.jobs,
                 decode=decode,
@@ -146,6 +151,7 @@ def backtest(
                 against=against,
                 old_ruleset=None if old_ruleset is None else old_ruleset.digest,
                 suggestion=None if abandonments is None else suggest_wait(abandonments),
+                limits=None if firings is None else suggest_limit(firings, trigger_ids, captures.partition_count),
             )
             if page is not None and abandonments is not None:
                 from streams.offline.page import html_page  # noqa: PLC0415 - plots take a second to import

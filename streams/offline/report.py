@@ -11,6 +11,8 @@ from streams.core.model import Command, Micros, RoundOutcome
 from streams.documents.durations import render
 from streams.offline.backtest import Against, Report
 from streams.offline.comparison import CommandChange, Lapsed, TriggerChange
+from streams.offline.limits import LimitAdvice
+from streams.offline.limits_report import limit_lines, limit_object
 from streams.offline.waits import ENOUGH, Suggestion
 from streams.offline.words import acts, counted
 from streams.wire import encode, instants
@@ -25,6 +27,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     against: Against | None = None
     old_ruleset: str | None = None
     suggestion: Suggestion | None = None
+    limits: LimitAdvice | None = None
 
 
 def as_text(findings: Findings, *, with_advice: bool) -> Iterator[str]:
@@ -36,10 +39,13 @@ def as_text(findings: Findings, *, with_advice: bool) -> Iterator[str]:
     if with_advice and findings.suggestion is not None:
         yield ""
         yield from advice(findings.suggestion)
+    if findings.limits is not None:
+        yield ""
+        yield from limit_lines(findings.limits)
 
 
 def as_object(findings: Findings, *, with_advice: bool) -> dict[str, Any]:
-    """Return the findings as JSON: the members of SPEC section 7, with `against` and `waits` if requested."""
+    """Return the findings as JSON: the members of SPEC section 7, with `against`, `waits` and `limits` if requested."""
     found: dict[str, Any] = msgspec.to_builtins(findings.report)
     if findings.broken_lines:
         found["broken_lines"] = findings.broken_lines
@@ -49,6 +55,8 @@ def as_object(findings: Findings, *, with_advice: bool) -> dict[str, Any]:
         )
     if with_advice and findings.suggestion is not None:
         found["waits"] = advice_object(findings.suggestion)
+    if findings.limits is not None:
+        found["limits"] = limit_object(findings.limits)
     return found
 
 

@@ -51,13 +51,23 @@ def printed(*call: str) -> dict[str, Any]:
 
 def test_a_backtest_prints_what_the_page_says():
     found = printed(
-        "backtest", "--events", CAPTURE, "--triggers", PATIENT, "--against", RECIPES, "--suggest-wait", "--samples", "1"
+        "backtest",
+        "--events",
+        CAPTURE,
+        "--triggers",
+        PATIENT,
+        "--against",
+        RECIPES,
+        "--suggest-wait",
+        "--suggest-limit",
+        "--samples",
+        "1",
     )
     said = documented("backtest")
     assert set(members(found)) <= said
     assert set(found) == {
         *("records", "applied", "stale", "duplicate", "dead_letters", "transitions", "rounds", "commands", "pending"),
-        *("triggers", "against", "waits"),
+        *("triggers", "against", "waits", "limits"),
     }
     assert {*found["against"], *found["waits"], *found["waits"]["waits"][0]} <= said
 

@@ -13,7 +13,7 @@ from msgspec import structs
 from pydantic import SecretStr
 
 from streams.cli.process import until_stopped, warn_in_the_log
-from streams.cli.root import app
+from streams.cli.root import UsageError, app
 from streams.cli.setting_flags import RUN, SECURITY, takes_settings
 from streams.cli.shared import PATIENCE
 from streams.settings.settings import Settings, load_settings
@@ -29,6 +29,9 @@ def demo(
         Path | None, typer.Option(help="Trigger file.", show_default="the demo's own", exists=True, dir_okay=False)
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file, for --brokers.")] = None,
+    runaway: Annotated[
+        bool, typer.Option("--runaway", help="Let a bad trigger go live after a while, and its limit hold it.")
+    ] = False,
     traffic_only: Annotated[
         bool, typer.Option("--traffic-only", help="Only write traffic, into the topics of an installation of yours.")
     ] = False,
@@ -41,7 +44,9 @@ def demo(
 
     from streams.demo.demo import TRIGGERS, Options, run_demo
 
-    options = Options(seconds=seconds, rate=rate, triggers=triggers or TRIGGERS)
+    if runaway and triggers is not None:
+        raise UsageError("--runaway has triggers of its own: leave --triggers out.")
+    options = Options(seconds=seconds, rate=rate, triggers=triggers or TRIGGERS, runaway=runaway)
     if brokers is not None:
         from streams.assembly import runtime_config
 

@@ -11,8 +11,9 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -24,6 +25,7 @@ from streams.core.errors import LapseError
 from streams.core.model import SECOND
 from streams.core.names import Output, Topic
 from streams.core.triggers import Ruleset
+from streams.demo import runaway
 from streams.demo.broker import TOPIC_CONFIG, EmbeddedBroker
 from streams.demo.desk import Desk
 from streams.demo.feed import feed
@@ -63,6 +65,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
     rate: float = 60.0
     triggers: Path = TRIGGERS
+    runaway: bool = False
+    """Whether a trigger without its condition goes live after a while, and its limit holds the commands."""
     seed: int = 1
     web_port: int | None = None
     """None: 6066 if it is free, else any free port."""
@@ -134,14 +138,19 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 
 def _broker(options: Options, stack: contextlib.AsyncExitStack) -> tuple[KafkaConfig, str]:
     """Start the embedded broker, or use the one given, there with a topic prefix of its own to avoid other data."""
+    rules: Literal["file", "topic"] = "topic" if options.runaway else "file"
     if options.brokers:
         prefix = f"lapse-demo-{uuid.uuid4().hex[:6]}-"
         config = KafkaConfig(
-            brokers=options.brokers, topic_prefix=prefix, security=options.security, broker_patience=_PATIENCE
+            brokers=options.brokers,
+            topic_prefix=prefix,
+            security=options.security,
+            broker_patience=_PATIENCE,
+            rules=rules,
         )
         return config, f"{', '.join(options.brokers)}, topics {prefix}*"
     broker = stack.enter_context(EmbeddedBroker())
-    return KafkaConfig(brokers=(broker.address,)), f"an embedded broker at {broker.address}"
+    return KafkaConfig(brokers=(broker.address,), rules=rules), f"an embedded broker at {broker.address}"
 
 
 @contextlib.asynccontextmanager
@@ -153,7 +162,7 @@ async def _topics(config: KafkaConfig, *, keep_all: bool) -> AsyncIterator[AIOKa
             [
                 NewTopic(
                     topic.name,
-                    PARTITIONS,
+                    1 if topic.is_rules else PARTITIONS,
                     -1,
                     replica_assignments={},
                     topic_configs={
@@ -194,12 +203,16 @@ class _Demo:
         self._stop = stop
         self._desk = Desk()
         self._applying: set[asyncio.Task[None]] = set()
-        self.story = Story(time.time(), frozenset({REASON}), FALSE_WINDOW)
+        self.story = _story()
         self.ended = self.story.started
+        self._advised = False
 
     async def run(self, folder: Path) -> None:
         """Run until stopped or the time is over, wait for work in progress to finish, and end the worker."""
         port = self._options.web_port or _free_port(6066)
+        page = f"http://127.0.0.1:{port}/"
+        if self._options.runaway:
+            await runaway.publish_good(self._config, self._options.triggers)
         worker = await Worker.start(folder, self._settings(port))
         try:
             async with self._producer() as producer, self._consumer() as consumer:
@@ -209,8 +222,11 @@ class _Demo:
                             tasks.create_task(worker.ended()),
                             tasks.create_task(self._watch(consumer, producer)),
                             tasks.create_task(self._refresh()),
-                            tasks.create_task(self._announce(f"http://127.0.0.1:{port}/")),
+                            tasks.create_task(self._warn(worker)),
+                            tasks.create_task(self._announce(page)),
                         ]
+                        if self._options.runaway:
+                            await self._let_run_away(page)
                         await self._feed(producer)
                         await self._settle(consumer)
                         for task in background:
@@ -219,6 +235,7 @@ class _Demo:
                     raise group.exceptions[0] from None
             self.ended = time.time()
             await worker.stop()
+            self._tell_of_limits(worker)
         finally:
             worker.kill()
 
@@ -227,7 +244,7 @@ class _Demo:
             **self._options.settings,
             "brokers": ",".join(self._config.brokers),
             "topic_prefix": self._config.topic_prefix,
-            "triggers": str(self._options.triggers.resolve()),
+            **({"rules": "topic"} if self._options.runaway else {"triggers": str(self._options.triggers.resolve())}),
             "act_from": "beginning",
             "abandonment_reasons": [REASON],
             "false_abandonment_window": f"{FALSE_WINDOW:.0f}s",
@@ -262,7 +279,7 @@ class _Demo:
             async with asyncio.timeout(_SETTLE):
                 while True:
                     await asyncio.sleep(_REFRESH)
-                    if await self._has_done(ends):
+                    if await self._has_done(ends) and await _has_read(consumer):
                         break
         await asyncio.sleep(2 * _REFRESH)
 
@@ -315,6 +332,29 @@ class _Demo:
             self._screen.refresh(self.story, time.time())
             await asyncio.sleep(_REFRESH)
 
+    async def _let_run_away(self, page: str) -> None:
+        """Publish the bad revision, and begin the story anew once the worker is ready for it."""
+        await until_ready(page)
+        at = await runaway.publish_bad(self._config, self._options.triggers, page, self._options.seconds)
+        self.story = _story()
+        self.story.limited = True
+        when = datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
+        self._screen.note(f"from {when} on, {runaway.TRIGGER} lacks a condition and matches everybody who leaves")
+
+    async def _warn(self, worker: Worker) -> None:
+        while self._options.runaway:
+            self._tell_of_limits(worker)
+            await asyncio.sleep(_REFRESH)
+
+    def _tell_of_limits(self, worker: Worker) -> None:
+        """Show what the worker warns of, and what to do with the first commands that are held."""
+        for line in worker.warnings():
+            if "limits hold" in line:
+                self._screen.note(f"the worker warns: {line}")
+        if self.story.held and not self._advised:
+            self._advised = True
+            self._screen.note(runaway.advice(self._config))
+
     async def _announce(self, page: str) -> None:
         await until_ready(page)
         self._screen.note(f"live page: {page}")
@@ -343,6 +383,15 @@ class _Demo:
             yield consumer
         finally:
             await consumer.stop()
+
+
+async def _has_read(consumer: AIOKafkaConsumer) -> bool:
+    ends = await consumer.end_offsets(list(consumer.assignment()))
+    return all([await consumer.position(tp) >= end for tp, end in ends.items()])
+
+
+def _story() -> Story:
+    return Story(time.time(), frozenset({REASON}), FALSE_WINDOW)
 
 
 def _free_port(preferred: int) -> int:

@@ -19,6 +19,8 @@ _WORDS = {
     "left": ("left", "yellow"),
     "back": ("came back", "green"),
     "command": ("command", "bold cyan"),
+    "rules": ("rules", "bold"),
+    RoundOutcome.HELD: ("held", "bold red"),
     RoundOutcome.CANCELLED: ("cancelled", "magenta"),
     RoundOutcome.UNJOINED: ("unjoined", "dim"),
     RoundOutcome.CLOSED: ("closed", "dim"),
@@ -73,7 +75,8 @@ class PlainScreen:
         if now >= self._next:
             self._next = now + _FIGURES_EVERY
             cells = [f"{name} {total:,} ({rate:.1f}/s)" for name, total, rate in _rates(story, now)]
-            self._print("--- " + ", ".join(cells) + f"; {_abandonment(story)}")
+            held = f"held {story.outcomes[RoundOutcome.HELD]:,}; " if story.held else ""
+            self._print("--- " + ", ".join(cells) + f"; {held}{_abandonment(story)}")
 
     def close(self) -> None:
         """Do nothing: there is no terminal to restore."""
@@ -116,7 +119,7 @@ class LiveScreen:
         for name in ("time", "ticket", "what"):
             lines.add_column(name, no_wrap=True)
         lines.add_column("text", ratio=1, no_wrap=True, overflow="ellipsis")
-        height = max(5, self._console.height - _HEAD_LINES)
+        height = max(5, self._console.height - _HEAD_LINES - bool(story.held))
         for happening in list(self._last)[2 - height :]:
             word, style = _WORDS[happening.what]
             text = Text(happening.text, style=style)
@@ -138,8 +141,13 @@ def summary(story: Story, now: float) -> RenderableType:
     table.add_row("records fed", f"{story.fed.total:,}", "ticket updates and session states")
     table.add_row("transitions", f"{story.transitions.total:,}", _counts(story.kinds))
     table.add_row("rounds", f"{story.rounds.total:,}", _counts(story.outcomes))
+    if story.limited:
+        table.add_row("fired", f"{story.fired.total():,}", _counts(story.fired))
     exactly = "each exactly once" if not story.repeated_commands else f"{story.repeated_commands} REPEATED"
     table.add_row("commands", f"{story.commands.total:,}", f"{exactly}; {_counts(story.actions)}")
+    if story.limited:
+        by = f"by the limits of {_counts(story.held)}; nothing was written for them" if story.held else "by no limit"
+        table.add_row("held", f"{story.outcomes[RoundOutcome.HELD]:,}", by)
     table.add_row("applied", f"{story.applied:,}", "commands that the demo's helpdesk wrote back as ticket updates")
     table.add_row("abandonments", f"{story.abandonments:,}", _abandonment(story))
     table.add_row("dead letters", f"{story.dead_letters.total():,}", _counts(story.dead_letters))
@@ -161,6 +169,8 @@ def _head(story: Story, now: float) -> RenderableType:
         if delay is None
         else f"{delay[0] * 1000:,.0f} ms from event to transition read (90 %: {delay[1] * 1000:,.0f} ms)"
     )
+    if story.held:
+        grid.add_row("held", Text(f"{story.outcomes[RoundOutcome.HELD]:,}", "bold red"), "", _counts(story.held))
     grid.add_row("abandonments", f"{story.abandonments:,}", "", _abandonment(story))
     grid.add_row("dead letters", f"{story.dead_letters.total():,}", "", _counts(story.dead_letters))
     grid.add_row("delay", "", "", seen)

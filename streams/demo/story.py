@@ -67,6 +67,11 @@ class Story:
         self.commands = Rate(started)
         self.kinds: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
+        self.fired: Counter[str] = Counter()
+        self.limited = False
+        """Whether a trigger has a limit."""
+        self.held: Counter[str] = Counter()
+        """Held commands by the trigger whose limit holds them."""
         self.actions: Counter[str] = Counter()
         self.abandonments = 0
         self.false_abandonments = 0
@@ -83,7 +88,13 @@ class Story:
     def record(self, value: bytes, now: Seconds) -> Happening | None:
         """Process one value of `session-transitions`; return the happening to show, if any."""
         told = _decode(value)
-        return self._transition(told, now) if told["type"] == "transition" else self._evaluation(told, now)
+        match told["type"]:
+            case "transition":
+                return self._transition(told, now)
+            case "activation":
+                return self._activation(told, now)
+            case _:
+                return self._evaluation(told, now)
 
     def command(self, value: bytes, now: Seconds) -> Happening:
         """Process one value of `action-commands`."""
@@ -142,11 +153,20 @@ class Story:
             return Happening(at, ticket, "back", f"inactive → active after {duration(away)}{note}")
         return None
 
+    def _activation(self, told: dict[str, Any], now: Seconds) -> Happening | None:
+        if told["partition"] != 0:
+            return None  # one line is enough for all of them
+        return Happening(now, "", "rules", f"revision {told['number']} by {told['author']}: {told['reason']}")
+
     def _evaluation(self, told: dict[str, Any], now: Seconds) -> Happening | None:
         self.rounds.add(now)
         outcome = told["outcome"]
         self.outcomes[outcome] += 1
         ticket = told["ticket_id"]
+        self.fired.update(told["triggers"])
+        if outcome == RoundOutcome.HELD:
+            self.held.update(told["held_by"])
+            return Happening(now, ticket, outcome, f"by the limit of {' and '.join(told['held_by'])}")
         if outcome == RoundOutcome.CANCELLED:
             # One line is enough for all the rounds that a return cancels.
             at = self._back.pop(ticket, None)

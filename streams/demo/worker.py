@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 import urllib.error
@@ -19,6 +20,8 @@ from streams.demo.processes import child_arguments
 
 _STOP_SECONDS = 30.0
 _LOG_TAIL = 15
+_WARNING = re.compile(r"\S+ \[warning *\] (.*?) *\[[\w.]+\]")
+"""A warning in the log; its message is the group."""
 
 
 class WorkerFailed(LapseError):
@@ -32,6 +35,7 @@ class Worker:
         """Wrap a process that `start` has started."""
         self._process = process
         self._log = log
+        self._read = 0
 
     @classmethod
     async def start(cls, folder: Path, settings: Mapping[str, Any]) -> Self:
@@ -69,6 +73,16 @@ class Worker:
             raise WorkerFailed(f"the worker did not end within {_STOP_SECONDS:.0f} s of SIGTERM") from None
         if code != 0:
             raise WorkerFailed(f"the worker ended with exit code {code}; its log ends with:\n{self._tail()}")
+
+    def warnings(self) -> list[str]:
+        """Return the warnings that have come into its log since the last call."""
+        with self._log.open("rb") as log:
+            log.seek(self._read)
+            text = log.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read += len(whole)
+        lines = whole.decode(errors="replace").splitlines()
+        return [found[1] for line in lines if (found := _WARNING.match(line))]
 
     def kill(self) -> None:
         """Kill the worker at once, as a last resort."""

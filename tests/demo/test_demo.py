@@ -166,6 +166,28 @@ def test_triggers_with_errors_are_named_before_anything_starts(home, tmp_path):
     assert done.stdout == ""
 
 
+def test_a_trigger_that_runs_away_is_held_by_its_limit(home):
+    done = run(home, "--runaway", "--rate", "300", "--seconds", "3", within=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_a_good_run(done.stdout)
+    assert "revision 2 by demo: solve-spam with a condition less" in done.stdout
+    assert re.search(r"^\S+ +\d+  held +by the limit of solve-spam$", done.stdout, re.M)
+    assert "the worker warns: partition " in done.stdout
+    assert re.search(r"`lapse held list --brokers 127\.0\.0\.1:\d+`", done.stdout)
+    seen = figures(done.stdout)
+    assert seen["held"] > 0
+    assert seen["fired"] >= seen["commands"] + seen["held"]
+    fired, held = done.stdout.index(" fired "), done.stdout.index(" held  ", done.stdout.index(" fired "))
+    assert "solve-spam" in done.stdout[fired:held]
+
+
+def test_runaway_and_triggers_of_ones_own_exclude_each_other(home, tmp_path):
+    (tmp_path / "mine.yaml").write_text("")
+    done = run(home, "--runaway", "--triggers", str(tmp_path / "mine.yaml"))
+    assert done.returncode == 2
+    assert "--runaway has triggers of its own" in done.stderr
+
+
 def test_own_triggers_are_used(home, tmp_path):
     triggers = tmp_path / "mine.yaml"
     triggers.write_text(

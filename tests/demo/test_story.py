@@ -34,7 +34,9 @@ def transition(kind: Kind, at: float, *, reason: str | None = None, ticket="1", 
 
 
 def evaluation(outcome: RoundOutcome, wait=0) -> bytes:
-    return encode.record(Evaluation("1", "e", round(T0 * SECOND), 1, wait, outcome, (), None)).value
+    limits = ("solve", "tag") if outcome is RoundOutcome.HELD else ()
+    said = Evaluation("1", "e", round(T0 * SECOND), 1, wait, outcome, limits, None, held_by=limits)
+    return encode.record(said).value
 
 
 def command(command_id="c-1", wait=0) -> bytes:
@@ -92,7 +94,9 @@ def test_every_round_is_counted_and_the_quiet_ones_are_not_told(story):
     assert [h.text for h in told if h is not None] == [
         "no ticket came: nothing to act on",
         "the ticket is closed: no trigger fires",
+        "by the limit of solve and tag",
     ]
+    assert story.held == {"solve": 1, "tag": 1}
 
 
 def test_a_return_tells_once_what_it_cancels(story):

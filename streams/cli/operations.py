@@ -15,12 +15,15 @@ import typer
 from streams.cli.root import UsageError, app
 from streams.cli.setting_flags import BROKER, takes_settings
 from streams.cli.shared import PATIENCE, counting
+from streams.core.errors import Failed, LapseError
 from streams.core.escaping import json_text, one_line
 from streams.core.names import Code, Table, Topic
 from streams.settings.settings import Settings
 from streams.wire import instants
 
 if TYPE_CHECKING:
+    from streams.core.revisions import InUse
+    from streams.core.triggers import Holdout
     from streams.kafka.config import KafkaConfig
     from streams.operate.dead_letters import Letter, State
     from streams.operate.replay_ledger import Place
@@ -106,16 +109,19 @@ def replay_dead_letters(
 
 
 @app.command()
-@takes_settings(*BROKER)
+@takes_settings(*BROKER, "triggers")
 def state(
     settings: Settings,
     ticket: Annotated[str, typer.Argument(metavar="TICKET", help="Ticket id.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Print what the tables hold of a ticket, as a worker would read it after a restart."""
+    """Print what the tables hold of a ticket, as a worker would read it after a restart.
+
+    `holdout` is the ticket's group by the rules in use, or by the file of `triggers`, where they have a holdout.
+    """
     from streams.assembly import runtime_config
     from streams.operate.state import read_state
-    from streams.wire.state import session_state, ticket_state
+    from streams.wire.state import holdout_state, session_state, ticket_state
 
     config = runtime_config(settings, patience=PATIENCE)
     with counting("read") as progress:
@@ -125,12 +131,14 @@ def state(
             f"lapse: no row of ticket {one_line(ticket)} in {' or '.join(map(config.changelog, TABLES))}", err=True
         )
         raise typer.Exit(1)
-    for rows in found:
+    holdouts = _holdouts(settings, config, [rows.in_use for rows in found])
+    for rows, (holdout, revision) in zip(found, holdouts, strict=True):
         told = {
             "ticket_id": ticket,
             "partition": rows.partition,
             "ticket": None if rows.ticket is None else ticket_state(rows.ticket),
             "session": None if rows.session is None else session_state(rows.session),
+            "holdout": None if holdout is None else holdout_state(holdout, ticket, revision),
         }
         typer.echo(_json(told) if as_json else "\n".join(map(one_line, _outline(told))))
         if rows.partition != rows.expected_partition:
@@ -139,6 +147,36 @@ def state(
                 "another partitioner, and the two sides of a ticket may miss each other",
                 err=True,
             )
+
+
+def _holdouts(
+    settings: Settings, config: KafkaConfig, in_use: list[InUse | None]
+) -> list[tuple[Holdout | None, int | None]]:
+    """Return the holdout of the rules that each partition uses, and their revision. What is not known is said."""
+    from streams.operate.rules_topic import read_rules
+    from streams.rules.source import compile_source
+    from streams.rules.triggers import load_triggers
+
+    nothing: list[tuple[Holdout | None, int | None]] = [(None, None) for _ in in_use]
+    try:
+        if settings.rules == "file":
+            if settings.triggers is None:
+                return nothing
+            ruleset = load_triggers(settings.triggers).ruleset
+            if ruleset is None:
+                raise Failed(f"{settings.triggers} has errors: see `lapse check {settings.triggers}`.")
+            return [(ruleset.holdout, None) for _ in in_use]
+        if not any(in_use):
+            return nothing
+        book = asyncio.run(read_rules(config, compile_source))
+    except (LapseError, OSError) as error:
+        typer.echo(f"lapse: whether a holdout is set is not known: {one_line(str(error))}", err=True)
+        return nothing
+    made = []
+    for row in in_use:
+        ruleset = None if row is None else book.ruleset(row.revision)
+        made.append((None if ruleset is None else ruleset.holdout, None if row is None else row.revision))
+    return made
 
 
 TABLES = tuple(table.value for table in Table)

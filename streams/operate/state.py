@@ -10,6 +10,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from streams.core.model import SessionRow, TicketRow
 from streams.core.names import Table
 from streams.core.partitioning import partition_of
+from streams.core.revisions import RULES_KEY, InUse
 from streams.kafka.brokers import partitions_of, plain_consumer
 from streams.kafka.bulk import read_to_ends
 from streams.kafka.config import KafkaConfig
@@ -24,6 +25,8 @@ class TicketState(msgspec.Struct, frozen=True):
     """The partition that murmur2 gives for the ticket's key. Another one means a producer with another partitioner."""
     ticket: TicketRow | None
     session: SessionRow | None
+    in_use: InUse | None = None
+    """What the partition has taken up of the rules topic; None with rules from a file."""
 
 
 async def read_state(
@@ -37,6 +40,7 @@ async def read_state(
     key = ticket_id.encode()
     names = {config.changelog(table): table for table in Table}
     rows: dict[tuple[int, str], bytes | None] = {}
+    rules: dict[int, bytes | None] = {}
     read = 0
 
     def take(tp: TopicPartition, records: list[ConsumerRecord]) -> None:
@@ -45,6 +49,8 @@ async def read_state(
         for record in records:
             if record.key == key:
                 rows[tp.partition, names[tp.topic]] = record.value
+            elif record.key == RULES_KEY:
+                rules[tp.partition] = record.value
         if progress is not None:
             progress(read)
 
@@ -64,6 +70,7 @@ async def read_state(
     found = []
     for number in sorted({number for number, _ in rows}):
         ticket, session = rows.get((number, Table.TICKETS)), rows.get((number, Table.SESSIONS))
+        in_use = rules.get(number)
         if ticket is not None or session is not None:
             found.append(
                 TicketState(
@@ -71,6 +78,7 @@ async def read_state(
                     expected,
                     None if ticket is None else codec.decode_ticket(ticket),
                     None if session is None else codec.decode_session(session),
+                    None if in_use is None else codec.decode_rules(in_use),
                 )
             )
     return found

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.core.model import MILLISECOND, Micros, OrderKey, SessionRow, TicketRow
+from streams.core.model import (
+    GROUP_ACTED_ON,
+    GROUP_HELD_OUT,
+    MILLISECOND,
+    Micros,
+    OrderKey,
+    SessionRow,
+    TicketRow,
+)
+from streams.core.triggers import PPM, Holdout
 from streams.wire import instants
 
 
@@ -18,7 +27,10 @@ def ticket_state(row: TicketRow) -> dict[str, Any]:
 
 
 def session_state(row: SessionRow) -> dict[str, Any]:
-    """Return a session row; `state` is null after a tombstone, `lapse` is null while no round is pending."""
+    """Return a session row; `state` is null after a tombstone, `lapse` is null while no round is pending.
+
+    `held_commands` are ids of commands that a limit holds; `holdout_group` is that of the latest abandonment.
+    """
     lapse = row.lapse
     return {
         "state": row.state,
@@ -52,6 +64,18 @@ def session_state(row: SessionRow) -> dict[str, Any]:
             {"command_id": command_id, "issued_at": instants.text(issued_at)}
             for command_id, issued_at in row.outstanding
         ],
+        "held_commands": list(row.held),
+        "holdout_group": row.holdout_group,
+    }
+
+
+def holdout_state(holdout: Holdout, ticket_id: str, revision: int | None) -> dict[str, Any]:
+    """Return `{"group", "share", "salt", "revision"}`: the group of a ticket by these rules; a file has no revision."""
+    return {
+        "group": GROUP_HELD_OUT if holdout.holds_out(ticket_id) else GROUP_ACTED_ON,
+        "share": f"{holdout.share_ppm / (PPM / 100):.4f}".rstrip("0").rstrip(".") + "%",
+        "salt": holdout.salt,
+        "revision": revision,
     }
 
 

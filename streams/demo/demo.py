@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import signal
-import socket
 import tempfile
 import time
-import uuid
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from streams.core.errors import LapseError
@@ -26,22 +23,20 @@ from streams.core.model import SECOND
 from streams.core.names import Output, Topic
 from streams.core.triggers import Ruleset
 from streams.demo import runaway
-from streams.demo.broker import TOPIC_CONFIG, EmbeddedBroker
 from streams.demo.desk import Desk
 from streams.demo.feed import feed
 from streams.demo.screen import Screen, screen_for, summary
+from streams.demo.stage import PARTITIONS, DemoFailed, broker_for, demo_topics, free_port, stop_on_signals
 from streams.demo.story import Happening, Story
 from streams.demo.worker import Worker, WorkerFailed, until_ready
 from streams.documents.durations import render
-from streams.kafka.brokers import admin_client, client_arguments, is_passing
+from streams.kafka.brokers import client_arguments, is_passing
 from streams.kafka.config import KafkaConfig
-from streams.kafka.topics import wanted_topics
 from streams.rules.triggers import load_triggers
 from streams.testing.traffic import Profile, generate
 from streams.wire import instants
 
 TRIGGERS = Path(__file__).with_name("triggers.yaml")
-PARTITIONS = 4
 PACE = 20.0
 """How many times faster than real time people act in the demo."""
 REASON = "user_inactive_or_offline"
@@ -51,7 +46,6 @@ HISTORY = 90.0
 """Seconds of traffic already in the topics when the worker starts."""
 
 RECORDS_A_CONVERSATION = 21.7  # measured over 20,000 conversations of the default profile
-_PATIENCE = 5 * SECOND
 _REFRESH = 0.25
 _SETTLE = 30.0
 _APPLY_AFTER = 0.4
@@ -76,10 +70,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The same settings for the demo's own clients, as keyword arguments of aiokafka."""
 
 
-class DemoFailed(LapseError):
-    """The demo can't continue."""
-
-
 def run_demo(options: Options, console: Console) -> None:
     """Run until the time is over or Ctrl-C is pressed, then print a summary. Raises DemoFailed."""
     file = load_triggers(options.triggers)
@@ -97,11 +87,13 @@ def run_demo(options: Options, console: Console) -> None:
 
 async def _run(options: Options, console: Console) -> None:
     stop = asyncio.Event()
-    _stop_on_signals(stop)
+    stop_on_signals(stop)
     async with contextlib.AsyncExitStack() as stack:
-        config, broker_name = _broker(options, stack)
+        config, broker_name = broker_for(
+            options.brokers, options.security, stack, rules="topic" if options.runaway else "file"
+        )
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lapse-demo-")))
-        admin = await stack.enter_async_context(_topics(config, keep_all=not options.brokers))
+        admin = await stack.enter_async_context(demo_topics(config, keep_all=not options.brokers))
         screen = screen_for(console, f"Lapse demo on {broker_name}")
         stack.callback(screen.close)
         demo = _Demo(options, config, admin, screen, stop)
@@ -123,66 +115,6 @@ def too_late(ruleset: Ruleset, seconds: float | None) -> str | None:
         f"This demo has {shown:.0f} s of traffic, {HISTORY:.0f} s of it before the start. These triggers wait longer "
         f"and will not fire: {names}. Give --seconds {math.ceil(longest - HISTORY)} or more, or leave --seconds out."
     )
-
-
-def _stop_on_signals(stop: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-
-    def on_signal(number: int) -> None:
-        stop.set()
-        loop.remove_signal_handler(number)  # a second signal ends the demo at once
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal was closed
-        loop.add_signal_handler(number, on_signal, number)
-
-
-def _broker(options: Options, stack: contextlib.AsyncExitStack) -> tuple[KafkaConfig, str]:
-    """Start the embedded broker, or use the one given, there with a topic prefix of its own to avoid other data."""
-    rules: Literal["file", "topic"] = "topic" if options.runaway else "file"
-    if options.brokers:
-        prefix = f"lapse-demo-{uuid.uuid4().hex[:6]}-"
-        config = KafkaConfig(
-            brokers=options.brokers,
-            topic_prefix=prefix,
-            security=options.security,
-            broker_patience=_PATIENCE,
-            rules=rules,
-        )
-        return config, f"{', '.join(options.brokers)}, topics {prefix}*"
-    broker = stack.enter_context(EmbeddedBroker())
-    return KafkaConfig(brokers=(broker.address,), rules=rules), f"an embedded broker at {broker.address}"
-
-
-@contextlib.asynccontextmanager
-async def _topics(config: KafkaConfig, *, keep_all: bool) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Create the topics. Delete them afterwards, unless they disappear with the embedded broker."""
-    async with admin_client(config) as admin:
-        # Not `create_topics` of the runtime: it looks topics up first, and the embedded broker creates them on look-up.
-        answer = await admin.create_topics(
-            [
-                NewTopic(
-                    topic.name,
-                    1 if topic.is_rules else PARTITIONS,
-                    -1,
-                    replica_assignments={},
-                    topic_configs={
-                        "cleanup.policy": "compact" if topic.cleanup == "compact" else "delete",
-                        "max.message.bytes": str(topic.max_message_bytes),
-                        **(TOPIC_CONFIG if keep_all else {}),
-                    },
-                )
-                for topic in wanted_topics(config)
-            ]
-        )
-        for name, code, *message in answer.topic_errors:
-            if code:
-                raise DemoFailed(f"can't create {name}: {(message and message[0]) or for_code(code).__name__}")
-        try:
-            yield admin
-        finally:
-            if not keep_all:
-                # The broker also deletes the group once the topics of its offsets are deleted.
-                await admin.delete_topics([topic.name for topic in wanted_topics(config)])
 
 
 class _Demo:
@@ -209,7 +141,7 @@ class _Demo:
 
     async def run(self, folder: Path) -> None:
         """Run until stopped or the time is over, wait for work in progress to finish, and end the worker."""
-        port = self._options.web_port or _free_port(6066)
+        port = self._options.web_port or free_port(6066)
         page = f"http://127.0.0.1:{port}/"
         if self._options.runaway:
             await runaway.publish_good(self._config, self._options.triggers)
@@ -392,12 +324,3 @@ async def _has_read(consumer: AIOKafkaConsumer) -> bool:
 
 def _story() -> Story:
     return Story(time.time(), frozenset({REASON}), FALSE_WINDOW)
-
-
-def _free_port(preferred: int) -> int:
-    for port in (preferred, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # like the server: a port just closed is free
-            probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
-    raise DemoFailed("no free port on the loopback interface for the live page")

@@ -14,11 +14,11 @@ from streams.core.batch import Batch
 from streams.core.model import MILLISECOND, Micros
 from streams.core.names import Topic
 from streams.core.pipeline import Pipeline
-from streams.core.revisions import Activation, Compile, EntryKind, Rulebook
+from streams.core.revisions import Activation, Compile, EntryKind, Rulebook, Stops
 from streams.offline.captures import CaptureError, Captures
 from streams.offline.run import settled, take
 from streams.wire import instants
-from streams.wire.capture import ACTIVATIONS, RULES, CapturedRecord
+from streams.wire.capture import ACTIVATIONS, IN_FORCE, RULES, CapturedRecord
 from streams.wire.rule_entries import BadEntryError, decode_entry
 from streams.wire.shapes import ActivationRecord
 
@@ -30,6 +30,10 @@ class History(msgspec.Struct, frozen=True):
 
     book: Rulebook
     activations: dict[int, list[Activation]]
+    begun: dict[int, list[Activation]] = {}
+    """What was in force at the beginning, of partitions whose first activation the capture does not have."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know of them, a sentence each."""
 
     @property
     def trigger_ids(self) -> list[str]:
@@ -39,9 +43,14 @@ class History(msgspec.Struct, frozen=True):
 
 
 def history_of(captures: Captures, compile: Compile) -> History:
-    """Read the rules lines of a capture. Raises `CaptureError` when it can't tell which rules were in use."""
+    """Read the rules lines of a capture.
+
+    Where the first activation of a partition is missing, the partition's row says what was in force at the beginning,
+    or the entries do as far as they can.
+    Raises `CaptureError` when it can't tell which rules were in use."""
     book = Rulebook(compile)
     activations: dict[int, list[Activation]] = {}
+    rows: dict[int, list[Activation]] = {}
     for line in sorted(captures.rules, key=lambda line: (line.topic, line.partition, line.offset)):
         if line.topic == RULES:
             try:
@@ -49,22 +58,27 @@ def history_of(captures: Captures, compile: Compile) -> History:
             except BadEntryError:
                 book.ignored += 1
         elif line.topic == ACTIVATIONS:
-            activations.setdefault(line.partition, []).append(_activation(line.value or b""))
-    if not activations:
+            found = rows if line.offset == IN_FORCE else activations
+            found.setdefault(line.partition, []).append(_activation(line.value or b""))
+    if not activations and not rows:
         raise CaptureError(
             "The capture has no activations, so it does not say which rules were in use. `lapse capture` takes them "
             "along with `rules: topic`."
         )
+    begun: dict[int, list[Activation]] = {}
+    notes = []
     for partition in captures.partitions:
-        of_partition = activations.get(partition)
-        if not of_partition:
-            raise CaptureError(f"The capture has no activation of partition {partition}.")
-        if of_partition[0].previous is not None:
-            raise CaptureError(
-                f"The first activation of partition {partition} in the capture is not its first one: `--as-it-was` "
-                "needs a capture from the first record."
-            )
-        for one in of_partition:
+        of_partition = activations.setdefault(partition, [])
+        if not of_partition or of_partition[0].previous is not None:
+            row = rows.get(partition) or (_before(book, of_partition[0]) if of_partition else [])
+            if not row:
+                raise CaptureError(
+                    f"The capture has no activation of partition {partition} from the beginning, and nothing that says "
+                    "which rules were in force there."
+                )
+            begun[partition], note = _begun(captures, partition, row, of_partition)
+            notes.append(note)
+        for one in (*begun.get(partition, ()), *of_partition):
             if one.number not in book.entries:
                 raise CaptureError(
                     f"Partition {partition} took entry {one.number} up, which the capture does not have."
@@ -72,7 +86,65 @@ def history_of(captures: Captures, compile: Compile) -> History:
             why = book.refused.get(one.number)
             if why is not None:
                 raise CaptureError(f"Revision {one.number} can't be used by this version: {why}")
-    return History(book, activations)
+    return History(book, activations, begun, tuple(notes))
+
+
+def _before(book: Rulebook, first: Activation) -> list[Activation]:
+    """Return what was in force before the first activation that is left, as far as it and the entries tell."""
+    live = [entry for entry in book.live() if entry.number < first.number]
+    stopped = first.stopped
+    if first.kind in (EntryKind.STOP, EntryKind.RESUME, EntryKind.SHADOW_OFF):
+        live = [entry for entry in live if entry.ruleset == first.ruleset]
+    if first.kind in (EntryKind.STOP, EntryKind.RESUME):
+        stops = Stops()
+        for entry in book.after(0):
+            if entry.number < first.number and entry.kind in (EntryKind.STOP, EntryKind.RESUME):
+                stops = stops.after(entry)
+        stopped = stops.shown
+    if not live:
+        return []
+    entry = next((one for one in live if one.number == first.previous), live[-1])
+    return [
+        msgspec.structs.replace(
+            first,
+            number=entry.number,
+            kind=EntryKind.LIVE,
+            previous=None,
+            ruleset=entry.ruleset or "",
+            stopped=stopped,
+            stream_time=0,
+            late=False,
+            author=entry.author,
+            reason=entry.reason,
+        )
+    ]
+
+
+def _begun(
+    captures: Captures, partition: int, row: list[Activation], following: list[Activation]
+) -> tuple[list[Activation], str]:
+    """Return what was in force at the beginning, fitted to the first records of the partition, and a note on it."""
+    heads = {topic: next(captures.read(partition, topic), None) for topic in Topic}
+    earliest = min(head.timestamp for head in heads.values() if head is not None) * MILLISECOND
+    since = row[0].stream_time
+    note = (
+        f"partition {partition}: revision {row[0].number} was in force at the beginning; its activation is no longer "
+        "in the feed. Records and commands are the same byte for byte only with all records."
+    )
+    if since > earliest:
+        note += (
+            f" It was taken up at {instants.text(since)}, after the first record of the capture: what came before was "
+            "decided by older rules."
+        )
+    return [
+        msgspec.structs.replace(
+            one,
+            stream_time=min(since, earliest),
+            offsets=tuple((topic.value, 0 if head is None else head.offset) for topic, head in heads.items()),
+            act_from=following[0].act_from if following else one.act_from,
+        )
+        for one in row
+    ], note
 
 
 def _activation(value: bytes) -> Activation:
@@ -119,6 +191,11 @@ def run_as_it_was(
     """
     number = pipeline.partition.number
     readers = {topic: _Reader(captures.read(number, topic)) for topic in Topic}
+    for activation in history.begun.get(number, ()):
+        pipeline.replay(history.book, activation)
+        for batch in settled(pipeline):
+            batch.records.clear()  # the feed has no activation here
+            yield batch
     for activation in history.activations[number]:
         yield from _take(pipeline, readers, dict(activation.offsets), now)
         yield from _reach(pipeline, activation)

@@ -21,7 +21,7 @@ from streams.core.inputs import Decode
 from streams.core.model import Micros
 from streams.core.triggers import Ruleset
 from streams.offline.abandonments import Abandonments
-from streams.offline.as_it_was import history_of
+from streams.offline.as_it_was import History, history_of
 from streams.offline.backtest import Against, run_backtest
 from streams.offline.captures import CaptureError, Captures
 from streams.offline.captures import Progress as OnProgress
@@ -124,6 +124,7 @@ def backtest(
             history = None
             if triggers is None:
                 history = history_of(captures, compile_source)
+                name_what_was_in_force(history)
                 trigger_ids = history.trigger_ids
             outputs = Outputs(
                 settings.app_id,
@@ -210,6 +211,12 @@ def name_broken_lines(captures: Captures, *, strict: bool) -> None:
         raise BacktestError("not one line of the captures could be read", 1)
     if count and strict:
         raise BacktestError(f"{count} broken lines; without --strict they are left out", 1)
+
+
+def name_what_was_in_force(history: History) -> None:
+    """Say on standard error in which partitions the rules at the beginning are known from a row alone."""
+    for note in history.notes:
+        print(one_line(note), file=sys.stderr)
 
 
 def warn_of_timestamps(captures: Captures, now: Micros, decode: Decode) -> None:

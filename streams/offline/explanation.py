@@ -19,7 +19,7 @@ from streams.core.triggers import Ruleset
 from streams.documents.durations import render
 from streams.offline.as_it_was import history_of
 from streams.offline.captures import CaptureError, Captures
-from streams.offline.command import BacktestError, name_broken_lines, usable, warn_of_timestamps
+from streams.offline.command import BacktestError, name_broken_lines, name_what_was_in_force, usable, warn_of_timestamps
 from streams.offline.explain import Event, Round, Story, tell
 from streams.offline.words import act, asked, counted, how_it_ended, not_asked, say, say_json, shown, why_cancelled
 from streams.rules.source import compile_source
@@ -52,6 +52,8 @@ def explain(
     try:
         with Captures(events) as captures:
             history = history_of(captures, compile_source) if triggers is None else None
+            if history is not None:
+                name_what_was_in_force(history)
             story = tell(captures, ruleset, engine_settings, ticket, now=clock, history=history, decode=decode)
             name_broken_lines(captures, strict=False)
             warn_of_timestamps(captures, clock, decode)

@@ -5,15 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.core.errors import Failed, Refused
-from streams.core.names import Output
+from streams.core.model import MILLISECOND
+from streams.core.names import Output, Topic
+from streams.core.revisions import Activation, EntryKind, InUse
 from streams.kafka.brokers import partitions_of, plain_consumer, started_producer
 from streams.kafka.bulk import read_to_ends
 from streams.kafka.config import KafkaConfig
-from streams.wire.capture import ACTIVATIONS, RULES, CaptureLineError, line, parse, rules_line
+from streams.operate.rules_topic import read_in_use
+from streams.wire import encode
+from streams.wire.capture import (
+    ACTIVATIONS,
+    IN_FORCE,
+    RULES,
+    CapturedRecord,
+    CaptureLineError,
+    line,
+    parse,
+    rules_line,
+)
+from streams.wire.shapes import ActivationRecord
 
 _BATCH_BYTES = 256 << 10
 _ACTIVATION_KEYS = b"rules/"
@@ -51,9 +66,12 @@ async def capture(config: KafkaConfig, write: Callable[[bytes], object], progres
 async def _capture_rules(config: KafkaConfig, write: Callable[[bytes], object]) -> int:
     """Write the entries of the rules topic, and the activations; return how many lines that were.
 
-    Activations that retention has removed are missing: byte for byte, a replay needs a capture from the first record.
+    Where retention has removed activations, the row of the partition says what was in force at the beginning. Byte for
+    byte, a replay needs a capture from the first record.
     """
     done = 0
+    in_use = await read_in_use(config)  # first, so that what is taken up meanwhile is an activation after the row
+    first: dict[int, int | None] = {}
     transitions = config.topic(Output.TRANSITIONS)
     names = {config.rules_topic: RULES, transitions: ACTIVATIONS}
     async with plain_consumer(config, max_partition_fetch_bytes=2 << 20) as consumer:
@@ -62,13 +80,63 @@ async def _capture_rules(config: KafkaConfig, write: Callable[[bytes], object]) 
         def take(tp: TopicPartition, records: Iterable[Any]) -> None:
             nonlocal done
             for record in records:
-                if tp.topic == transitions and not (record.key or b"").startswith(_ACTIVATION_KEYS):
-                    continue
+                if tp.topic == transitions:
+                    if not (record.key or b"").startswith(_ACTIVATION_KEYS):
+                        continue
+                    first.setdefault(tp.partition, _previous(record.value))
                 write(line(names[tp.topic], tp.partition, record))
                 done += 1
 
         await read_to_ends(config, consumer, tps, take)
+    partitions = sum(tp.topic == transitions for tp in tps)
+    for number, row in sorted(in_use.items()):
+        if number not in first or first[number] == row.activation:
+            for text in in_force_lines(number, partitions, row):
+                write(text)
+                done += 1
     return done
+
+
+def in_force_lines(number: int, partitions: int, row: InUse) -> list[bytes]:
+    """Return what a partition's row says is in force, as lines of a capture."""
+    lines = []
+    for activation in _in_force(number, partitions, row):
+        key, value, _ = encode.record(activation)
+        lines.append(line(ACTIVATIONS, number, CapturedRecord(IN_FORCE, row.since // MILLISECOND, key, value)))
+    return lines
+
+
+def _previous(activation: bytes | None) -> int | None:
+    """Return what was taken up before an activation; None too when it can't be read."""
+    try:
+        return msgspec.json.decode(activation or b"", type=ActivationRecord).previous
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _in_force(number: int, partitions: int, row: InUse) -> list[Activation]:
+    """Return what a partition's row says as activations at the beginning: the live rules, and the shadow."""
+    live = Activation(
+        partition=number,
+        partitions=partitions,
+        number=row.revision,
+        kind=EntryKind.LIVE,
+        previous=None,
+        ruleset=row.ruleset,
+        stopped=row.stops.shown,
+        stream_time=row.since,
+        offsets=tuple((topic.value, 0) for topic in Topic),
+        late=False,
+        act_from=None,
+        author=row.author,
+        reason=row.reason,
+    )
+    if row.shadow is None:
+        return [live]
+    shadow = msgspec.structs.replace(
+        live, number=row.shadow, kind=EntryKind.SHADOW, previous=row.revision, ruleset=row.shadow_ruleset or ""
+    )
+    return [live, shadow]
 
 
 async def feed(

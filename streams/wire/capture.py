@@ -58,6 +58,10 @@ class RulesLine(msgspec.Struct, frozen=True):
 RULES, ACTIVATIONS = "rules", "session-transitions"
 """Topics, by their default names, that a capture has beside the inputs when the rules come from their topic."""
 
+IN_FORCE = -1
+"""Offset of a line of `ACTIVATIONS` that is no record of the topic: what was in force at the beginning, by the row of
+the partition, where the topic's retention has removed the activation itself."""
+
 
 class CaptureLineError(ValueError):
     """A line is not a valid capture line; the text says what is wrong with it."""

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,9 +17,10 @@ from streams.cli import app
 from streams.core.cycle import Rules
 from streams.core.model import MILLISECOND
 from streams.core.names import Output
-from streams.core.revisions import Entry, EntryKind, Rulebook
+from streams.core.revisions import Entry, EntryKind, InUse, Rulebook, Stops
 from streams.core.triggers import Ruleset
 from streams.offline.captures import CaptureError, Captures
+from streams.operate.capture import in_force_lines
 from streams.rules.source import compile_source
 from streams.testing.driver import Driver
 from tests.offline.revised import SOURCES, START_MS, captured, leaves, live
@@ -84,7 +86,7 @@ def test_a_replay_gives_the_same_bytes(steps: list[tuple[str, Any]]) -> None:
     assert told == written
 
 
-def test_a_capture_without_activations_or_with_the_first_one_missing_is_refused(tmp_path: Path) -> None:
+def test_a_capture_that_does_not_say_which_rules_were_in_use_is_refused(tmp_path: Path) -> None:
     book = Rulebook(compile_source)
     book.add(live(1, "tag"))
     driver = Driver(Rules(Ruleset(())), None, book=book, now_ms=START_MS)
@@ -106,9 +108,57 @@ def test_a_capture_without_activations_or_with_the_first_one_missing_is_refused(
     activations = [line for line in lines if b'"topic":"session-transitions"' in line]
     assert len(activations) == 2
     assert "no activations" in refused([line for line in lines if line not in activations])
-    assert "needs a capture from the first record" in refused([line for line in lines if line != activations[0]])
     without = [line for line in lines if not line.startswith(b'{"topic":"rules","partition":0,"offset":1')]
     assert "took entry 2 up, which the capture does not have" in refused(without)
+
+
+def _changed_once(folder: Path, second: Entry) -> tuple[Path, list[bytes], Driver]:
+    """A capture in which ticket 1 leaves under revision 1 (`tag`), and ticket 2 after a second entry."""
+    book = Rulebook(compile_source)
+    book.add(live(1, "tag"))
+    driver = Driver(Rules(Ruleset(())), None, book=book, now_ms=START_MS)
+    leaves(driver, "1", 1_000)
+    driver.learn(second)
+    leaves(driver, "2", 2_000)
+    driver.run()
+    captured(driver, book, folder / "capture.ndjson")
+    lines = (folder / "capture.ndjson").read_bytes().splitlines(keepends=True)
+    return folder / "capture.ndjson", lines, driver
+
+
+def _is_activation(line: bytes) -> bool:
+    return b'"topic":"session-transitions"' in line
+
+
+STOP_ALL = Entry(number=2, kind=EntryKind.STOP, published_at=0, triggers="all")
+
+
+@pytest.mark.parametrize("second", [live(2, "solve"), STOP_ALL], ids=["live", "stop"])
+def test_what_was_in_force_before_the_first_activation_that_is_left_follows_from_it(
+    second: Entry, tmp_path: Path
+) -> None:
+    file, lines, driver = _changed_once(tmp_path, second)
+    first = next(line for line in lines if _is_activation(line))
+    file.write_bytes(b"".join(line for line in lines if line != first))
+    commands, transitions = replayed(file, tmp_path)
+    assert commands == [write.value for write in driver.broker.outputs[Output.COMMANDS]]
+    assert len(transitions) == len(driver.broker.outputs[Output.TRANSITIONS]) - 1, "the removed activation is not made"
+
+
+def test_a_row_says_what_was_in_force_at_the_beginning(tmp_path: Path) -> None:
+    file, lines, driver = _changed_once(tmp_path, live(2, "solve"))
+    row = InUse(1, live(1, "tag").ruleset or "", 0, Stops(), 1, 0)
+    kept = [line for line in lines if not _is_activation(line) and b'"key":"2"' not in line]
+    file.write_bytes(b"".join([*kept, *in_force_lines(0, 1, row)]))
+    done = CliRunner().invoke(app, ["backtest", "--events", str(file), "--as-it-was", "--json"])
+    assert json.loads(done.stdout)["triggers"] == {"tag": 1}
+    assert "partition 0: revision 1 was in force at the beginning" in done.stderr
+    assert driver.commands()[0]["revision"] == 1
+    row = msgspec.structs.replace(row, since=(START_MS + 60_000) * MILLISECOND, stops=Stops(everything=True))
+    file.write_bytes(b"".join([*kept, *in_force_lines(0, 1, row)]))
+    done = CliRunner().invoke(app, ["backtest", "--events", str(file), "--as-it-was", "--json"])
+    assert json.loads(done.stdout)["rounds"]["dry_run"] == 1, "stops are in the row too"
+    assert "what came before was decided by older rules" in done.stderr
 
 
 def test_rules_lines_are_no_broken_lines_and_an_ordinary_backtest_ignores_them(tmp_path: Path) -> None:

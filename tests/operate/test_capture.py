@@ -9,9 +9,14 @@ import pytest
 
 from streams.core.errors import Refused
 from streams.core.names import Topic
+from streams.core.revisions import RULES_KEY, Activation, EntryKind, InUse, Stops
 from streams.operate.capture import capture, feed
 from streams.testing.traffic import Profile, generate
+from streams.wire import encode
+from streams.wire.rows import MsgpackRows
 from tests.worker.kit import config_for, producing, read_all, send, topics
+
+START = 1_772_359_200_000_000
 
 
 async def test_what_is_captured_and_fed_elsewhere_is_the_same(kafka: Any, topic_prefix: str) -> None:
@@ -74,3 +79,33 @@ async def test_a_line_that_cannot_be_fed_is_told_by_its_number(
     with pytest.raises(Refused, match=message):
         await feed(config, [good, line])
     assert len(await read_all(config, config.topic("ticket-updates"))) == 1
+
+
+async def test_what_was_in_force_comes_from_the_row_where_the_activation_is_gone(kafka: Any, topic_prefix: str) -> None:
+    config = await topics(config_for(kafka, topic_prefix, rules="topic"), 2)
+    codec, name = MsgpackRows(), config.changelog("sessions")
+    row = InUse(
+        3, "aaaaaaaaaaaa", 2, Stops(ids=("tag",)), 3, 1_772_359_200_000_000, "ada", shadow=2, shadow_ruleset="b"
+    )
+    told = Activation(
+        partition=1, partitions=2, number=1, kind=EntryKind.LIVE, previous=None, ruleset="c", stopped=(), stream_time=0,
+        offsets=(("ticket-updates", 0), ("session-states", 0)), late=False, act_from=None, author=None, reason=None,
+    )  # fmt: skip
+    async with producing(config) as producer:
+        for partition in (0, 1):
+            await producer.send_and_wait(name, codec.encode_rules(row), RULES_KEY, partition=partition)
+        key, value, _ = encode.record(told)
+        await producer.send_and_wait(config.topic("session-transitions"), value, key, partition=1)
+    lines: list[bytes] = []
+    assert await capture(config, lines.append) == 3
+    found = [json.loads(line) for line in lines]
+    assert [(one["partition"], one["offset"], one["value"]["number"], one["value"]["kind"]) for one in found] == [
+        (1, 0, 1, "live"),
+        (0, -1, 3, "live"),
+        (0, -1, 2, "shadow"),
+    ]
+    live = found[1]["value"]
+    assert (live["stopped"], live["author"], live["previous"]) == (["tag"], "ada", None)
+    assert live["stream_time_us"] == row.since
+    assert await feed(config, lines) == 3
+    assert await read_all(config, config.topic("ticket-updates")) == []

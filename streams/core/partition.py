@@ -31,7 +31,7 @@ from streams.core.revisions import RULES_KEY, Activation, Entry, InUse, Rulebook
 from streams.core.shadow import KEYS as SHADOW_KEYS
 from streams.core.shadow import Candidate, Seen, Shadow, ShadowRow
 from streams.core.tables import OWN, ROW_LIMIT, SMALL_RECORD, RowCodec, Tables
-from streams.core.taking_up import NOTHING_EFFECTIVE, RulesInUse, unusable
+from streams.core.taking_up import NOTHING_EFFECTIVE, RulesInUse, successor, unusable, without_a_lost_shadow
 
 KEYS_KEPT = 1 << 16
 """Maximum number of tickets for which a partition caches whether the default partitioner maps their keys to it."""
@@ -143,8 +143,9 @@ class Partition:
     def adopt(self, book: Rulebook, clock: Micros, begin: Mapping[Topic, int]) -> str | None:
         """Use the rules of a rulebook; return why that is not possible yet. Call it after `start`.
 
-        What the partition's row says it uses goes on. A partition without one takes the newest live revision that is
-        effective by the clock. `begin` are the offsets of the next records.
+        What the partition's row says it uses goes on; where that is gone from the rules topic, a newer revision takes
+        its place (`successor`). A partition without a row takes the newest live revision that is effective by the
+        clock. `begin` are the offsets of the next records.
         """
         data = self.tables.own_row(RULES_KEY)
         if data is None:
@@ -152,12 +153,14 @@ class Partition:
             if in_force is None:
                 return NOTHING_EFFECTIVE
         else:
-            row = self._rows.decode_rules(data)
-            why = unusable(book, row)
+            row = without_a_lost_shadow(book, self._rows.decode_rules(data))
+            first = successor(book, row, clock)
+            why = unusable(book, row) if first is None else None
             if why is not None:
                 return why
-            in_force = RulesInUse(book, row)
-            self._switch(in_force)
+            in_force = RulesInUse(book, row, first, late=first is not None)
+            if first is None:
+                self._switch(in_force)
         self.follow_with(in_force.candidate)
         self._in_force = in_force
         self._begin = dict(begin)

@@ -34,14 +34,38 @@ def unusable(book: Rulebook, row: InUse) -> str | None:
     return None
 
 
+def successor(book: Rulebook, row: InUse, clock: Micros) -> Entry | None:
+    """Return what takes the place of a revision that is gone from the rules topic: the newest one after it.
+
+    It must have been published since, as `lapse rules publish --continue` does, and be effective by the clock. An older
+    revision never takes its place, nor does any that of a revision that is there and can't be used.
+    """
+    if row.revision in book.entries:
+        return None
+    return book.newest(clock, max(row.revision, row.activation))
+
+
+def without_a_lost_shadow(book: Rulebook, row: InUse) -> InUse:
+    """Return a row without its shadow, when that is gone from the rules topic and its end or another one is there."""
+    if row.shadow is None or row.shadow in book.entries:
+        return row
+    kinds = (EntryKind.SHADOW, EntryKind.SHADOW_OFF)
+    if not any(entry.kind in kinds for entry in book.after(row.entry)):
+        return row
+    return msgspec.structs.replace(row, shadow=None, shadow_ruleset=None)
+
+
 class RulesInUse:
     """The rules in use of one partition."""
 
-    def __init__(self, book: Rulebook, row: InUse, first: Entry | None = None, looked_at: int = 0) -> None:
-        """Go on with what the partition's row says. `first` is to be taken up before all else."""
+    def __init__(
+        self, book: Rulebook, row: InUse, first: Entry | None = None, looked_at: int = 0, *, late: bool = False
+    ) -> None:
+        """Go on with what the partition's row says. `first` is to be taken up before all else, and marked `late`."""
         self.row = row
         self._book = book
         self._first = first
+        self._first_is_late = late
         self._looked_at = looked_at
         """The number up to which timers were given."""
 
@@ -77,9 +101,9 @@ class RulesInUse:
         book = self._book
         if self._first is not None:
             first, self._first = self._first, None
-            yield first, False
+            yield first, self._first_is_late
             shadow = book.shadow()
-            if shadow is not None and shadow <= self.row.entry:
+            if shadow is not None and shadow <= self.row.entry and shadow != self.row.shadow:
                 yield book.entries[shadow], False
         for entry in book.after(self.row.entry):
             if entry.kind is not EntryKind.LIVE:

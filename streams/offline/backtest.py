@@ -38,6 +38,8 @@ class Report(msgspec.Struct):
     commands: int = 0
     pending: int = 0
     triggers: dict[str, int] = msgspec.field(default_factory=dict)
+    held_out: dict[str, int] = msgspec.field(default_factory=dict)
+    """By trigger: firings in rounds that the holdout left alone. The JSON has it only where there are any."""
 
     def add(self, batch: Batch) -> None:
         """Add the counts of one batch."""
@@ -54,6 +56,8 @@ class Report(msgspec.Struct):
                 self.rounds[record.outcome] += 1
                 for trigger in record.triggers:
                     self.triggers[trigger] = self.triggers.get(trigger, 0) + 1
+                    if record.outcome is RoundOutcome.HELD_OUT:
+                        self.held_out[trigger] = self.held_out.get(trigger, 0) + 1
         self.commands += len(batch.commands)
 
     def merge(self, other: Report) -> None:

@@ -47,6 +47,8 @@ def as_text(findings: Findings, *, with_advice: bool) -> Iterator[str]:
 def as_object(findings: Findings, *, with_advice: bool) -> dict[str, Any]:
     """Return the findings as JSON: the members of SPEC section 7, with `against`, `waits` and `limits` if requested."""
     found: dict[str, Any] = msgspec.to_builtins(findings.report)
+    if not findings.report.held_out:
+        del found["held_out"]
     if findings.broken_lines:
         found["broken_lines"] = findings.broken_lines
     if findings.against is not None:
@@ -74,6 +76,7 @@ def summary(report: Report) -> Iterator[str]:
     yield f"commands: {report.commands}"
     if held_out := report.rounds[RoundOutcome.HELD_OUT]:
         yield f"commands that the holdout kept back: {held_out}"
+        yield from (f"  {trigger}  {count}" for trigger, count in report.held_out.items())
     if held := report.rounds[RoundOutcome.HELD]:
         yield f"commands that a limit held: {held}"
     if report.pending:

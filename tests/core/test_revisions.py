@@ -252,6 +252,49 @@ def test_a_partition_whose_revision_is_gone_or_has_another_digest_is_not_ready()
         driver.crash()
 
 
+def test_a_newer_revision_takes_the_place_of_one_that_is_gone_and_an_older_one_never() -> None:
+    driver = driver_with(book_of(live(1, "tag"), live(2, "solve")), now_ms=START_MS)
+    leaves(driver, "6", 1_000)
+    driver.run()
+    driver._book = book_of(live(1, "tag"))
+    with pytest.raises(NotReadyError, match="revision 2, which it has in use, can't be used: it is not in the rules"):
+        driver.crash()
+    driver._book = book_of(live(3, "both", DAY))
+    with pytest.raises(NotReadyError, match="revision 2"):
+        driver.crash()
+    driver._book = book_of(live(3, "tag"))
+    driver.crash()
+    leaves(driver, "7", 2_000)
+    assert fired(driver) == [("6", ["solve"], 2), ("7", ["tag"], 3)]
+    assert [(one["number"], one["previous"], one["late"]) for one in activations(driver)] == [
+        (2, None, False),
+        (3, 2, True),
+    ]
+
+
+def test_stops_hold_over_a_topic_that_was_made_anew() -> None:
+    driver = driver_with(book_of(live(1, "both"), other(2, EntryKind.STOP, ("solve",))), now_ms=START_MS)
+    driver.run()
+    driver._book = book_of(live(3, "both"))
+    driver.crash()
+    leaves(driver, "7", 1_000)
+    assert fired(driver) == [("7", ["tag"], 3)]
+
+
+def test_a_shadow_that_is_gone_ends_with_the_entry_that_ends_it() -> None:
+    entries = (live(1, "tag"), other(2, EntryKind.SHADOW, source="solve"), live(3, "tag"))
+    driver = driver_with(book_of(*entries), now_ms=START_MS)
+    driver.run()
+    driver._book = book_of(live(3, "tag"))
+    with pytest.raises(NotReadyError, match="revision 2, which it has in use, can't be used: it is not in the rules"):
+        driver.crash()
+    driver._book = book_of(live(3, "tag"), other(4, EntryKind.SHADOW_OFF))
+    driver.crash()
+    leaves(driver, "7", 1_000)
+    assert fired(driver) == [("7", ["tag"], 3)]
+    assert not [one for one in driver.records() if one["type"] == "shadow"]
+
+
 def test_a_revision_that_can_not_be_compiled_is_refused_and_the_one_in_use_stays() -> None:
     book = book_of(live(1, "tag"))
     driver = driver_with(book, now_ms=START_MS)

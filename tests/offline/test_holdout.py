@@ -45,7 +45,9 @@ HOLDOUT = 'holdout: {share: 5%, salt: "2026-q4"}\n'
 
 def test_a_backtest_says_how_many_commands_the_holdout_kept_back(tmp_path):
     said = lapse(tmp_path, "backtest", HOLDOUT)
-    assert "commands: 0\ncommands that the holdout kept back: 1\n" in said
+    assert "commands: 0\ncommands that the holdout kept back: 1\n  note  1\n" in said
+    assert json.loads(lapse(tmp_path, "backtest", HOLDOUT, "--json"))["held_out"] == {"note": 1}
+    assert "held_out" not in json.loads(lapse(tmp_path, "backtest", "", "--json"))
     assert json.loads(lapse(tmp_path, "backtest", HOLDOUT, "--json"))["rounds"]["held_out"] == 1
 
 

@@ -12,17 +12,20 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 from typer.testing import CliRunner
 
 from streams.cli import app
 from streams.core.cycle import Rules
 from streams.core.engine import Engine, EngineSettings
+from streams.core.errors import Refused
 from streams.core.names import Output
 from streams.core.revisions import Entry, EntryKind, Rulebook
 from streams.core.triggers import Ruleset
 from streams.kafka.config import KafkaConfig
 from streams.operate.capture import capture
-from streams.operate.rules_topic import now, publish, read_in_use
+from streams.operate.rules_topic import now, publish, read_in_use, read_rules
 from streams.rules.source import compile_source
 from streams.rules.triggers import parse_triggers
 from streams.wire.decode import decode
@@ -64,7 +67,7 @@ async def ruled(config: KafkaConfig) -> Any:
             await worker.stop()
 
 
-async def publish_live(config: KafkaConfig, text: str) -> int:
+async def publish_live(config: KafkaConfig, text: str, *, go_on: bool = False) -> int:
     ruleset = parse_triggers(text).ruleset
     assert ruleset is not None
 
@@ -75,7 +78,7 @@ async def publish_live(config: KafkaConfig, text: str) -> int:
             ruleset=ruleset.digest, author="ada",
         )  # fmt: skip
 
-    return (await publish(config, compile_source, make)).number
+    return (await publish(config, compile_source, make, go_on=go_on)).number
 
 
 async def publish_stop(config: KafkaConfig, kind: EntryKind) -> float:
@@ -201,6 +204,39 @@ async def test_a_rules_topic_that_is_made_anew_takes_nothing_back_and_goes_on(ka
         assert (await publish(config, compile_source, make, go_on=True)).number == 3
         await worker.until(lambda: [held.in_use.revision for held in worker.status.partitions()] == [3], within=30)
         assert sorted(worker.book.entries) == [1, 2, 3]
+
+
+async def test_a_trimmed_rules_topic_takes_nothing_back_and_a_restart_waits_for_a_newer_revision(
+    kafka: Any, topic_prefix: str
+) -> None:
+    config = await topics(config_for(kafka, topic_prefix, rules="topic"), 1)
+    await publish_live(config, TRIGGERS)
+    await publish_live(config, TAGGING)
+    async with ruled(config) as worker:
+        await worker.until(lambda: worker.held == {0})
+        async with kit.admin(kafka.bootstrap) as admin:
+            trimmed = {TopicPartition(config.rules_topic, 0): RecordsToDelete(before_offset=-1)}
+            await admin.delete_records(trimmed)
+        assert (await read_rules(config, compile_source)).entries == {}, "nothing is left"
+        await send(config, lapses(0, 5), 1)
+        await worker.until(lambda: worker.notes.taken == 15)
+        assert [held.in_use.revision for held in worker.status.partitions()] == [2]
+        with pytest.raises(Refused, match=r"is empty, and partitions have taken entry 2 up.*publish --continue"):
+            await publish_live(config, TRIGGERS)
+    async with ruled(config) as again:
+        await again.until(
+            lambda: (
+                again.status is not None
+                and [held.waits_for for held in again.status.partitions()]
+                == ["revision 2, which it has in use, can't be used: it is not in the rules topic"]
+            )
+        )
+        assert again.held == set(), "not ready"
+        assert await publish_live(config, TRIGGERS, go_on=True) == 3
+        await again.until(lambda: again.held == {0})
+        await send(config, lapses(5, 5), 1)
+        await again.until(lambda: again.notes.taken == 15)
+    assert await commands(config) == [(2, ["left"])] * 5 + [(3, "solved")] * 5
 
 
 async def test_an_entry_that_comes_while_the_topic_is_read_to_its_end_is_not_missed(

@@ -224,7 +224,7 @@ def _stop_or_resume(
                 f"{', '.join(map(one_line, unknown))}: no trigger of any revision has that id. "
                 f"They have {', '.join(sorted(known)) or 'none'}."
             )
-        return _entry(book, kind, author, reason, triggers=tuple(ids) if ids else "all")
+        return _entry(book, kind, author, reason, triggers=tuple(dict.fromkeys(ids)) if ids else "all")
 
     entry = _publish(settings, make)
     what = "everything" if entry.triggers == "all" else ", ".join(entry.triggers or ())
@@ -236,12 +236,15 @@ def _stop_or_resume(
 @takes_settings(*BROKER)
 def wait(
     settings: Settings,
-    number: Annotated[int, typer.Argument(metavar="N", help="A live revision.", show_default=False)],
+    number: Annotated[int, typer.Argument(metavar="N", help="Its number.", show_default=False)],
     timeout: Annotated[str, typer.Option(help="How long to wait.")] = "60s",
     as_json: AsJson = False,
 ) -> None:
-    """Wait until every partition has revision N or a newer one in use; exit 1 after the timeout."""
-    from streams.operate.rules_topic import count_partitions, read_in_use
+    """Wait until every partition has revision N or a newer one in use; exit 1 after the timeout.
+
+    Where entry N is a stop, a resume or a shadow, wait until every partition has taken it up.
+    """
+    from streams.operate.rules_topic import count_partitions, read_in_use, read_rules
 
     config = _config(settings)
     try:
@@ -249,25 +252,32 @@ def wait(
     except ValueError as error:
         raise UsageError(f"--timeout {timeout}: {error}") from None
 
-    async def waited() -> tuple[dict[int, int | None], list[int]]:
+    async def waited() -> tuple[dict[int, int | None], list[int], bool, int]:
         deadline = time.monotonic() + seconds
+        book = await read_rules(config, _compile())
         partitions = await count_partitions(config)
         while True:
+            if number > book.last:  # it may be published yet
+                book = await read_rules(config, _compile())
+            is_live = number not in book.entries or book.entries[number].kind is EntryKind.LIVE
             in_use = await read_in_use(config)
             found = {one: in_use[one].revision if one in in_use else None for one in range(partitions)}
-            late = [one for one, revision in found.items() if (revision or 0) < number]
+            reached = {one: row.revision if is_live else row.entry for one, row in in_use.items()}
+            late = [one for one in found if reached.get(one, 0) < number]
             if not late or time.monotonic() > deadline:
-                return found, late
+                return found, late, is_live, book.last
             await asyncio.sleep(0.5)
 
-    found, late = asyncio.run(waited())
+    found, late, is_live, last = asyncio.run(waited())
     if as_json:
         typer.echo(json.dumps({"number": number, "in_use": not late, "partitions": found}))
     if late:
         named = ", ".join(f"{one} ({found[one] or 'none'})" for one in late)
-        raise Failed(f"Not in use after {timeout}: partition {named}.")
+        missing = f" The rules topic has no entry {number}; the last one is {last}." if number > last else ""
+        raise Failed(f"Not in use after {timeout}: partition {named}.{missing}")
     if not as_json:
-        typer.echo(f"every partition has revision {number} or a newer one in use")
+        what = f"revision {number} or a newer one in use" if is_live else f"taken entry {number} up"
+        typer.echo(f"every partition has {what}")
 
 
 @rules.command()

@@ -15,14 +15,15 @@ from typer.testing import CliRunner
 
 from streams.cli import app
 from streams.core.errors import Failed, Refused
-from streams.core.revisions import Entry, EntryKind, Rulebook
+from streams.core.revisions import RULES_KEY, Entry, EntryKind, InUse, Rulebook, Stops
 from streams.kafka.config import KafkaConfig
 from streams.kafka.topics import check_topics, create_topics
 from streams.operate.rules_topic import publish, read_rules
 from streams.rules.source import compile_source
 from streams.rules.triggers import parse_triggers
+from streams.wire.rows import MsgpackRows
 from tests.kafka_kit import topics as kit
-from tests.worker.kit import TRIGGERS, config_for, read_all
+from tests.worker.kit import TRIGGERS, config_for, producing, read_all
 
 SECOND_FILE = TRIGGERS.replace("Solve abandoned conversations", "Solve").replace("solved", "pending")
 
@@ -133,6 +134,33 @@ def test_waiting_for_a_revision_that_no_worker_takes_up_ends_with_1(lapse: Any) 
     done = lapse("wait", "1", "--timeout", "1s")
     assert isinstance(done.exception, Failed)
     assert str(done.exception) == "Not in use after 1s: partition 0 (none), 1 (none)."
+
+
+def test_waiting_for_an_entry_that_nobody_publishes_says_so(lapse: Any) -> None:
+    lapse("publish", "one.yaml")
+    done = lapse("wait", "7", "--timeout", "1s")
+    assert isinstance(done.exception, Failed)
+    assert str(done.exception) == (
+        "Not in use after 1s: partition 0 (none), 1 (none). The rules topic has no entry 7; the last one is 1."
+    )
+
+
+def test_waiting_for_a_stop_ends_when_every_partition_has_taken_it_up(lapse: Any, config: KafkaConfig) -> None:
+    lapse("publish", "one.yaml")
+    stopped = lapse("stop", "solve-abandoned", "solve-abandoned", "--reason", "x", "--json")
+    assert json.loads(stopped.stdout)["triggers"] == ["solve-abandoned"], "named twice, stopped once"
+
+    async def take_up(entry: int) -> None:
+        row = MsgpackRows().encode_rules(InUse(1, "a" * 12, entry, Stops(), max(1, entry), 0))
+        async with producing(config) as producer:
+            for partition in (0, 1):
+                await producer.send_and_wait(config.changelog("sessions"), row, RULES_KEY, partition=partition)
+
+    asyncio.run(take_up(0))
+    assert "Not in use after 1s: partition 0 (1), 1 (1)." in str(lapse("wait", "2", "--timeout", "1s").exception)
+    asyncio.run(take_up(2))
+    assert lapse("wait", "2", "--timeout", "30s").stdout == "every partition has taken entry 2 up\n"
+    assert lapse("wait", "1", "--timeout", "30s").stdout == "every partition has revision 1 or a newer one in use\n"
 
 
 def test_without_the_topic_the_message_says_how_to_make_it(config: KafkaConfig) -> None:

@@ -51,6 +51,7 @@ ONLY_IN = {
     "aiokafka": {"kafka", "host", "worker", "operate", "zendesk", "assembly", "demo"},
     "noida_db": {"demo"},
     "jmespath": {"mapping"},
+    "oauthlib": {"zendesk"},
     "yaml": {"documents", "rules"},
     "pydantic": {"settings", "cli"},
     "pydantic_settings": {"settings"},

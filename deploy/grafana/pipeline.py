@@ -15,7 +15,7 @@ def make() -> Dashboard:
         "Pipeline",
         "Progress, delay and health of the workers: lag, age, steps, dead letters, restores.",
         since="now-1h",
-        parts=(*_headline(), *_flow(), *_work(), *_group(), *_worker(), *_ingest()),
+        parts=(*_headline(), *_flow(), *_work(), *_group(), *_worker(), *_ingest(), *_apply()),
     )
 
 
@@ -306,6 +306,55 @@ def _ingest() -> tuple[Part, ...]:
             "How late Zendesk sent them.",
             "s",
             {f"{share:.0%} within": quantile(share, "lapse_ingest_event_age_seconds") for share in (0.5, 0.99)},
+            width=12,
+        ),
+    )
+
+
+def _apply() -> tuple[Part, ...]:
+    return (
+        row("Commands at Zendesk"),
+        graph(
+            "Commands ended by result",
+            "Commands a second that `lapse apply` has ended. Overtaken: the ticket had another value than the command "
+            "expected. Refused: Zendesk does not take the update; see `apply-dead-letters`. Choose its job, or all "
+            "jobs, to see this row.",
+            "cps",
+            {"{{result}}": rate("lapse_apply_total", by="result")},
+            stacked=True,
+            width=8,
+        ),
+        graph(
+            "Requests to Zendesk by status",
+            "Requests a second by the status of their answer. 429: over a quota. None: no answer.",
+            "cps",
+            {"{{status}}": rate("lapse_apply_requests_total", by="status")},
+            stacked=True,
+            width=8,
+        ),
+        graph(
+            "Age of commands when they end",
+            "From the issue or the release of a command to its end. At `apply_max_age` it expires.",
+            "s",
+            {f"{share:.0%} within": quantile(share, "lapse_apply_age_seconds") for share in (0.5, 0.99)},
+            width=8,
+        ),
+        graph(
+            "Commands waiting",
+            "Commands that were read and have not ended, and those of them that a pause or a stop holds.",
+            "short",
+            {
+                "waiting": f"sum ({series('lapse_apply_waiting')})",
+                "held": f"sum ({series('lapse_apply_held')})",
+            },
+            width=12,
+        ),
+        graph(
+            "Actions that the API can't carry out",
+            "Notifications, side conversations, the end of a session: a command that asks for one is applied without "
+            "it.",
+            "cps",
+            {"actions": rate("lapse_apply_not_done_total")},
             width=12,
         ),
     )

@@ -10,6 +10,7 @@ from streams.cli import trials as trials
 from streams.cli import records as records
 from streams.cli import mapping as mapping
 from streams.cli import ingest as ingest
+from streams.cli import apply as apply
 from streams.cli import doctor as doctor
 from streams.cli import operations as operations
 from streams.cli import held as held

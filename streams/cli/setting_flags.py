@@ -25,7 +25,8 @@ SECURITY = tuple(name for name in Settings.model_fields if name.startswith(("sec
 BROKER = tuple(name for name, field in Settings.model_fields.items() if Use.CONNECTION in field.metadata)
 DECISION = tuple(name for name, field in Settings.model_fields.items() if Use.DECISION in field.metadata)
 INGEST = tuple(name for name, field in Settings.model_fields.items() if Use.INGEST in field.metadata)
-RUN = tuple(name for name in Settings.model_fields if name not in INGEST)
+APPLY = tuple(name for name, field in Settings.model_fields.items() if Use.APPLY in field.metadata)
+RUN = tuple(name for name in Settings.model_fields if name not in {*INGEST, *APPLY})
 LOGS = ("log_level", "log_format")
 
 

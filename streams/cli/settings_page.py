@@ -25,8 +25,8 @@ A setting can be given in four places. The first one that has it wins:
 4. its default
 
 Durations are written `500ms`, `30s`, `5m`, `1h` or `30d`. All errors in settings are shown at once, each with the place
-that it came from; the exit code is 2 then. `lapse run --help` and `lapse ingest --help` show the flags. What follows
-from the settings that matter in operation is described in [operations](operations.md).
+that it came from; the exit code is 2 then. `lapse run --help`, `lapse ingest --help` and `lapse apply --help` show
+the flags. What follows from the settings that matter in operation is described in [operations](operations.md).
 
 | setting | default | takes | effect |
 |---|---|---|---|"""
@@ -36,6 +36,9 @@ TAKES = {
     "instance_id": "letters, digits, `.`, `_`, `-`",
     "session_timeout": "a duration from `1s` to `30m`",
     "topic_name": "letters, digits, `.`, `_`, `-`",
+    "subdomain": "a name, such as `example`",
+    "base_url": "a URL, such as `https://example.zendesk.com`",
+    "quota": "a whole number, 1 or more",
     "boolean": "`true` or `false`",
     "brokers": "`host:port`, comma-separated; without a port 9092",
     "duration": "a duration, `0s` or more",

@@ -23,6 +23,8 @@ class Output(StrEnum):
     TRANSITIONS = "session-transitions"
     DEAD_LETTERS = "dead-letters"
     HELD_COMMANDS = "held-commands"
+    RESULTS = "action-results"
+    APPLY_DEAD_LETTERS = "apply-dead-letters"
 
 
 class Table(StrEnum):

@@ -25,7 +25,7 @@ _JSON = "application/json"
 
 def document() -> dict[str, Any]:
     """Return the document."""
-    topics = [topic for topic in wanted_topics(_CONFIG, holds=True) if topic.required]
+    topics = wanted_topics(_CONFIG)
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -63,6 +63,8 @@ _TOPIC_RECORDS: dict[str, tuple[str, ...]] = {
     Output.COMMANDS: ("action-command",),
     Output.TRANSITIONS: ("transition", "evaluation", "shadow", "activation"),
     Output.HELD_COMMANDS: ("action-command", "held-command-marker"),
+    Output.RESULTS: ("apply-result",),
+    Output.APPLY_DEAD_LETTERS: ("apply-dead-letter",),
     Output.DEAD_LETTERS: ("dead-letter",),
     _CONFIG.changelog(Table.TICKETS): ("table-row", "deleted"),
     _CONFIG.changelog(Table.SESSIONS): ("table-row", "deleted"),
@@ -76,6 +78,8 @@ _TOPIC_MEANINGS: dict[str, str] = {
     Output.TRANSITIONS: "Every change of a session's state, how every round ended, where a shadow differs, and "
     "which entries of the rules topic a partition took up.",
     Output.HELD_COMMANDS: "Commands that a `limit` holds, and what became of them. Only where a trigger has a limit.",
+    Output.RESULTS: "How commands ended at Zendesk's API, written by `lapse apply`: one record a command.",
+    Output.APPLY_DEAD_LETTERS: "Commands that Zendesk does not take, untouched; its answer stands in headers.",
     Output.DEAD_LETTERS: "Records that could not be used, untouched; why stands in headers.",
     _CONFIG.changelog(Table.TICKETS): "The table of tickets. Internal: its rows may change their form.",
     _CONFIG.changelog(Table.SESSIONS): "The table of sessions. Internal: its rows may change their form.",
@@ -92,6 +96,8 @@ _SUMMARIES: dict[str, str] = {
     "activation": "A partition took a revision, a stop or another entry of the rules topic up.",
     "rule-entry": "A revision of the rules, a shadow, a stop or a resume.",
     "held-command-marker": "A held command was withdrawn, released or discarded.",
+    "apply-result": "A command was carried out at Zendesk's API, or will not be.",
+    "apply-dead-letter": "A command that Zendesk refused, or a record that is none.",
     "dead-letter": "A record that could not be used.",
     "table-row": "A row of a table, in MessagePack.",
 }
@@ -106,6 +112,8 @@ _RECORDS = (
     "activation",
     "rule-entry",
     "held-command-marker",
+    "apply-result",
+    "apply-dead-letter-headers",
     "dead-letter-headers",
 )
 
@@ -190,13 +198,21 @@ def _message(name: str) -> dict[str, Any]:
             message |= {"headers": _INPUT_HEADERS, "payload": _schema(name)}
         case "action-command":
             message |= {"headers": _COMMAND_HEADERS, "payload": _schema(name)}
-        case "transition" | "evaluation" | "shadow" | "activation" | "rule-entry" | "held-command-marker":
+        case (
+            "transition"
+            | "evaluation"
+            | "shadow"
+            | "activation"
+            | "rule-entry"
+            | "held-command-marker"
+            | "apply-result"
+        ):
             message["payload"] = _schema(name)
         case "deleted":
             message["payload"] = {"type": "null"}
-        case "dead-letter":
+        case "dead-letter" | "apply-dead-letter":
             key = {"description": "As it was received."}
-            message |= {"contentType": "application/octet-stream", "headers": _schema("dead-letter-headers")}
+            message |= {"contentType": "application/octet-stream", "headers": _schema(f"{name}-headers")}
         case _:
             message["contentType"] = "application/msgpack"
     return message | {"bindings": {"kafka": {"key": key, "bindingVersion": "0.5.0"}}}

@@ -226,12 +226,20 @@ class PartitionProducer:
     # --- commit ------------------------------------------------------------------------------------------------------
 
     async def commit(
-        self, writes: Mapping[str, Iterable[Write]], offsets: Mapping[str, int], stream_time: Micros, now: Micros
+        self,
+        writes: Mapping[str, Iterable[Write]],
+        offsets: Mapping[str, int],
+        stream_time: Micros,
+        now: Micros,
+        *,
+        metadata: str | None = None,
     ) -> None:
         """Write records by topic, and the offsets of the inputs, in one transaction; return once it is committed.
 
         `writes` and `offsets` are keyed by broker topic names and go to this producer's partition. `now` becomes the
-        records' timestamp. Raises `Fenced` when this epoch is over, `CommitFailed` when the brokers stay unavailable or
+        records' timestamp. `metadata` replaces what is stored with the offsets.
+
+        Raises `Fenced` when this epoch is over, `CommitFailed` when the brokers stay unavailable or
         the outcome is unknown, `Failed` when they refuse permanently.
         """
         what = f"Can't commit a batch of partition {self.partition}"
@@ -244,7 +252,7 @@ class PartitionProducer:
                 await self._take_next_epoch(patience)
             made = self._batches_of(writes, now // MILLISECOND)
             self._refuse_too_large(made, what)
-            metadata = offset_metadata(stream_time, self.act_from)
+            metadata = offset_metadata(stream_time, self.act_from) if metadata is None else metadata
             read_to = [(topic, [(self.partition, offset, metadata)]) for topic, offset in offsets.items()]
             if not made and not read_to:
                 self._usable = True

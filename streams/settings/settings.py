@@ -45,6 +45,7 @@ class Use(Enum):
     CONNECTION = "every verb that talks to brokers"
     DECISION = "backtest and explain, which run the engine without a broker"
     INGEST = "ingest, and not `run`"
+    APPLY = "apply, and not `run`"
 
 
 class Cost(NamedTuple):
@@ -53,7 +54,7 @@ class Cost(NamedTuple):
     text: str
 
 
-CONNECTION, DECISION, INGEST = Use.CONNECTION, Use.DECISION, Use.INGEST
+CONNECTION, DECISION, INGEST, APPLY = Use.CONNECTION, Use.DECISION, Use.INGEST, Use.APPLY
 
 Duration = Annotated[Micros, BeforeValidator(values.duration)]
 PositiveDuration = Annotated[Micros, BeforeValidator(values.positive_duration)]
@@ -249,9 +250,50 @@ class Settings(BaseSettings):
     ingest_keep_bodies: Annotated[Boolean, INGEST] = Field(
         default=False, description="Whether dead letters of `lapse ingest` carry the body, with whatever persons wrote."
     )
-    zendesk_command_field: Annotated[str | None, BeforeValidator(values.text), INGEST] = Field(
+    zendesk_command_field: Annotated[str | None, BeforeValidator(values.text), INGEST, APPLY] = Field(
         default=None, description="Id of the custom field that holds the id of the command applied last."
     )
+
+    apply_port: Annotated[int, BeforeValidator(values.port), APPLY] = Field(
+        default=6068, description="Port of `lapse apply`: metrics and probes; 0 takes any free one."
+    )
+    apply_host: Annotated[str, BeforeValidator(values.host), APPLY] = Field(
+        default="127.0.0.1", description="Address that `lapse apply` serves on."
+    )
+    apply_max_age: Annotated[
+        PositiveDuration,
+        APPLY,
+        Cost(
+            "The age counts from `issued_at`, or from the release of a held command. Longer: a backlog after an outage "
+            "is carried out late, when the customer may have written by other ways. Shorter: more of it ends as "
+            "`expired`."
+        ),
+    ] = Field(default=3600 * SECOND, description="Older commands are not carried out.")
+    zendesk_subdomain: Annotated[str | None, BeforeValidator(values.subdomain), APPLY] = Field(
+        default=None, description="Name of the account: `example` of `example.zendesk.com`."
+    )
+    zendesk_client_id: Annotated[str | None, BeforeValidator(values.text), APPLY] = Field(
+        default=None, description="Identifier of the OAuth client."
+    )
+    zendesk_client_secret: Annotated[Secret, APPLY] = Field(default=None, description="Secret of the OAuth client.")
+    zendesk_updates_per_minute: Annotated[
+        int,
+        BeforeValidator(values.quota),
+        APPLY,
+        Cost(
+            "A ceiling: a lower quota that Zendesk's answers tell is kept to as well. Lower: other programs of the "
+            "account keep a part of the quota. Raise it to 300 with the High Volume API add-on."
+        ),
+    ] = Field(default=100, description="Updates of tickets that the account allows in a minute.")
+    zendesk_url: Annotated[
+        str | None,
+        BeforeValidator(values.base_url),
+        APPLY,
+        Cost(
+            "For accounts behind a proxy, and for tests. Plain HTTP is taken for loopback addresses only, because the "
+            "client's secret goes there."
+        ),
+    ] = Field(default=None, description="Base URL of the API in place of `https://<zendesk_subdomain>.zendesk.com`.")
 
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(values.log_level)
@@ -327,7 +369,7 @@ class Settings(BaseSettings):
         app_id, prefix = info.data.get("app_id", ""), info.data.get("topic_prefix", "")
         taken = {
             f"{app_id}-{suffix}": "`app_id`"
-            for suffix in ("tickets-changelog", "sessions-changelog", "rules", "replays")
+            for suffix in ("tickets-changelog", "sessions-changelog", "rules", "replays", "apply")
         }
         taken |= dict.fromkeys(("held-commands", "action-results", "apply-dead-letters"), "a fixed name")
         # Kafka rejects two topics whose names differ only in `.` and `_`.

@@ -10,6 +10,7 @@ import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -28,6 +29,7 @@ SHORTEST_SESSION, LONGEST_SESSION = SECOND, 1800 * SECOND
 
 LONGEST_TOPIC = 249
 _KAFKA_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_SUBDOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _BROKER = re.compile(
     r"(?:(?P<scheme>[A-Za-z_]+)://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]+))?"
@@ -70,6 +72,47 @@ def each_secret(several: SecretStr | None) -> list[bytes]:
     """
     text = "" if several is None else several.get_secret_value()
     return [one.encode() for line in text.splitlines() for part in line.split(",") if (one := part.strip())]
+
+
+def subdomain(value: Any) -> Any:
+    """Return the name of an account at Zendesk.
+
+    >>> subdomain("example")
+    'example'
+    """
+    value = text(value)
+    if isinstance(value, str) and _SUBDOMAIN.fullmatch(value) is None:
+        raise ValueError(f"`{value}` is no subdomain: write `example` for example.zendesk.com")
+    return value
+
+
+def base_url(value: Any) -> Any:
+    """Return a base URL without a slash at its end; plain HTTP for loopback addresses only.
+
+    >>> base_url("https://example.zendesk.com/"), base_url("http://127.0.0.1:8080")
+    ('https://example.zendesk.com', 'http://127.0.0.1:8080')
+    """
+    value = text(value)
+    if not isinstance(value, str):
+        return value
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError(f"`{value}` is no base URL such as `https://example.zendesk.com`")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError(f"`{value}` would send a secret unencrypted: use https")
+    return value.rstrip("/")
+
+
+def quota(value: Any) -> Any:
+    """Return how many are allowed, at least one."""
+    value = text(value)
+    if isinstance(value, str):
+        if not (value.isascii() and value.isdecimal()):
+            raise ValueError(f"`{value}` is no whole number")
+        value = int(value)
+    if isinstance(value, int) and value < 1:
+        raise ValueError(f"`{value}` is too few; it must be 1 or more")
+    return value
 
 
 def boolean(value: Any) -> Any:

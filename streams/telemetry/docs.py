@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from streams.core.model import ShadowResult
 from streams.telemetry.definitions import DEFINITIONS, FORMULAS
 from streams.telemetry.labels import (
+    APPLY_RESULTS,
+    APPLY_STATUSES,
     DEAD_LETTER_CODES,
     DEFAULT_CHANNELS,
     INGEST_KINDS,
@@ -15,7 +17,7 @@ from streams.telemetry.labels import (
     LabelDomains,
 )
 from streams.telemetry.metrics import series_budget
-from streams.telemetry.table import INGEST, SECTIONS, MetricDefinition
+from streams.telemetry.table import APPLY, INGEST, SECTIONS, MetricDefinition
 
 INTRODUCTION = """\
 # Metrics
@@ -30,7 +32,7 @@ Every series whose labels are known beforehand exists from the start, at 0, so t
 worker with a new address (`instance`) counts before its first scrape is not in `increase`, as with any counter. Let
 workers keep their addresses over a restart, and use the topics where a figure has to be exact.
 
-`lapse ingest` serves those of its own section, on `ingest_port`.
+`lapse ingest` serves those of its own section, on `ingest_port`; `lapse apply` its own, on `apply_port`.
 
 Dashboards: `deploy/grafana`. Recording rules and alerts: `deploy/prometheus`; what to do about each alert:
 `docs/runbooks`."""
@@ -40,7 +42,9 @@ DOMAINS = {
     "partition": "number of a partition that the worker holds; its series disappear when it is revoked",
     "result": ", ".join(f"`{result}`" for result in RESULTS)
     + "; of a shadow: "
-    + ", ".join(f"`{result}`" for result in ShadowResult),
+    + ", ".join(f"`{result}`" for result in ShadowResult)
+    + "; of `lapse apply`: "
+    + ", ".join(f"`{result}`" for result in APPLY_RESULTS),
     "code": ", ".join(f"`{code}`" for code in DEAD_LETTER_CODES),
     "kind": ", ".join(f"`{kind}`" for kind in LabelDomains().values("kind"))
     + "; of `lapse ingest`: "
@@ -51,7 +55,9 @@ DOMAINS = {
     "trigger": "id of an active trigger of the file; of a shadow: of its own",
     "table": "`tickets` or `sessions`",
     "group": "`acted_on`, `held_out`: how the first round of the abandonment with a command, real or held out, ended",
-    "status": ", ".join(f"`{status}`" for status in INGEST_STATUSES),
+    "status": ", ".join(f"`{status}`" for status in INGEST_STATUSES)
+    + "; of `lapse apply`: "
+    + ", ".join(f"`{status}`" for status in APPLY_STATUSES),
     "within": "`yes`, `no`: whether within `false_abandonment_window`",
 }
 
@@ -77,7 +83,8 @@ def _labels() -> Iterator[str]:
 
 
 def _tables() -> Iterator[str]:
-    for title, rows in {**SECTIONS, "Zendesk's webhooks (`lapse ingest`)": INGEST}.items():
+    others = {"Zendesk's webhooks (`lapse ingest`)": INGEST, "Commands at Zendesk (`lapse apply`)": APPLY}
+    for title, rows in {**SECTIONS, **others}.items():
         yield from ("", f"## {title}", "")
         yield from _table(("metric", "type", "labels", "meaning"), map(_cells, rows))
 

@@ -22,6 +22,10 @@ INGEST_STATUSES = ("200", "401", "403", "408", "409", "413", "500")
 INGEST_KINDS = ("ticket", "ticket_deleted", "session", "message", "unknown", "unusable")
 """Of `lapse ingest`: what a request was answered with, and what a signed body was."""
 
+APPLY_RESULTS = ("applied", "overtaken", "gone", "refused", "expired")
+APPLY_STATUSES = ("2xx", "401", "403", "404", "409", "422", "429", "503", "other", "none")
+"""Of `lapse apply`: how a command ended, and what Zendesk answered a request with."""
+
 GUARDED = ("abandonment_reason", "trigger", "code")
 """Domains whose values come from our own code. An unknown value is a bug, and must not create a series."""
 

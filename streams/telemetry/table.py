@@ -404,4 +404,43 @@ INGEST = (
 )
 """The metrics of `lapse ingest`, which serves them on a port of its own."""
 
-EVERY_METRIC = METRICS + INGEST
+APPLY = (
+    MetricDefinition(
+        "lapse_apply_total",
+        "counter",
+        "Commands that have ended, by result: applied, overtaken (an expected value was another one), gone (the ticket "
+        "is closed or deleted), refused (Zendesk does not take the update) or expired (older than `apply_max_age`).",
+        ("result",),
+        starts={"result": "apply_result"},
+    ),
+    MetricDefinition(
+        "lapse_apply_age_seconds",
+        "histogram",
+        "Age of a command when it ended, from its issue or its release.",
+        buckets=AGE,
+    ),
+    MetricDefinition(
+        "lapse_apply_requests_total",
+        "counter",
+        "Requests to Zendesk by the status they were answered with; none: there was no answer.",
+        ("status",),
+    ),
+    MetricDefinition(
+        "lapse_apply_waiting",
+        "gauge",
+        "Commands that were read and have not ended, at most 2,000 of each partition.",
+    ),
+    MetricDefinition(
+        "lapse_apply_held",
+        "gauge",
+        "Those of them that `lapse apply pause` or a stop of the rules topic holds.",
+    ),
+    MetricDefinition(
+        "lapse_apply_not_done_total",
+        "counter",
+        "Actions that Zendesk's API can't carry out, of commands that have ended.",
+    ),
+)
+"""The metrics of `lapse apply`, which serves them on a port of its own."""
+
+EVERY_METRIC = METRICS + INGEST + APPLY

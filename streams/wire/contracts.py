@@ -28,10 +28,12 @@ RECORDS: dict[str, type] = {
     "evaluation": shapes.EvaluationRecord,
     "shadow": shapes.ShadowRecord,
     "held-command-marker": shapes.HeldMarker,
+    "apply-result": shapes.ApplyResultRecord,
     "activation": shapes.ActivationRecord,
     "rule-entry": shapes.RuleEntry,
     "capture-line": shapes.CaptureRecord,
     "dead-letter-headers": shapes.DeadLetterHeaders,
+    "apply-dead-letter-headers": shapes.ApplyDeadLetterHeaders,
 }
 """Every record by the name of its schema file."""
 

@@ -171,6 +171,49 @@ class HeldMarker(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ]
 
 
+class ApplyResultRecord(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """How a command ended at Zendesk's API, in `action-results`; each command has exactly one."""
+
+    command_id: CommandId
+    result: Annotated[
+        Literal["applied", "overtaken", "gone", "refused", "expired"],
+        Meta(
+            description="applied: the ticket was updated; overtaken: an expected value was another one; gone: the "
+            "ticket is closed or deleted; refused: Zendesk does not take the update, see `apply-dead-letters`; "
+            "expired: the command was older than `apply_max_age`."
+        ),
+    ]
+    status: Annotated[
+        int | None, Meta(description="HTTP status of the answer that decided it; null when none was needed.")
+    ]
+    at: UtcText
+    ticket_id: TicketIdText
+    not_done: (
+        Annotated[list[str], Meta(description="Actions that the API can't carry out; only where there are any.")]
+        | UnsetType
+    ) = UNSET
+
+
+class ApplyDeadLetterHeaders(
+    msgspec.Struct,
+    kw_only=True,
+    rename=lambda name: "lapse." + name.replace("_", ".", 1),
+):
+    """The headers that a letter in `apply-dead-letters` has beside the command's own; all are text."""
+
+    error_code: Annotated[
+        Literal["refused", "invalid"],
+        Meta(description="refused: Zendesk does not take the update; invalid: the record is no command."),
+    ]
+    error_message: Annotated[str, Meta(description="Why, for people.")]
+    source_topic: Annotated[str, Meta(description="As on the broker, with prefix.")]
+    source_partition: Annotated[str, Meta(pattern=r"^\d+$", description="Partition that the command was read from.")]
+    source_offset: Annotated[str, Meta(pattern=r"^\d+$", description="Offset in that partition.")]
+    source_timestamp: Annotated[str, Meta(pattern=r"^-?\d+$", description="Milliseconds since the epoch.")]
+    apply_status: Annotated[str, Meta(pattern=r"^\d+$", description="HTTP status of the answer.")] | UnsetType = UNSET
+    apply_answer: Annotated[str, Meta(description="The answer's body, its first 4 KiB.")] | UnsetType = UNSET
+
+
 class TransitionRecord(
     msgspec.Struct,
     kw_only=True,

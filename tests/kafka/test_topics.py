@@ -51,11 +51,12 @@ async def test_creating_again_makes_nothing_and_changes_nothing(kafka: Any, topi
 async def test_a_worker_does_without_an_output_that_it_does_not_write_to(kafka: Any, topic_prefix: str) -> None:
     config = config_for(kafka, topic_prefix)
     for topic in wanted_topics(config):
-        if topic.name != config.topic(Output.HELD_COMMANDS):
+        if topic.required:
             cleanup = "compact" if topic.cleanup == "compact" else "delete"
             await make_topic(config, topic.name, 2, cleanup_policy=cleanup)
     assert (await require_topics(config)).missing == ()
-    assert await create_topics(config) == [config.topic(Output.HELD_COMMANDS)]
+    others = (Output.HELD_COMMANDS, Output.RESULTS, Output.APPLY_DEAD_LETTERS)
+    assert await create_topics(config) == [config.topic(name) for name in others]
 
 
 async def test_one_refusal_names_every_problem(kafka: Any, topic_prefix: str) -> None:

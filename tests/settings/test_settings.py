@@ -37,6 +37,14 @@ NAMES_OF_THE_CONTRACT = {
     "ingest_max_age",
     "ingest_keep_bodies",
     "zendesk_command_field",
+    "apply_port",
+    "apply_host",
+    "apply_max_age",
+    "zendesk_subdomain",
+    "zendesk_client_id",
+    "zendesk_client_secret",
+    "zendesk_updates_per_minute",
+    "zendesk_url",
     "tickets_topic",
     "sessions_topic",
     "commands_topic",
@@ -114,6 +122,8 @@ def test_defaults_are_those_of_the_contract():
     assert (settings.ingest_host, settings.ingest_port) == ("127.0.0.1", 6067)
     assert (settings.ingest_secrets, settings.ingest_max_age) == (None, 3600 * SECOND)
     assert (settings.ingest_keep_bodies, settings.zendesk_command_field) == (False, None)
+    assert (settings.apply_host, settings.apply_port) == ("127.0.0.1", 6068)
+    assert (settings.apply_max_age, settings.zendesk_updates_per_minute) == (3_600_000_000, 100)
     assert settings.warnings == ()
 
 

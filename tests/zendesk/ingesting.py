@@ -1,4 +1,4 @@
-"""`lapse ingest` as a process, for tests."""
+"""`lapse ingest` and `lapse apply` as processes, for tests."""
 
 from __future__ import annotations
 
@@ -9,33 +9,28 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
+from streams.testing.zendesk.server import CLIENT
 from tests.kafka_kit.broker import die_with_parent, free_port
 
 ROOT = Path(__file__).parent.parent.parent
 SECRET = "dGhlIHNlY3JldA=="
 
 
-class Ingest:
-    """The process; ended by its own pid."""
+class Process:
+    """A process of one verb; ended by its own pid."""
 
-    def __init__(self, bootstrap: str, prefix: str, folder: Path, port: int | None = None, **settings: str) -> None:
-        self.port = free_port() if port is None else port
-        self._log = folder / f"ingest-{time.monotonic_ns()}.log"
+    def __init__(self, verb: str, folder: Path, port: int, settings: Mapping[str, str], *arguments: str) -> None:
+        self.port = port
+        self._log = folder / f"{verb}-{time.monotonic_ns()}.log"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("LAPSE_")}
-        given = {
-            "brokers": bootstrap,
-            "topic_prefix": prefix,
-            "ingest_port": str(self.port),
-            "ingest_secrets": SECRET,
-            "log_format": "json",
-            **settings,
-        }
         with self._log.open("wb") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "streams", "ingest"],
-                env={**clean, "PYTHONPATH": str(ROOT), **{f"LAPSE_{k.upper()}": v for k, v in given.items()}},
+                [sys.executable, "-m", "streams", verb, *arguments],
+                env={**clean, "PYTHONPATH": str(ROOT), **{f"LAPSE_{k.upper()}": v for k, v in settings.items()}},
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -52,10 +47,6 @@ class Ingest:
         return self._process.poll() is None
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/zendesk"
-
-    @property
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
@@ -69,7 +60,7 @@ class Ingest:
         except OSError:
             return 0, ""
 
-    def until_ready(self, within: float = 60) -> Ingest:
+    def until_ready(self, within: float = 60) -> Self:
         deadline = time.monotonic() + within
         while self.get("/readyz")[0] != 200:
             assert self._process.poll() is None, self.log
@@ -90,3 +81,42 @@ class Ingest:
     def ended(self, within: float = 60) -> int:
         """Wait for the end; return the exit code."""
         return self._process.wait(within)
+
+
+class Ingest(Process):
+    """`lapse ingest`."""
+
+    def __init__(self, bootstrap: str, prefix: str, folder: Path, port: int | None = None, **settings: str) -> None:
+        port = free_port() if port is None else port
+        given = {
+            "brokers": bootstrap,
+            "topic_prefix": prefix,
+            "ingest_port": str(port),
+            "ingest_secrets": SECRET,
+            "log_format": "json",
+            **settings,
+        }
+        super().__init__("ingest", folder, port, given)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/zendesk"
+
+
+class Apply(Process):
+    """`lapse apply` against a stand-in for Zendesk."""
+
+    def __init__(self, bootstrap: str, prefix: str, folder: Path, zendesk: str, **settings: str) -> None:
+        port = free_port()
+        given = {
+            "brokers": bootstrap,
+            "topic_prefix": prefix,
+            "apply_port": str(port),
+            "zendesk_url": zendesk,
+            "zendesk_client_id": CLIENT.client_id,
+            "zendesk_client_secret": CLIENT.secret,
+            "session_timeout": "6s",
+            "log_format": "json",
+            **settings,
+        }
+        super().__init__("apply", folder, port, given)

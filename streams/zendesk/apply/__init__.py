@@ -1,0 +1,1 @@
+"""`lapse apply`: carries commands out at Zendesk's API (SPEC section 11)."""

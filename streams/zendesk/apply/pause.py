@@ -1,0 +1,168 @@
+"""The pause: one record in a compacted topic of its own, which every process of `lapse apply` follows.
+
+It stands in a topic because it must outlive restarts, hold without anybody running, and reach all processes at once.
+`lapse apply pause` makes the topic when it is not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from streams.core.errors import Failed, LapseError
+from streams.core.model import Micros
+from streams.kafka.brokers import admin_client, partitions_of, patiently, plain_consumer, started_producer
+from streams.kafka.bulk import read_to_ends
+from streams.kafka.config import KafkaConfig
+from streams.wire import instants
+
+logger = logging.getLogger(__name__)
+
+KEY = b"pause"
+_POLL_MS = 200
+_LOOK_SECONDS = 1.0
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether sending is paused, since when, by whom and why."""
+
+    paused: bool
+    at: str
+    author: str | None = None
+    reason: str | None = None
+
+
+_decode = msgspec.json.Decoder(Pause).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def pause_topic(config: KafkaConfig) -> str:
+    """Return the name of the topic on the broker."""
+    return f"{config.topic_prefix}{config.app_id}-apply"
+
+
+async def read_pause(config: KafkaConfig) -> Pause | None:
+    """Return what was said last; None when nothing was. Raises `Failed` when no broker answers."""
+    found = _Latest()
+    name = pause_topic(config)
+    async with plain_consumer(config) as consumer:
+        if name not in await patiently("Can't ask for the topics", config, consumer.topics):
+            return None
+        await partitions_of(config, consumer, name)
+        await read_to_ends(config, consumer, [TopicPartition(name, 0)], found.take, whole=True)
+    return found.pause
+
+
+async def set_pause(config: KafkaConfig, *, paused: bool, now: Micros, author: str | None, reason: str | None) -> None:
+    """Pause or resume; returns once all in-sync replicas have it. Raises `Failed` when the brokers refuse."""
+    await _require_topic(config)
+    said = Pause(paused=paused, at=instants.text(now), author=author, reason=reason)
+    producer = await started_producer(config, acks="all", enable_idempotence=True)
+    try:
+        await producer.send_and_wait(pause_topic(config), _encode(said), KEY, partition=0)
+    except KafkaError as error:
+        raise Failed(
+            f"Can't write to {pause_topic(config)}: {error}. Nothing was changed, as far as is known."
+        ) from error
+    finally:
+        await producer.stop()
+
+
+async def _require_topic(config: KafkaConfig) -> None:
+    name = pause_topic(config)
+    async with admin_client(config) as admin:
+        if name in await patiently("Can't ask for the topics", config, admin.list_topics):
+            return
+        new = NewTopic(name, 1, -1, {}, {"cleanup.policy": "compact"})
+        answer = await patiently(f"Can't create {name}", config, lambda: admin.create_topics([new]))
+    for _, code, *message in answer.topic_errors:
+        error = for_code(code)
+        if code and error is not TopicAlreadyExistsError:
+            raise Failed(
+                f"Can't create {name}, which holds the pause: {(message and message[0]) or error.__name__}. "
+                "Create it with one partition and cleanup.policy=compact, or grant Create on it."
+            )
+
+
+class PauseReader:
+    """Follows the pause. What was read last holds while the brokers are away."""
+
+    def __init__(self, config: KafkaConfig, on_change: Callable[[Pause], None]) -> None:
+        """`on_change` is called with each pause and each resumption."""
+        self._config = config
+        self._latest = _Latest(on_change)
+        self._following: asyncio.Task[None] | None = None
+        self._read = asyncio.Event()
+
+    async def start(self) -> None:
+        """Read what was said last, then follow. Raises `Failed` when no broker answers."""
+        self._following = asyncio.create_task(self._follow(), name="pause")
+        read = asyncio.ensure_future(self._read.wait())
+        try:
+            await asyncio.wait({read, self._following}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            read.cancel()
+        if self._following.done():
+            self._following.result()
+
+    async def stop(self) -> None:
+        """Stop following."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with plain_consumer(self._config) as consumer:
+                    await self._read_on(consumer)
+            except (KafkaError, LapseError, OSError, TimeoutError) as error:
+                if not self._read.is_set():
+                    raise
+                logger.warning("can't read the pause: %s; what was said last holds", error, extra={"limit": "pause"})
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _read_on(self, consumer: AIOKafkaConsumer) -> None:
+        config, name = self._config, pause_topic(self._config)
+        while name not in await patiently("Can't ask for the topics", config, consumer.topics):
+            self._read.set()
+            await asyncio.sleep(_LOOK_SECONDS)
+        await partitions_of(config, consumer, name)
+        tp = TopicPartition(name, 0)
+        await read_to_ends(config, consumer, [tp], self._latest.take, whole=True)
+        self._read.set()
+        # What came after the end was asked for may have been fetched and not handed over: it is read again.
+        consumer.seek(tp, self._latest.next or (await consumer.beginning_offsets([tp]))[tp])
+        consumer.resume(tp)
+        while True:
+            for tp, records in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
+                self._latest.take(tp, records)
+
+
+class _Latest:
+    """The record that was read last."""
+
+    def __init__(self, on_change: Callable[[Pause], None] = lambda _: None) -> None:
+        self.pause: Pause | None = None
+        self.next = 0
+        self._on_change = on_change
+
+    def take(self, _: TopicPartition, records: Iterable[ConsumerRecord]) -> None:
+        for record in records:
+            self.next = record.offset + 1
+            if record.key != KEY:
+                continue
+            try:
+                pause = _decode(record.value or b"")
+            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                logger.error("the record at offset %d of the pause's topic is ignored: %s", record.offset, error)
+                continue
+            if pause != self.pause:
+                self.pause = pause
+                self._on_change(pause)

@@ -1,4 +1,4 @@
-"""`deploy/kubernetes`: both overlays build, fit the schemas of what they make, and their pods run natively.
+"""`deploy/kubernetes`: all overlays build, fit the schemas of what they make, and their pods run natively.
 
 Not run here: a cluster. What its controllers do with these objects (rollouts, disruption budgets, network policies,
 scaling) is not tried.
@@ -24,7 +24,7 @@ from tests.deploy_files.native import Native, ask, until
 from tests.deploy_files.tools import DEPLOY, ROOT, require, run
 from tests.kafka_kit.broker import free_port
 
-OVERLAYS = ("staging", "production")
+OVERLAYS = ("staging", "production", "rules-topic")
 SCHEMAS = Path(__file__).parent / "kubernetes_schemas"
 VERSIONS = ("1.31", "1.37")
 """Versions of Kubernetes that the manifests are checked against."""

@@ -7,7 +7,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import getpass
+import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,8 +17,9 @@ import typer
 from streams.cli.process import until_stopped, warn_in_the_log
 from streams.cli.root import UsageError, app
 from streams.cli.setting_flags import APPLY, BROKER, LOGS, Verb, takes_settings
-from streams.cli.shared import PATIENCE
+from streams.cli.shared import PATIENCE, opened
 from streams.core.escaping import one_line
+from streams.core.model import SECOND
 from streams.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,14 +47,69 @@ def _unless_a_verb_follows(verb: Verb) -> Verb:
 @_unless_a_verb_follows
 @until_stopped
 @takes_settings(*BROKER, *APPLY, "session_timeout", "broker_patience", *LOGS, warn=warn_in_the_log)
-def run(settings: Settings, context: typer.Context) -> None:
+def run(
+    settings: Settings,
+    context: typer.Context,
+    forecast: Annotated[
+        Path | None,
+        typer.Option(
+            "--forecast",
+            metavar="FILE",
+            help="Tell how much of the quota the commands of a backtest (--commands) would take, and end; - is "
+            "standard input.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the forecast as one JSON object.")] = False,
+) -> None:
     """Carry the commands of action-commands out at Zendesk's API, until SIGTERM or Ctrl-C."""
+    if forecast is not None:
+        _forecast(settings, forecast, as_json)
+        return
     from streams.telemetry.logs import configure_logging, say
     from streams.zendesk.apply.service import run_apply
 
     log_format = settings.log_format or "auto"
     configure_logging(settings.log_level, log_format)
     raise typer.Exit(run_apply(_config(settings), _options(settings), lambda message: say(message, log_format)))
+
+
+def _forecast(settings: Settings, file: Path, as_json: bool) -> None:
+    from streams.documents.durations import render
+    from streams.zendesk.apply.forecast import forecast
+
+    with opened(file, "rb") as lines:
+        told = forecast(lines, settings.zendesk_updates_per_minute, settings.apply_max_age)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "commands": told.commands,
+                    "updates_per_minute": told.per_minute,
+                    "minutes": round(told.minutes, 2),
+                    "span_seconds": told.span // SECOND,
+                    "longest_wait_seconds": told.longest_wait // SECOND,
+                    "most_waiting": told.most_waiting,
+                    "expired": told.expired,
+                    "triggers": {trigger: round(minutes, 2) for trigger, minutes in told.by_trigger.items()},
+                    "unusable": told.unusable,
+                }
+            )
+        )
+    else:
+        typer.echo(f"{told.commands:,} commands are {told.minutes:,.1f} minutes of {told.per_minute} updates a minute")
+        for trigger, minutes in told.by_trigger.items():
+            typer.echo(f"  {one_line(trigger)}: {minutes:,.1f} minutes")
+        typer.echo(f"most waiting at once: {told.most_waiting:,}, for {_in_seconds(told.longest_wait)} at most")
+        typer.echo(f"older than apply_max_age ({render(settings.apply_max_age)}) before their turn: {told.expired:,}")
+    if told.unusable:
+        typer.echo(f"{file}: {told.unusable:,} lines are no commands", err=True)
+        raise typer.Exit(1)
+
+
+def _in_seconds(duration: int) -> str:
+    from streams.documents.durations import render
+
+    return render(duration - duration % SECOND)
 
 
 def _options(settings: Settings) -> ApplyOptions:

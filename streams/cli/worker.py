@@ -32,6 +32,12 @@ def demo(
     runaway: Annotated[
         bool, typer.Option("--runaway", help="Let a bad trigger go live after a while, and its limit hold it.")
     ] = False,
+    zendesk: Annotated[
+        bool,
+        typer.Option(
+            "--zendesk", help="Show the whole loop, with a stand-in for Zendesk: webhooks, ingest, worker, apply."
+        ),
+    ] = False,
     traffic_only: Annotated[
         bool, typer.Option("--traffic-only", help="Only write traffic, into the topics of an installation of yours.")
     ] = False,
@@ -46,7 +52,14 @@ def demo(
 
     if runaway and triggers is not None:
         raise UsageError("--runaway has triggers of its own: leave --triggers out.")
-    options = Options(seconds=seconds, rate=rate, triggers=triggers or TRIGGERS, runaway=runaway)
+    if runaway and zendesk:
+        raise UsageError("--runaway and --zendesk are two demos: give one of them.")
+    run, own_triggers = run_demo, TRIGGERS
+    if zendesk:
+        from streams.demo import loop
+
+        run, own_triggers = loop.run_loop, loop.TRIGGERS
+    options = Options(seconds=seconds, rate=rate, triggers=triggers or own_triggers, runaway=runaway)
     if brokers is not None:
         from streams.assembly import runtime_config
 
@@ -54,7 +67,7 @@ def demo(
         runtime = runtime_config(settings)
         security = {name: _text(getattr(settings, name)) for name in SECURITY if name in settings.model_fields_set}
         options = structs.replace(options, brokers=runtime.brokers, security=runtime.security, settings=security)
-    run_demo(options, Console())
+    run(options, Console())
 
 
 def _write_traffic(brokers: str | None, rate: float, seconds: float | None, config: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""The worker of the demo: `lapse run` as a separate process, as in production."""
+"""The processes of Lapse in the demo, each separate as in production: `lapse run`, and others by their verb."""
 
 from __future__ import annotations
 
@@ -25,27 +25,28 @@ _WARNING = re.compile(r"\S+ \[warning *\] (.*?) *\[[\w.]+\]")
 
 
 class WorkerFailed(LapseError):
-    """The worker ended unexpectedly or with an error. The message contains the end of its log."""
+    """A process ended unexpectedly or with an error. The message contains the end of its log."""
 
 
 class Worker:
-    """One `lapse run` with its settings in a file and its log beside that file."""
+    """One `lapse run`, or another verb, with its settings in a file and its log beside that file."""
 
-    def __init__(self, process: Process, log: Path) -> None:
+    def __init__(self, process: Process, log: Path, verb: str) -> None:
         """Wrap a process that `start` has started."""
         self._process = process
         self._log = log
         self._read = 0
+        self._name = "the worker" if verb == "run" else f"lapse {verb}"
 
     @classmethod
-    async def start(cls, folder: Path, settings: Mapping[str, Any]) -> Self:
-        """Start the worker in `folder` with only the given settings; `LAPSE_` variables are not passed on."""
-        config, log = folder / "lapse.yaml", folder / "worker.log"
+    async def start(cls, folder: Path, settings: Mapping[str, Any], verb: str = "run") -> Self:
+        """Start the process in `folder` with only the given settings; `LAPSE_` variables are not passed on."""
+        config, log = folder / f"{verb}.yaml", folder / f"{verb}.log"
         config.write_text(json.dumps(settings, indent=2))  # JSON is YAML
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LAPSE_")}
         with log.open("wb") as out:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "streams", "run", "--config", str(config)),
+                *(sys.executable, "-m", "streams", verb, "--config", str(config)),
                 cwd=folder,
                 env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -53,15 +54,15 @@ class Worker:
                 stderr=asyncio.subprocess.STDOUT,
                 **child_arguments(),
             )
-        return cls(process, log)
+        return cls(process, log, verb)
 
     async def ended(self) -> None:
-        """Wait while the worker runs; raise WorkerFailed if it ends without being asked to."""
+        """Wait while it runs; raise WorkerFailed if it ends without being asked to."""
         code = await self._process.wait()
-        raise WorkerFailed(f"the worker ended with exit code {code}; its log ends with:\n{self._tail()}")
+        raise WorkerFailed(f"{self._name} ended with exit code {code}; its log ends with:\n{self._tail()}")
 
     async def stop(self) -> None:
-        """Ask the worker to end (SIGTERM) and wait. Raises WorkerFailed if it does not end cleanly."""
+        """Ask it to end (SIGTERM) and wait. Raises WorkerFailed if it does not end cleanly."""
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
         try:
@@ -70,9 +71,9 @@ class Worker:
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
-            raise WorkerFailed(f"the worker did not end within {_STOP_SECONDS:.0f} s of SIGTERM") from None
+            raise WorkerFailed(f"{self._name} did not end within {_STOP_SECONDS:.0f} s of SIGTERM") from None
         if code != 0:
-            raise WorkerFailed(f"the worker ended with exit code {code}; its log ends with:\n{self._tail()}")
+            raise WorkerFailed(f"{self._name} ended with exit code {code}; its log ends with:\n{self._tail()}")
 
     def warnings(self) -> list[str]:
         """Return the warnings that have come into its log since the last call."""
@@ -85,7 +86,7 @@ class Worker:
         return [found[1] for line in lines if (found := _WARNING.match(line))]
 
     def kill(self) -> None:
-        """Kill the worker at once, as a last resort."""
+        """Kill it at once, as a last resort."""
         if self._process.returncode is None:
             self._process.kill()
 

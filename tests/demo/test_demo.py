@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -25,8 +26,8 @@ ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "streams", "demo"]
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[dict[str, str]]:
+@contextlib.contextmanager
+def home_in(tmp_path: Path) -> Iterator[dict[str, str]]:
     """An environment whose temporary folder is ours; afterwards nothing may be left in it, and no process of ours."""
     folder = tmp_path / "tmp"
     folder.mkdir()
@@ -34,6 +35,12 @@ def home(tmp_path: Path) -> Iterator[dict[str, str]]:
     yield {**environment, "TMPDIR": str(folder), "COLUMNS": "100", "PYTHONPATH": str(ROOT)}
     assert list(folder.iterdir()) == []
     assert [child.cmdline() for child in psutil.Process().children(recursive=True) if "noida-db" in child.name()] == []
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[dict[str, str]]:
+    with home_in(tmp_path) as environment:
+        yield environment
 
 
 def run(home: dict[str, str], *arguments: str, within: float = 60) -> subprocess.CompletedProcess[str]:

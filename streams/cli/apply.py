@@ -60,10 +60,18 @@ def run(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the forecast as one JSON object.")] = False,
+    only_say: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be sent for the commands that wait, and end.")
+    ] = False,
 ) -> None:
     """Carry the commands of action-commands out at Zendesk's API, until SIGTERM or Ctrl-C."""
     if forecast is not None:
         _forecast(settings, forecast, as_json)
+        return
+    if only_say:
+        from streams.zendesk.apply.dry_run import dry_run
+
+        dry_run(_config(settings, PATIENCE), _options(settings), lambda told: typer.echo(json.dumps(told)))
         return
     from streams.telemetry.logs import configure_logging, say
     from streams.zendesk.apply.service import run_apply

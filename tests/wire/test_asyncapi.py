@@ -36,7 +36,7 @@ def test_the_committed_document_is_the_one_made_from_the_code():
 def test_every_topic_is_a_channel():
     addresses = {channel["address"] for channel in DOCUMENT["channels"].values()}
     assert addresses == {topic.name for topic in wanted_topics(KafkaConfig())}
-    assert len(addresses) == 8
+    assert len(addresses) == 10
 
 
 @pytest.fixture(scope="module")

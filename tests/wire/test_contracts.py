@@ -57,7 +57,7 @@ def test_a_valid_example_validates_and_is_read(name: str, path: Path) -> None:
         assert not isinstance(_decoded(name, path.read_bytes()), Rejection)
     elif name == "capture-line":
         parse(path.read_bytes().replace(b"\n", b""))
-    elif name != "dead-letter-headers":
+    elif not name.endswith("dead-letter-headers"):
         msgspec.json.decode(path.read_bytes(), type=contracts.RECORDS[name])
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,7 +20,7 @@ from streams.cli import app
 from streams.core.model import SECOND
 from streams.kafka.config import KafkaConfig
 from streams.testing.zendesk import checks
-from streams.testing.zendesk.server import ZendeskServer
+from streams.testing.zendesk.server import CLIENT, ZendeskServer
 from streams.zendesk.apply.pause import pause_topic
 from tests.kafka_kit.broker import Broker
 from tests.worker.kit import config_for, read_all, topics
@@ -66,6 +68,28 @@ async def eventually(what: Callable[[], bool], process: Apply) -> None:
         await asyncio.sleep(0.05)
 
 
+async def would_become(config: KafkaConfig, prefix: str, server: ZendeskServer) -> dict[str | None, str]:
+    """What `--dry-run` says, by ticket."""
+    account = {
+        "LAPSE_ZENDESK_URL": server.url,
+        "LAPSE_ZENDESK_CLIENT_ID": CLIENT.client_id,
+        "LAPSE_ZENDESK_CLIENT_SECRET": CLIENT.secret,
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "streams", "apply", "--dry-run"),
+        *("--brokers", config.brokers[0], "--topic-prefix", prefix),
+        env={**os.environ, **account},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    shown, errors = await asyncio.wait_for(process.communicate(), WITHIN)
+    assert process.returncode == 0, errors
+    told = [json.loads(line) for line in shown.splitlines()]
+    updates = [one["request"]["body"]["ticket"] for one in told if one["would"] == "update"]
+    assert all(update["status"] == "solved" and update["safe_update"] for update in updates)
+    return {one.get("ticket_id"): one["would"] for one in told}
+
+
 async def test_each_command_ends_in_one_result_and_with_an_exit_code_of_0(
     kafka: Broker, topic_prefix: str, tmp_path: Path
 ) -> None:
@@ -78,6 +102,15 @@ async def test_each_command_ends_in_one_result_and_with_an_exit_code_of_0(
         commands = [command(number) for number in (1, 2, 3, 5)]
         commands.append(command(4, issued_at=now_us() - 7_200 * SECOND))
         await write(config, [{"ticket_id": "1"}, *commands], PARTITIONS)
+        assert await would_become(config, topic_prefix, server) == {
+            "1": "update",
+            "2": "overtaken",
+            "3": "gone",
+            "4": "expired",
+            "5": "update",
+            None: "invalid",
+        }
+        assert server.tickets.changes == []
         async with applying(kafka, topic_prefix, tmp_path, server) as process:
             found = await until_results(config, 5, process)
             told = {ticket: (one["result"], one["status"]) for ticket, one in found.items()}
@@ -93,7 +126,7 @@ async def test_each_command_ends_in_one_result_and_with_an_exit_code_of_0(
             assert process.get("/healthz") == (200, "ok\n")
             began = time.monotonic()
             assert await asyncio.to_thread(process.stop) == 0
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 15, "it is cut off after 4.5 s"
             assert "a-secret-for-tests" not in process.log
         letters = await read_all(config, config.topic("apply-dead-letters"))
         by_code = {dict(letter.headers)["lapse.error.code"]: letter for letter in letters}

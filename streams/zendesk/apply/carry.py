@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
@@ -48,8 +48,6 @@ class Work(msgspec.Struct, kw_only=True):
     """The instant from which its age counts."""
     doubt: bool = False
     """Whether an update for it may have been sent."""
-    alone: bool = False
-    """Whether it must not go by a job."""
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -57,10 +55,6 @@ class Read(msgspec.Struct, frozen=True):
 
     ticket: Mapping[str, Any]
     status: int
-
-
-ByJob = Callable[[Work], Awaitable[Ending | None]]
-"""Carries a command out in a job; None when that left a doubt, or the command has to go alone."""
 
 
 class Carrier:
@@ -83,10 +77,6 @@ class Carrier:
         self._max_age = max_age
         self._command_field = command_field
         self._clock = clock
-        self.by_job: ByJob | None = None
-        """Set once there is a batcher of jobs."""
-        self.is_backlog: Callable[[], bool] = lambda: False
-        """Whether so many commands wait for the quota that jobs pay."""
         self._sending = 0
         self.quiet = asyncio.Event()
         """Set while no update is without its answer."""
@@ -121,11 +111,7 @@ class Carrier:
                 await backoff.wait()
 
     async def _try(self, work: Work) -> Ending | None:
-        taken = self._pace.updates.take_at_once()
-        if taken is None and self.by_job is not None and self._may_go_by_job(work) and self.is_backlog():
-            return await self.by_job(work)
-        if taken is None:
-            taken = await self._pace.updates.take()
+        taken = await self._pace.updates.take()
         try:
             made = await self.prepare(work)
         except BaseException:
@@ -135,10 +121,6 @@ class Carrier:
             taken.given_back()
             return made
         return await self._update(work, made, taken)
-
-    @staticmethod
-    def _may_go_by_job(work: Work) -> bool:
-        return not work.alone and not work.command.passes_on
 
     async def prepare(self, work: Work) -> Send | Ending | None:
         """Read the ticket and plan the update. None: it may not be sent now, and the command has to begin again."""

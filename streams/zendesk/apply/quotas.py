@@ -165,17 +165,6 @@ def updates_told(headers: Mapping[str, str]) -> tuple[int, int, int] | None:
     return _whole(parts.get("total"), parts.get("remaining"), parts.get("resets"))
 
 
-def jobs_told(headers: Mapping[str, str]) -> int | None:
-    """Read from an answer how many more jobs the account may have in flight.
-
-    >>> jobs_told({"zendesk-ratelimit-inflight-jobs": "total=30; remaining=12"})
-    12
-    """
-    text = next((value for name, value in headers.items() if name.lower() == "zendesk-ratelimit-inflight-jobs"), "")
-    left = dict(part.strip().partition("=")[::2] for part in text.split(";")).get("remaining", "")
-    return int(left) if left.isdecimal() else None
-
-
 def retry_after(headers: Mapping[str, str]) -> Seconds | None:
     """Read `Retry-After` in seconds from an answer; None when there is none, or it is a date."""
     text = next((value for name, value in headers.items() if name.lower() == "retry-after"), "").strip()

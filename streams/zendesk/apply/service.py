@@ -125,7 +125,7 @@ class _Process:
     async def run(self) -> None:
         """Work until cancelled."""
         config, options = self._config, self._options
-        limits = await _limits(config)
+        limits = await limits_of(config)
         followers: list[Follower] = [PauseReader(config, self._paused)]
         if options.stops is not None:
             followers.append(options.stops(self._stopped))
@@ -163,7 +163,7 @@ class _Process:
         self._gate.stop(stops)
 
 
-async def _limits(config: ApplyConfig) -> dict[str, int]:
+async def limits_of(config: ApplyConfig) -> dict[str, int]:
     """Return the topics' `max.message.bytes`. Raises `Refused` when a topic that is needed will not do."""
     report = await check_topics(config)
     needed = [config.topic(name) for name in (Output.COMMANDS, Output.RESULTS, Output.APPLY_DEAD_LETTERS)]

@@ -31,6 +31,7 @@ from streams.kafka.topics import check_topics
 from streams.wire.writes import Write
 from streams.worker.observer import Observer
 from streams.worker.processor import PartitionProcessor
+from streams.worker.progress import Progress
 from streams.worker.restore import END_KEY, restore
 from streams.worker.silence import SilenceWatch
 from streams.worker.slots import CommitSlots
@@ -99,7 +100,7 @@ class Supervisor:
         self._rebalancing = False
         self._attempts: dict[int, int] = {}
         self._missing_since: float | None = None
-        self._last_opening = time.monotonic()
+        self._progress = Progress(time.monotonic())
         self._trouble = "no broker has answered yet"
         self._reporter: asyncio.Task[None] | None = None
         self._revoked_at: float | None = None
@@ -256,7 +257,7 @@ class Supervisor:
             self._app.fail(_explained(error, f"Can't open partition {number}"))
             return
         self._opening.pop(number, None)
-        self._last_opening = time.monotonic()
+        self._progress.made(time.monotonic())
         self.processors[number] = processor
         self._go_on(processor, generation)
 
@@ -323,7 +324,7 @@ class Supervisor:
         def take(table: str, rows: Iterable[tuple[bytes, bytes | None]]) -> int:
             count = partition.restore(table, rows)
             self._observer.restoring(number, count)
-            self._last_opening = time.monotonic()
+            self._progress.made(time.monotonic())
             return count
 
         def remaining(offsets: int) -> None:
@@ -348,7 +349,7 @@ class Supervisor:
                 if self.waiting_for_rules.get(number) != why:
                     logger.error("partition %d is not ready: %s", number, why)
                 self.waiting_for_rules[number] = why
-                self._last_opening = time.monotonic()
+                self._progress.made(time.monotonic())
                 await asyncio.sleep(_RULES_SECONDS)
         finally:
             self.waiting_for_rules.pop(number, None)
@@ -481,11 +482,12 @@ class Supervisor:
 
     def _end_without_progress(self) -> None:
         """End the worker when nothing was opened, restored or committed for too long although there is work to do."""
-        progress = [self._last_opening, *(p.last_progress or 0.0 for p in self.processors.values())]
+        for processor in self.processors.values():
+            self._progress.made(processor.last_progress)
         if self._assigned <= self.processors.keys():
             # All partitions are open: when idle, a fetch response or a heartbeat counts as progress.
-            progress.append(self.last_answer or 0.0)
-        without = time.monotonic() - max(progress)
+            self._progress.made(self.last_answer)
+        without = self._progress.without(time.monotonic())
         if without > self._config.broker_patience / SECOND:
             self._app.fail(Failed(f"No progress for {without:.0f} s. The latest trouble: {self._trouble}"))
 

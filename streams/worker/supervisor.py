@@ -11,13 +11,13 @@ from typing import Any, cast
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
-from msgspec import structs
+from msgspec import DecodeError, structs
 
 from streams.core.engine import Engine
 from streams.core.errors import Failed, Fenced, ReopenPartition, Unreachable
 from streams.core.inputs import Decode
 from streams.core.model import SECOND, Micros
-from streams.core.names import Topic
+from streams.core.names import Table, Topic
 from streams.core.partition import Partition
 from streams.core.revisions import Rulebook
 from streams.core.tables import RowCodec
@@ -254,7 +254,7 @@ class Supervisor:
                 else:
                     break
         except Exception as error:
-            self._app.fail(_explained(error, f"Can't open partition {number}"))
+            self._app.fail(self._explained(error, f"Can't open partition {number}"))
             return
         self._opening.pop(number, None)
         self._progress.made(time.monotonic())
@@ -402,9 +402,20 @@ class Supervisor:
 
     # --- failures ----------------------------------------------------------------------------------------------------
 
+    def _explained(self, error: BaseException, what: str) -> BaseException:
+        """Say where an error of the client happened, and what to do about a row that can't be read."""
+        if isinstance(error, DecodeError | UnicodeDecodeError):
+            # Bad records are dead letters, so only a row of a table can raise this.
+            changelogs = " or ".join(self._config.changelog(table) for table in Table)
+            return Failed(
+                f"{what}: a row of {changelogs} can't be read: {error}. Only Lapse may write there. Start the version "
+                "that wrote it, or build tables anew with another app_id: *A new installation* in docs/operations.md."
+            )
+        return Failed(f"{what}: {error or type(error).__name__}") if isinstance(error, KafkaError) else error
+
     def _on_failure(self, processor: PartitionProcessor, error: BaseException) -> None:
         if not _may_pass(error):
-            self._app.fail(_explained(error, f"Partition {processor.number}"))
+            self._app.fail(self._explained(error, f"Partition {processor.number}"))
             return
         if isinstance(error, Fenced):
             self._observer.fenced()
@@ -509,8 +520,3 @@ def _backoff(attempts: int) -> float:
 def _may_pass(error: BaseException) -> bool:
     """Whether reopening the partition may help after this error."""
     return isinstance(error, ReopenPartition | Unreachable) or is_passing(error)
-
-
-def _explained(error: BaseException, what: str) -> BaseException:
-    """Add to an error of the client where it happened."""
-    return Failed(f"{what}: {error or type(error).__name__}") if isinstance(error, KafkaError) else error

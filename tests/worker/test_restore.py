@@ -18,7 +18,8 @@ from streams.kafka.config import KafkaConfig
 from streams.kafka.producer import PartitionProducer
 from streams.wire.writes import Write
 from streams.worker.restore import END_KEY, restore
-from tests.worker.kit import config_for, make_topic, producing, topics
+from tests.worker.kit import config_for, make_topic, producing, running, send, topics
+from tests.worker.test_worker import lapses
 
 NOW = int(time.time()) * SECOND
 
@@ -181,3 +182,19 @@ async def test_a_log_whose_end_nobody_can_read_is_given_one(kafka: Any, topic_pr
     await producer.close()
     assert tables.ends_written == [changelog]
     assert tables.rows["tickets"] == {b"1": b"a"}
+
+
+@pytest.mark.parametrize("row", [b"\x93\x81\xa1a\xa1\xff\xc0\x01", b"\xdc\x00"], ids=["no text", "cut off"])
+async def test_a_row_that_can_not_be_read_ends_the_worker_with_a_message(
+    row: bytes, kafka: Any, topic_prefix: str
+) -> None:
+    config = await topics(config_for(kafka, topic_prefix))
+    await write(config, tickets={b"1": row}, sessions={b"1": row})
+    async with running(config) as worker:
+        await send(config, lapses(1, 1), 1)
+        assert worker.task is not None
+        (error,) = await asyncio.wait_for(asyncio.gather(worker.task, return_exceptions=True), 60)
+    assert isinstance(error, Failed)
+    assert f"a row of {topic_prefix}lapse-tickets-changelog or {topic_prefix}lapse-sessions-changelog can't be" in str(
+        error
+    )

@@ -315,10 +315,10 @@ def test_topics_are_made_checked_fed_and_captured(kafka: Broker, topic_prefix: s
     assert f"{topic_prefix}ticket-updates does not exist".encode() in before.stdout
 
     made = lapse("topics", "create", "--partitions", 3, **where)
-    assert (made.returncode, len(made.stdout.splitlines())) == (0, 8)
+    assert (made.returncode, len(made.stdout.splitlines())) == (0, 10)
     assert lapse("topics", "create", **where).stdout == b"every topic exists\n"
     checked = lapse("topics", "check", **where)
-    assert (checked.returncode, checked.stdout) == (0, b"8 topics of 3 partitions: all is well\n")
+    assert (checked.returncode, checked.stdout) == (0, b"10 topics of 3 partitions: all is well\n")
     refused = lapse("topics", "create", "--partitions", 4, **where)
     assert (refused.returncode, b"Traceback" in refused.stderr) == (2, False)
 

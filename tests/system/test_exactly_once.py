@@ -38,7 +38,7 @@ async def test_nothing_is_lost_phantom_or_twice_whatever_breaks(
     own_broker: Broker, topic_prefix: str, tmp_path: Path, long: bool, capsys: pytest.CaptureFixture[str]
 ):
     seed = int(os.environ.get("SYSTEM_SEED") or random.SystemRandom().randrange(1_000_000))
-    count, number_of_faults = (1_500_000, 60) if long else (60_000, 6)
+    count, number_of_faults = (1_500_000, 60) if long else (50_000, 5)
     count = int(os.environ.get("SYSTEM_RECORDS") or count)
     number_of_faults = int(os.environ.get("SYSTEM_FAULTS") or number_of_faults)
     faults = schedule(seed, number_of_faults, os.environ.get("SYSTEM_ONLY"))

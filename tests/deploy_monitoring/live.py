@@ -28,7 +28,7 @@ from streams.testing.webhooks import WebhookSender, session_post, ticket_event
 from tests.deploy_monitoring.tools import require
 from tests.kafka_kit.broker import die_with_parent, free_port
 from tests.system.worker import ROOT, Worker, settings
-from tests.zendesk.ingesting import SECRET, Ingest
+from tests.zendesk.ingesting import SECRET, Apply, Ingest
 
 RULES = ROOT / "deploy" / "prometheus"
 
@@ -95,8 +95,8 @@ class Prometheus:
         until(lambda: _answers(f"{self.url}/-/ready"), 60, self.process.tail)
 
     @classmethod
-    def scraping(cls, folder: Path, targets: list[str], ingest: str) -> Prometheus:
-        """Scrape workers and `lapse ingest` every second, with our rules loaded."""
+    def scraping(cls, folder: Path, targets: list[str], ingest: str, apply: str) -> Prometheus:
+        """Scrape workers, `lapse ingest` and `lapse apply` every second, with our rules loaded."""
         config = yaml.safe_load((RULES / "prometheus.yaml").read_text("utf-8"))
         config["global"] = {"scrape_interval": "1s", "evaluation_interval": "2s"}
         for name in config["rule_files"]:
@@ -104,6 +104,7 @@ class Prometheus:
             (folder / name).write_text(text.replace("    interval: 1m\n", ""), "utf-8")  # no minute to wait for
         config["scrape_configs"][0]["static_configs"] = [{"targets": targets}]
         config["scrape_configs"][1]["static_configs"] = [{"targets": [ingest]}]
+        config["scrape_configs"][2]["static_configs"] = [{"targets": [apply]}]
         return cls(folder, config)
 
     def ask(self, path: str, **parameters: str) -> Any:
@@ -167,6 +168,24 @@ def webhooks(bootstrap: str, prefix: str, folder: Path) -> Iterator[str]:
         stop.set()
         thread.join(20)
         process.stop()
+
+
+@contextlib.contextmanager
+def account(bootstrap: str, prefix: str, folder: Path) -> Iterator[str]:
+    """`lapse apply` at a stand-in for Zendesk that has none of the tickets; yields where it serves its metrics."""
+    # Quotas that let nothing wait: a rate needs something in every window.
+    quotas = ["--requests-per-minute", "1000000", "--updates-per-minute", "1000000"]
+    command = [sys.executable, "-m", "streams.testing.zendesk", "--tickets", "0", *quotas]
+    zendesk = Process(command, folder / "zendesk.log")
+    try:
+        process = Apply(bootstrap, prefix, folder, zendesk.said(r"API and page: (http://[0-9.:]+)/", 60))
+        try:
+            process.until_ready()
+            yield f"127.0.0.1:{process.port}"
+        finally:
+            process.stop()
+    finally:
+        zendesk.stop(signal.SIGTERM)
 
 
 def until(look: Callable[[], Any], within: float, what: Callable[[], str]) -> Any:

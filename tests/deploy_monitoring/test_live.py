@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy_monitoring.live import Prometheus, traffic, until, webhooks
+from tests.deploy_monitoring.live import Prometheus, account, traffic, until, webhooks
 from tests.deploy_monitoring.test_dashboards import DASHBOARDS
 from tests.deploy_monitoring.tools import require
 
@@ -26,6 +26,8 @@ WINDOWS = {
 QUIET = {
     ("Pipeline", "Keys and sizes that should not be"),
     ("Pipeline", "Dead letters"),
+    ("Pipeline", "Commands waiting"),
+    ("Pipeline", "Actions that the API can't carry out"),
     ("Triggers", "Unjoined"),
     ("Triggers", "Triggers that never fired"),
     ("Triggers", "Abandonments held out"),
@@ -85,8 +87,9 @@ def seen(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     with (
         traffic(kafka.bootstrap, folder, rate=300) as (first, second, prefix),
         webhooks(kafka.bootstrap, prefix, folder) as ingest,
+        account(kafka.bootstrap, prefix, folder) as apply,
     ):
-        prometheus = Prometheus.scraping(folder, [first, f"127.0.0.1:{second.web_port}"], ingest)
+        prometheus = Prometheus.scraping(folder, [first, f"127.0.0.1:{second.web_port}"], ingest, apply)
         try:
             until(lambda: prometheus.values("lapse_commands_applied_total > 0"), 20, prometheus.process.tail)
             second.start()

@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="port on the loopback interface; 0 takes any free one")
     parser.add_argument("--tickets", type=int, default=100, help="how many open tickets there are, with ids from 1")
     parser.add_argument("--updates-per-minute", type=int, default=Limits().updates_per_minute)
+    parser.add_argument("--requests-per-minute", type=int, default=Limits().requests_per_minute)
     parser.add_argument("--webhook", help="where events of tickets are posted, such as http://127.0.0.1:6067/zendesk")
     parser.add_argument("--webhook-secret", default="a-secret-for-tests", help="what posts are signed with")
     given = parser.parse_args()
@@ -34,7 +35,7 @@ async def _serve(given: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    limits = Limits(updates_per_minute=given.updates_per_minute)
+    limits = Limits(requests_per_minute=given.requests_per_minute, updates_per_minute=given.updates_per_minute)
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(ZendeskServer(port=given.port, limits=limits))
         hooks = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 
@@ -44,7 +45,6 @@ class Line:
         self.window = Window(most, span)
         self._turn = asyncio.Lock()
         self._moved = asyncio.Event()
-        self.waiting = 0
         self._held_until: Seconds = 0.0
 
     def moved(self) -> None:
@@ -55,32 +55,18 @@ class Line:
         """Let nobody pass for so long."""
         self._held_until = max(self._held_until, time.monotonic() + seconds)
 
-    def take_at_once(self) -> Taken | None:
-        """Take one if that is possible without waiting, and nobody waits."""
-        now = time.monotonic()
-        if self.waiting or self._ready_at(now) > now:
-            return None
-        return Taken(self, self.window.take(now))
-
     async def take(self) -> Taken:
         """Take one, as soon as it may be taken."""
-        self.waiting += 1
-        try:
-            async with self._turn:
-                while True:
-                    now = time.monotonic()
-                    ready_at = self._ready_at(now)
-                    if ready_at <= now:
-                        return Taken(self, self.window.take(now))
-                    self._moved.clear()
-                    wait = min(ready_at - now, _LOOK_AGAIN)
-                    try:
-                        async with asyncio.timeout(wait):
-                            await self._moved.wait()
-                    except TimeoutError:
-                        pass
-        finally:
-            self.waiting -= 1
+        async with self._turn:
+            while True:
+                now = time.monotonic()
+                ready_at = self._ready_at(now)
+                if ready_at <= now:
+                    return Taken(self, self.window.take(now))
+                self._moved.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(ready_at - now, _LOOK_AGAIN)):
+                        await self._moved.wait()
 
     def _ready_at(self, now: Seconds) -> Seconds:
         return max(self.window.ready_at(now), self._held_until)

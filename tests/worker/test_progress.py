@@ -55,6 +55,11 @@ class Worker:
                 self.consumer.last_answer = self.now
             self.supervisor._end_without_progress()
 
+    def freeze(self, seconds: int) -> None:
+        """Let time pass without a look, and look once, before any answer is read."""
+        self.now += seconds
+        self.supervisor._end_without_progress()
+
 
 def test_a_worker_that_was_idle_is_patient_with_the_first_trouble(monkeypatch):
     worker = Worker(monkeypatch)
@@ -86,3 +91,22 @@ def test_a_worker_ends_when_a_partition_stays_closed_for_its_patience(monkeypatc
     worker.live(PATIENCE + 1, answered=True)
     (error, *_) = worker.failures
     assert str(error).startswith(f"No progress for {PATIENCE + 1} s. The latest trouble: ")
+
+
+def test_a_worker_that_was_frozen_for_longer_than_its_patience_goes_on(monkeypatch):
+    worker = Worker(monkeypatch)
+    worker.open(0, 1)
+    worker.live(10, answered=True)
+    worker.freeze(2 * PATIENCE)
+    worker.live(10, answered=True)
+    assert worker.failures == []
+
+
+def test_what_counted_before_a_freeze_counts_after_it(monkeypatch):
+    worker = Worker(monkeypatch)
+    worker.open(0, 1)
+    worker.live(PATIENCE - 20, answered=False)
+    worker.freeze(PATIENCE)
+    assert worker.failures == []
+    worker.live(20, answered=False)
+    assert len(worker.failures) > 0

@@ -26,6 +26,13 @@ class Unreachable(Failed):
     """No broker answered within the timeout."""
 
 
+class NewerRow(Exception):
+    """A row that only a newer version of Lapse can have written; the text says what is unknown in it.
+
+    The code that runs the partition makes a `Failed` of it, which names the topic.
+    """
+
+
 class ReopenPartition(Exception):
     """A partition's producer and tables can no longer be used; the partition can continue once it is reopened.
 

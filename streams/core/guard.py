@@ -26,7 +26,7 @@ BLOCK = 256
 """Instants in a full block, at eight bytes each."""
 
 
-class _Block(msgspec.Struct, array_like=True, frozen=True, gc=False):
+class _Block(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
     """A full block, as the head knows it."""
 
     number: int
@@ -34,7 +34,7 @@ class _Block(msgspec.Struct, array_like=True, frozen=True, gc=False):
     last: Micros
 
 
-class _Head(msgspec.Struct, array_like=True, gc=False):
+class _Head(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
     """The head row of a history."""
 
     blocks: list[_Block]
@@ -46,6 +46,11 @@ class _Head(msgspec.Struct, array_like=True, gc=False):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Head).decode
+
+
+def read_head(row: bytes) -> None:
+    """Raise `msgspec.DecodeError` when the head row of a history can't be read."""
+    _decode(row)
 
 
 def allowed(limit: Limit, partitions: int) -> int:

@@ -74,9 +74,11 @@ class Rejection(msgspec.Struct, frozen=True, gc=False):
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
+# The number of elements of an array is its version: one with more elements than its struct has fields was written by a
+# newer version, and is refused. deploy/decisions/0019-the-length-of-a-row-is-its-version.md says how to change a row.
 
 
-class OrderKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class OrderKey(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Determines whether the next event of this ticket and topic is new: SPEC section 2, *Order*."""
 
     occurred_at: Micros
@@ -87,7 +89,7 @@ class OrderKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Record timestamp of the latest tombstone: events that happened before it are stale."""
 
 
-class TicketRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class TicketRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The ticket row. `fields` is flat as in `TicketUpdate`, and None after a tombstone (the order key is kept)."""
 
     fields: dict[str, Value] | None
@@ -96,7 +98,7 @@ class TicketRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Stream time at which the last event was applied."""
 
 
-class Lapse(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Lapse(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """One transition into `inactive`, with what the rounds of its episode need."""
 
     event_id: str
@@ -111,7 +113,7 @@ class Lapse(msgspec.Struct, frozen=True, array_like=True, gc=False):
     traceparent: str | None = None
 
 
-class PendingRound(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class PendingRound(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """A round that has not ended: it waits for `due` or, when `parked_until` is set, for its ticket."""
 
     due: Micros
@@ -124,7 +126,7 @@ class PendingRound(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.due if self.parked_until is None else self.parked_until
 
 
-class SessionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class SessionRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The session row: the session's state, its episode count and its pending rounds.
 
     `state` is None after a tombstone. `opened_at`, `abandoned` (instant and channel of the latest abandonment without
@@ -266,7 +268,7 @@ class Evaluation(msgspec.Struct, frozen=True, gc=False):
     """Of `held`: the triggers whose limit it would have passed, in firing order."""
 
 
-class Side(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Side(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """How a round ended under one of two rule sets that are compared."""
 
     outcome: RoundOutcome
@@ -298,7 +300,7 @@ class Difference(msgspec.Struct, frozen=True, gc=False):
     shadow: Side | None
 
 
-class FieldValue(msgspec.Struct, frozen=True, gc=False):
+class FieldValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """One entry of a command's `actions`."""
 
     field: str

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from streams.core.batch import Batch
 from streams.core.engine import Engine
+from streams.core.errors import NewerRow
+from streams.core.guard import BLOCKS, HEADS, read_head
 from streams.core.inputs import DEAD_LETTER_JUDGED_FROM, Decode, Input, RawRecord, Update
 from streams.core.model import (
     ACTIVATION,
@@ -38,6 +40,8 @@ KEYS_KEPT = 1 << 16
 
 SLICE_BYTES = 16 * 1024 * 1024
 """Maximum size of the input values of a slice, in bytes, so that a transaction of large records stays bounded."""
+
+_OWN_KINDS = (RULES_KEY, SHADOW_KEYS, HEADS, BLOCKS)
 
 
 class Partition:
@@ -100,8 +104,17 @@ class Partition:
         return count
 
     def start(self) -> None:
-        """Rebuild the timers from the restored rows; call once, before the first slice."""
+        """Rebuild the timers from the restored rows; call once, before the first slice.
+
+        Raises `NewerRow` or `msgspec.DecodeError` when a row can't be read: every row is decoded here, save those of
+        rules and shadows, which `adopt` decodes.
+        """
         tables, engine, timers = self.tables, self._engine, self._timers
+        for key, row in tables.own.items():
+            if not key.startswith(_OWN_KINDS):
+                raise NewerRow(f"unknown kind of row: {key[len(OWN) :].partition(b'/')[0].decode(errors='replace')}")
+            if key.startswith(HEADS):
+                read_head(row)
         ending: set[str] = set()
         for ticket_id in tables.sessions:
             session = tables.session(ticket_id)

@@ -51,7 +51,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     triggers: Triggers | None = None
 
 
-class Stops(msgspec.Struct, frozen=True, array_like=True):
+class Stops(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What is stopped: everything, or some triggers. A stop holds over every revision until it is resumed."""
 
     everything: bool = False
@@ -72,7 +72,7 @@ class Stops(msgspec.Struct, frozen=True, array_like=True):
         return "all" if self.everything else self.ids
 
 
-class InUse(msgspec.Struct, frozen=True, array_like=True):
+class InUse(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What a partition has taken up; its row in the sessions changelog."""
 
     revision: int

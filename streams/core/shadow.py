@@ -52,7 +52,7 @@ class Candidate(msgspec.Struct, frozen=True):
     rules: Rules
 
 
-class ShadowRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class ShadowRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The latest lapse of a ticket, while rounds of it are pending on either side."""
 
     revision: int

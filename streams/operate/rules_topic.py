@@ -17,7 +17,7 @@ from streams.core.revisions import RULES_KEY, Compile, Entry, InUse, Rulebook
 from streams.kafka.brokers import partitions_of, plain_consumer, started_producer
 from streams.kafka.bulk import read_to_ends
 from streams.kafka.config import KafkaConfig
-from streams.wire.rows import MsgpackRows
+from streams.wire.rows import UNREADABLE, MsgpackRows, unreadable
 from streams.wire.rule_entries import BadEntryError, decode_entry, encode_entry
 
 _LARGEST_ENTRY = 16 << 20
@@ -116,7 +116,10 @@ async def read_in_use(config: KafkaConfig) -> dict[int, InUse]:
     async with plain_consumer(config, max_partition_fetch_bytes=4 << 20) as consumer:
         tps = [TopicPartition(name, number) for number in await partitions_of(config, consumer, name)]
         await read_to_ends(config, consumer, tps, take)
-    return {number: codec.decode_rules(row) for number, row in rows.items() if row is not None}
+    try:
+        return {number: codec.decode_rules(row) for number, row in rows.items() if row is not None}
+    except UNREADABLE as error:
+        raise Failed(f"Can't read which revisions are in use: {unreadable(error, name)}") from None
 
 
 async def count_partitions(config: KafkaConfig) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from aiokafka import ConsumerRecord, TopicPartition
 
+from streams.core.errors import Failed
 from streams.core.model import SessionRow, TicketRow
 from streams.core.names import Table
 from streams.core.partitioning import partition_of
@@ -14,7 +16,7 @@ from streams.core.revisions import RULES_KEY, InUse
 from streams.kafka.brokers import partitions_of, plain_consumer
 from streams.kafka.bulk import read_to_ends
 from streams.kafka.config import KafkaConfig
-from streams.wire.rows import MsgpackRows
+from streams.wire.rows import UNREADABLE, MsgpackRows, unreadable
 
 
 class TicketState(msgspec.Struct, frozen=True):
@@ -67,18 +69,19 @@ async def read_state(
             if tps and not any(rows.values()):
                 await read_to_ends(config, consumer, tps, take)
     codec = MsgpackRows()
+    decoders = {Table.TICKETS: codec.decode_ticket, Table.SESSIONS: codec.decode_session}
+
+    def decoded(table: Table, row: bytes | None, decode: Callable[[bytes], Any]) -> Any:
+        try:
+            return None if row is None else decode(row)
+        except UNREADABLE as error:
+            why = unreadable(error, config.changelog(table))
+            raise Failed(f"Can't read the state of ticket {ticket_id}: {why}") from None
+
     found = []
     for number in sorted({number for number, _ in rows}):
-        ticket, session = rows.get((number, Table.TICKETS)), rows.get((number, Table.SESSIONS))
-        in_use = rules.get(number)
+        ticket, session = (decoded(table, rows.get((number, table)), decode) for table, decode in decoders.items())
         if ticket is not None or session is not None:
-            found.append(
-                TicketState(
-                    number,
-                    expected,
-                    None if ticket is None else codec.decode_ticket(ticket),
-                    None if session is None else codec.decode_session(session),
-                    None if in_use is None else codec.decode_rules(in_use),
-                )
-            )
+            in_use = decoded(Table.SESSIONS, rules.get(number), codec.decode_rules)
+            found.append(TicketState(number, expected, ticket, session, in_use))
     return found

@@ -1,7 +1,9 @@
 """Table rows as bytes: positional MessagePack, the value format of the two changelogs.
 
-The format is small and fast, not readable (`lapse state` prints rows in readable form). Fields may only be added at the
-end of a row, with a default: then rows of an older version can be decoded, and an older version ignores new fields.
+The format is small and fast, not readable (`lapse state` prints rows in readable form). The number of elements is the
+version of a row. Fields may only be added at the end, with a default, and the meaning of a field never changes: then
+rows of an older version can be decoded. A row with more elements than are known is refused, as one of a newer version.
+So a field is written only where it has another value than its default: then an older version reads all other rows.
 
 A ticket row has two forms. A `TicketRow` has flat fields and no fourth element. A `PlainRow` has true as its fourth
 element, custom fields in a separate object, and nil for no value; its members are written without being processed.
@@ -9,10 +11,12 @@ element, custom fields in a separate object, and nil for no value; its members a
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
+from streams.core.errors import NewerRow
 from streams.core.model import Micros, OrderKey, SessionRow, TicketRow
 from streams.core.normal import CUSTOM_FIELD_PREFIX
 from streams.core.revisions import InUse
@@ -44,7 +48,7 @@ class _TicketHead(msgspec.Struct, array_like=True, gc=False):
     order: OrderKey | None
 
 
-class _StoredTicket(msgspec.Struct, array_like=True, gc=False):
+class _StoredTicket(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
     """A ticket row in either form."""
 
     fields: dict[str, Any] | None
@@ -97,3 +101,36 @@ class MsgpackRows:
     def ticket_order(self, data: bytes) -> OrderKey | None:
         """Decode only the order key of a ticket row."""
         return self._decode_head(data).order
+
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, NewerRow)
+"""What reading a row may raise."""
+
+_OF_A_NEWER_VERSION = re.compile(
+    r"Expected `array` of (?:at most )?length (?P<known>\d+), got (?P<found>\d+)"
+    r"|Object contains unknown field|Invalid enum value"
+)
+
+
+def unreadable(error: Exception, changelogs: str) -> str:
+    """Return why a row of `changelogs` can't be read, and what to do, for a person.
+
+    >>> unreadable(NewerRow("unknown kind of row: quota"), "lapse-sessions-changelog").partition(". ")[0]
+    'a row of lapse-sessions-changelog was written by a newer version of Lapse (unknown kind of row: quota)'
+    """
+    if isinstance(error, NewerRow) or _is_of_a_newer_version(str(error)):
+        return (
+            f"a row of {changelogs} was written by a newer version of Lapse ({error}). Start that version or a later "
+            "one. To go back to this one, build the tables anew with another app_id: *A new installation* in "
+            "docs/operations.md."
+        )
+    return (
+        f"a row of {changelogs} can't be read: {error}. Only Lapse may write there. Start the version that wrote it, "
+        "or build tables anew with another app_id: *A new installation* in docs/operations.md."
+    )
+
+
+def _is_of_a_newer_version(text: str) -> bool:
+    """Whether msgspec says that a row has more elements than its struct, or a member or a name that is unknown."""
+    found = _OF_A_NEWER_VERSION.match(text)
+    return found is not None and (found["known"] is None or int(found["found"]) > int(found["known"]))

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
-from msgspec import DecodeError, structs
+from msgspec import structs
 
 from streams.core.engine import Engine
 from streams.core.errors import Failed, Fenced, ReopenPartition, Unreachable
@@ -28,6 +28,7 @@ from streams.kafka.config import KafkaConfig
 from streams.kafka.inside.membership import committed_offsets
 from streams.kafka.producer import PartitionProducer, act_from_of, stream_time_of
 from streams.kafka.topics import check_topics
+from streams.wire.rows import UNREADABLE, unreadable
 from streams.wire.writes import Write
 from streams.worker.observer import Observer
 from streams.worker.processor import PartitionProcessor
@@ -404,13 +405,10 @@ class Supervisor:
 
     def _explained(self, error: BaseException, what: str) -> BaseException:
         """Say where an error of the client happened, and what to do about a row that can't be read."""
-        if isinstance(error, DecodeError | UnicodeDecodeError):
+        if isinstance(error, UNREADABLE):
             # Bad records are dead letters, so only a row of a table can raise this.
             changelogs = " or ".join(self._config.changelog(table) for table in Table)
-            return Failed(
-                f"{what}: a row of {changelogs} can't be read: {error}. Only Lapse may write there. Start the version "
-                "that wrote it, or build tables anew with another app_id: *A new installation* in docs/operations.md."
-            )
+            return Failed(f"{what}: {unreadable(error, changelogs)}")
         return Failed(f"{what}: {error or type(error).__name__}") if isinstance(error, KafkaError) else error
 
     def _on_failure(self, processor: PartitionProcessor, error: BaseException) -> None:

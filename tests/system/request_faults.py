@@ -113,7 +113,7 @@ class Stage:
         self.pump.more = False
         await asyncio.wait_for(self._tasks[0], 300)
         await self.installation.until_no_lag(_CATCH_UP_SECONDS)
-        outcome = await self.installation.judge(await self.installation.expected(), within=60)
+        outcome = await self.installation.judge(await self.installation.expected(), 60, self.pump.unsure)
         assert outcome.records == self.pump.sent
         return outcome
 

@@ -71,7 +71,7 @@ async def test_nothing_is_lost_phantom_or_twice_whatever_breaks(
         await asyncio.wait_for(tasks[0], 600)
         await installation.until_no_lag(120)
         expected = await installation.expected()
-        outcome = await installation.judge(expected, within=60)
+        outcome = await installation.judge(expected, 60, pump.unsure)
     finally:
         for task in tasks:
             task.cancel()

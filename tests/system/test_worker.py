@@ -294,7 +294,7 @@ async def test_a_rolling_restart_under_load_loses_nothing_and_ends_cleanly(insta
     finally:
         task.cancel()
     await installation.until_no_lag(60)
-    outcome = await installation.judge(await installation.expected(), within=30)
+    outcome = await installation.judge(await installation.expected(), 30, pump.unsure)
     assert outcome.clean, str(outcome)
 
 
@@ -310,7 +310,7 @@ async def test_counters_of_all_workers_add_up_to_what_happened(installation, sta
     await asyncio.wait_for(pump.run(), 120)
     await installation.until_no_lag(60)
     expected = await installation.expected()
-    outcome = await installation.judge(expected, within=30)
+    outcome = await installation.judge(expected, 30, pump.unsure)
     assert outcome.clean, str(outcome)
 
     counted: Counter[tuple[str, str]] = Counter()
@@ -323,18 +323,20 @@ async def test_counters_of_all_workers_add_up_to_what_happened(installation, sta
                     found = re.search(rf'\b{label}="(.*?)"', labels) if label else None
                     counted[name, found[1] if found else ""] += float(value)
                     break
+    commands, records, _ = await installation.outputs()
+    evaluations = [record for record in records if record["type"] == "evaluation"]
     truth = {
         **{("lapse_records_total", name): n for name, n in expected.results.items()},
         **{
             ("lapse_session_transitions_total", k): n
             for k, n in Counter(t["kind"] for t in expected.transitions).items()
         },
-        **{("lapse_rounds_total", k): n for k, n in Counter(e["outcome"] for e in expected.evaluations).items()},
+        **{("lapse_rounds_total", k): n for k, n in Counter(e["outcome"] for e in evaluations).items()},
         **{
             ("lapse_triggers_fired_total", k): n
-            for k, n in Counter(t for e in expected.evaluations for t in e["triggers"]).items()
+            for k, n in Counter(t for e in evaluations for t in e["triggers"]).items()
         },
-        ("lapse_commands_total", ""): len(expected.commands),
+        ("lapse_commands_total", ""): len(commands),
         ("lapse_pending_rounds", ""): 0,
     }
     told = {key: counted[key] for key in truth}
@@ -346,7 +348,7 @@ async def test_live_and_backtest_agree(installation, start, tmp_path):
     pump = Pump(installation.broker.bootstrap, installation.prefix, 3, stories(13), rate=1_000, count=4_000)
     await asyncio.wait_for(pump.run(), 120)
     await installation.until_no_lag(60)
-    outcome = await installation.judge(await installation.expected(), within=30)
+    outcome = await installation.judge(await installation.expected(), 30, pump.unsure)
     assert outcome.clean, str(outcome)
     live, records, _ = await installation.outputs()
 
@@ -363,12 +365,17 @@ async def test_live_and_backtest_agree(installation, start, tmp_path):
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["records"] == pump.sent
-    decided = [json.loads(line) for line in commands.read_text().splitlines()]
-    told = [json.loads(line) for line in transitions.read_text().splitlines()]
+
+    def sure(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [line for line in lines if line["ticket_id"] not in pump.unsure]
+
+    decided = sure([json.loads(line) for line in commands.read_text().splitlines()])
+    told = sure([json.loads(line) for line in transitions.read_text().splitlines()])
+    pending = len(sure(records)) - len(told)
     # The capture ends with its last record; live, the clock went on and what was pending then has run.
     by_id = {command["command_id"]: command for command in live}
     assert len(decided) > 100
     assert all(by_id[command["command_id"]] == command for command in decided)
-    assert len(records) == len(told) + report["pending"]
+    assert pending == report["pending"] or (pump.unsure and pending <= report["pending"])
     known = {json.dumps(record, sort_keys=True) for record in records}
     assert {json.dumps(record, sort_keys=True) for record in told} <= known

@@ -26,6 +26,9 @@ _PROSE = "the customer writes that the parcel has not come, although the carrier
 
 Millis = int
 
+EDGE_MARGIN: Millis = 250
+"""Records keep so far from the instants at which a timer of their ticket may be due."""
+
 
 class Sent(NamedTuple):
     """One record as a producer is given it; `topic` without prefix, `partition` None for the key's own."""
@@ -42,6 +45,29 @@ class Story:
     """One ticket's records to come: (pause in seconds before it, what makes it at a wall clock in milliseconds)."""
 
     steps: list[tuple[float, Callable[[Millis], Sent]]] = field(default_factory=list)
+    delays: tuple[Millis, ...] = ()
+    """How long after a session record a timer of this ticket may be due."""
+    edges: list[Millis] = field(default_factory=list)
+    """The instants at which a timer may be due, from the records that are in the log."""
+
+    def clear_from(self, now: Millis) -> Millis:
+        """The first instant from `now` on that is far enough from every edge."""
+        for edge in sorted(self.edges):
+            if abs(now - edge) < EDGE_MARGIN:
+                now = edge + EDGE_MARGIN
+        return now
+
+    def logged(self, sent: Sent, timestamp: Millis, acknowledged: Millis) -> bool:
+        """Note that a record is in the log; return whether its place is beyond doubt.
+
+        A broker writes a record some time after it took the timestamp, and a busy or frozen one long after. A timer
+        that was due between the two may run before this record although it is due after it.
+        """
+        until = max(acknowledged, timestamp + EDGE_MARGIN)
+        sure = not any(timestamp - EDGE_MARGIN < edge < until for edge in self.edges)
+        if sent.topic == SESSIONS:
+            self.edges.extend(timestamp + delay for delay in self.delays)
+        return sure
 
 
 def stories(seed: int, *, waits: tuple[float, ...] = (2.0, 5.0), join_wait: float = 4.0) -> Iterator[Story]:
@@ -94,7 +120,10 @@ class _Teller:
 
     def __init__(self, rng: random.Random, ticket_id: str, waits: tuple[float, ...], join_wait: float) -> None:
         self.rng, self.id, self.waits, self.join_wait = rng, ticket_id, waits, join_wait
-        self.story = Story()
+        parked = (0.0, *waits)
+        self.story = Story(
+            delays=tuple(int(1000 * after) for after in (*waits, *(wait + join_wait for wait in parked)))
+        )
         self.made: dict[int, Sent] = {}  # what each step was, for those that repeat it
         self.sequences = {TICKETS: 0, SESSIONS: 0} if rng.random() < 0.3 else None
         self.numeric = rng.random() < 0.2

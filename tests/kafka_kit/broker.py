@@ -63,6 +63,15 @@ class ProxiedPorts(NamedTuple):
     advertised: int
 
 
+class Seat(NamedTuple):
+    """A broker's place in a cluster of several: its own number, where its controller listens, and all of those."""
+
+    node_id: int
+    controller_port: int
+    voters: str
+    cluster_id: str
+
+
 class Broker:
     """A single-node Apache Kafka on two free loopback ports, its data in a temporary directory.
 
@@ -73,10 +82,13 @@ class Broker:
     `{"transaction.version": 1}` for transactions as they were before KIP-890. `proxied` is a number of further
     listeners, each of which sends clients to a port of its own for a proxy to listen on (`proxy.py`). `secured` are
     further listeners, from name to protocol (`SSL`, `SASL_PLAINTEXT`, ...); `settings` configure them, and `ports` has
-    their ports. `scram` are passwords by user, for SCRAM-SHA-256.
+    their ports. `scram` are passwords by user, for SCRAM-SHA-256. `seat` makes it one of several (`cluster.py`).
 
     The child dies with the process that started it, even by kill -9 (Linux); therefore start it from the main thread.
     """
+
+    size = 1
+    """Number of brokers."""
 
     def __init__(
         self,
@@ -88,6 +100,7 @@ class Broker:
         proxied: int = 0,
         secured: Mapping[str, str] | None = None,
         scram: Mapping[str, str] | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self._settings = {**DEFAULTS, **(settings or {})}
         self._features = dict(features or {})
@@ -97,6 +110,7 @@ class Broker:
         self._keep = keep is not None
         self._process: subprocess.Popen[bytes] | None = None
         self._formatted = False
+        self._seat = seat
         self.port, self._controller_port = 0, 0
         self.proxied = [ProxiedPorts(0, 0)] * proxied
         """The listeners that are behind a proxy."""
@@ -130,6 +144,13 @@ class Broker:
         """The process id while it runs, else None."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
+    def launch(self) -> None:
+        """Start the process and return at once: one of several answers only when most of them run."""
+        if not self._formatted:
+            self._choose_ports()
+            self._format()
+        self._spawn()
+
     def start(self, *, within: float = _READY_SECONDS) -> Self:
         """Start and wait until the broker answers; raises `KafkaKitError` when it does not in `within` seconds."""
         if self.pid is not None:
@@ -141,7 +162,7 @@ class Broker:
                 self._format()
             self._spawn()
             try:
-                self._wait_until_ready(within)
+                self.wait_until_ready(within)
             except KafkaKitError:
                 self.kill()
                 # Somebody may have taken the port between our look and the broker's bind.
@@ -150,6 +171,18 @@ class Broker:
                 raise
             return self
         raise AssertionError("unreachable")
+
+    def wait_until_ready(self, within: float = _READY_SECONDS) -> None:
+        """Wait until the broker answers; raises `KafkaKitError` when it ends or does not in `within` seconds."""
+        assert self._process is not None
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            if (code := self._process.poll()) is not None:
+                raise KafkaKitError(f"Kafka ended with code {code} while starting. Its log:\n{self._tail()}")
+            if _answers(self.port):
+                return
+            time.sleep(0.1)
+        raise KafkaKitError(f"Kafka did not answer at {self.bootstrap} in {within:.0f} s. Its log:\n{self._tail()}")
 
     def stop(self) -> None:
         """SIGTERM and wait; SIGKILL when that takes longer than 30 s."""
@@ -202,7 +235,8 @@ class Broker:
         os.kill(self.pid, number)
 
     def _choose_ports(self) -> None:
-        self.port, self._controller_port = free_port(), free_port()
+        seat = self._seat
+        self.port, self._controller_port = free_port(), seat.controller_port if seat else free_port()
         self.proxied = [ProxiedPorts(free_port(), free_port()) for _ in self.proxied]
         self.ports = {name: free_port() for name in self._secured}
 
@@ -228,12 +262,15 @@ class Broker:
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
             "log.dirs": str(data),
         }
+        if (seat := self._seat) is not None:
+            lines |= {"node.id": str(seat.node_id), "controller.quorum.voters": seat.voters}
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
         done = subprocess.run(
             [
                 *self._java("128m", "-XX:TieredStopAtLevel=1"),
                 "kafka.tools.StorageTool",
-                *("format", f"--cluster-id={_new_cluster_id()}", "--config", str(self._properties)),
+                *("format", f"--cluster-id={seat.cluster_id if seat else new_cluster_id()}"),
+                *("--config", str(self._properties)),
                 *(f"--feature={name}={level}" for name, level in self._features.items()),
                 *(
                     f"--add-scram=SCRAM-SHA-256=[name={user},password={password}]"
@@ -261,17 +298,6 @@ class Broker:
                 # The signal comes when the starting *thread* ends; one system call is safe between fork and exec.
                 preexec_fn=die_with_parent if _in_main_thread() else None,  # noqa: PLW1509
             )
-
-    def _wait_until_ready(self, within: float) -> None:
-        assert self._process is not None
-        deadline = time.monotonic() + within
-        while time.monotonic() < deadline:
-            if (code := self._process.poll()) is not None:
-                raise KafkaKitError(f"Kafka ended with code {code} while starting. Its log:\n{self._tail()}")
-            if _answers(self.port):
-                return
-            time.sleep(0.1)
-        raise KafkaKitError(f"Kafka did not answer at {self.bootstrap} in {within:.0f} s. Its log:\n{self._tail()}")
 
     def _tail(self) -> str:
         return self.log.read_text(errors="replace")[-3000:]
@@ -329,5 +355,5 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _new_cluster_id() -> str:
+def new_cluster_id() -> str:
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")

@@ -27,11 +27,13 @@ async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
         await client.close()
 
 
-async def create(bootstrap: str, names: Iterable[str], partitions: int, settings: Mapping[str, str] = {}) -> None:
-    """Make topics with one replica; `settings` are topic configurations."""
+async def create(
+    bootstrap: str, names: Iterable[str], partitions: int, settings: Mapping[str, str] = {}, *, replicas: int = 1
+) -> None:
+    """Make topics; `settings` are topic configurations."""
     async with admin(bootstrap) as client:
         await client.create_topics(
-            [NewTopic(name, partitions, 1, topic_configs=dict(settings)) for name in names], timeout_ms=30_000
+            [NewTopic(name, partitions, replicas, topic_configs=dict(settings)) for name in names], timeout_ms=30_000
         )
 
 

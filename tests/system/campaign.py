@@ -47,8 +47,7 @@ class Row:
 
     def __str__(self) -> str:
         """Return the line of the table."""
-        counts = [d.counts for d in [*self.outcome.differences, self.outcome.dead_letters]]
-        lost, phantom, twice = (sum(each) for each in zip(*counts, strict=True))
+        lost, phantom, twice = self.outcome.totals
         name = f"{self.kind.name} (v{self.version})"
         times, placed = len(self.strikes), sum(strike.placed for strike in self.strikes)
         stop = max((strike.stop for strike in self.strikes), default=0.0)

@@ -1,4 +1,4 @@
-"""One Lapse on the shared broker: its topics, what was put in, what came out, and what should have."""
+"""One Lapse on a broker or a cluster: its topics, what was put in, what came out, and what should have."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from tests.kafka_kit import topics
 from tests.kafka_kit.broker import Broker
+from tests.kafka_kit.cluster import Cluster
 from tests.system.compare import Difference, compare, compare_all
 from tests.system.oracle import SESSIONS, TICKETS, Expected, Record, expect, load_rules
 from tests.system.worker import Worker, lapse, settings
@@ -34,7 +35,14 @@ class Outcome:
     @property
     def clean(self) -> bool:
         """Nothing lost, nothing phantom, nothing twice."""
-        return all(d.counts == (0, 0, 0) for d in [*self.differences, self.dead_letters])
+        return self.totals == (0, 0, 0)
+
+    @property
+    def totals(self) -> tuple[int, int, int]:
+        """Lost, phantom, twice, over all kinds of output."""
+        counts = [d.counts for d in [*self.differences, self.dead_letters]]
+        lost, phantom, twice = (sum(each) for each in zip(*counts, strict=True))
+        return lost, phantom, twice
 
     def __str__(self) -> str:
         """Show one line for each kind of output, and examples of what is wrong."""
@@ -44,7 +52,7 @@ class Outcome:
 class Installation:
     """Topics and settings under one prefix; workers are started by `worker`."""
 
-    def __init__(self, broker: Broker, prefix: str, partitions: int, logs: Path) -> None:
+    def __init__(self, broker: Broker | Cluster, prefix: str, partitions: int, logs: Path) -> None:
         self.broker, self.prefix, self.partitions, self.logs = broker, prefix, partitions, logs
         self.group = f"{prefix}lapse"
         self.inputs = [prefix + TICKETS, prefix + SESSIONS]
@@ -61,6 +69,7 @@ class Installation:
             self.inputs,
             self.partitions,
             {"message.timestamp.type": timestamps, "max.message.bytes": str(2 << 20)},
+            replicas=self.broker.size,
         )
         done = await asyncio.to_thread(lapse, "topics", "create", env=self.env)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -1,1 +1,1 @@
-"""What an account of Zendesk needs for `lapse ingest`: one table, as JSON that Zendesk's API takes."""
+"""What an account of Zendesk needs for `lapse ingest` and `lapse apply`: tables, as JSON that Zendesk's API takes."""

@@ -1,5 +1,7 @@
 """`python -m deploy.zendesk`: writes the webhook and the triggers that post the state of messaging sessions.
 
+It also writes what `lapse apply` needs: the OAuth client, a request for a token to try it with, and the ticket field.
+
 No event of Zendesk's carries a session's state, but triggers can react to it. So there is one trigger for each state,
 and for *inactive* one for each reason, whose only action is a post to the webhook.
 
@@ -29,6 +31,10 @@ STATE, REASON, ENDED_REASON = (
 
 ACTIVE, INACTIVE, ENDED = "Active", "Inactive", "Ended"
 """Titles of the states. They are posted, and not the API's values, which may be anything."""
+
+OAUTH_CLIENT = "lapse"
+SCOPES = ("tickets:read", "tickets:write")
+"""What `lapse apply` asks for."""
 
 WEBHOOK_ID = "REPLACE_WITH_THE_WEBHOOK_ID"
 ENDPOINT = "https://REPLACE_WITH_YOUR_HOST/zendesk"
@@ -129,6 +135,42 @@ def events() -> dict[str, Any]:
     }
 
 
+def oauth_client() -> dict[str, Any]:
+    """Return the body of `POST /api/v2/oauth/clients`. What the client may do is asked for with each token."""
+    return {
+        "client": {
+            "name": "Lapse",
+            "identifier": OAUTH_CLIENT,
+            "kind": "confidential",
+            "description": "Reads and updates tickets: `lapse apply`.",
+        }
+    }
+
+
+def oauth_token() -> dict[str, Any]:
+    """Return the body of `POST /oauth/tokens` as `lapse apply` sends it."""
+    return {
+        "grant_type": "client_credentials",
+        "client_id": OAUTH_CLIENT,
+        "client_secret": "REPLACE_WITH_THE_SECRET",
+        "scope": " ".join(SCOPES),
+    }
+
+
+def command_field() -> dict[str, Any]:
+    """Return the body of `POST /api/v2/ticket_fields`: agents see the field, customers do not."""
+    return {
+        "ticket_field": {
+            "type": "text",
+            "title": "Lapse command",
+            "description": "Id of the command that Lapse carried out last on this ticket.",
+            "required": False,
+            "visible_in_portal": False,
+            "editable_in_portal": False,
+        }
+    }
+
+
 def conditions_of(definitions: Any) -> dict[str, Condition]:
     """Look the conditions up by their titles. Raises `ValueError` when one is not there."""
     every = definitions.get("definitions", {}).get("conditions_all", [])
@@ -149,6 +191,9 @@ def files(conditions: dict[str, Condition], webhook_id: str = WEBHOOK_ID) -> dic
     made: dict[str, Any] = {
         "webhook-sessions.json": webhook(),
         "webhook-events.json": events(),
+        "oauth-client.json": oauth_client(),
+        "oauth-token.json": oauth_token(),
+        "command-field.json": command_field(),
         "triggers.json": [trigger(post, webhook_id) for post in posts(conditions)],
     }
     return {name: json.dumps(value, indent=2, ensure_ascii=False) + "\n" for name, value in made.items()}
@@ -156,7 +201,9 @@ def files(conditions: dict[str, Condition], webhook_id: str = WEBHOOK_ID) -> dic
 
 def main(arguments: list[str]) -> int:
     """Write the files; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.zendesk", description="Makes the webhooks and triggers.")
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.zendesk", description="Makes the webhooks, triggers and OAuth client."
+    )
     parser.add_argument("--definitions", type=Path, help="the answer of GET /api/v2/triggers/definitions")
     parser.add_argument("--webhook-id", default=WEBHOOK_ID, help="of the webhook that was made from the first file")
     parser.add_argument("-o", type=Path, default=FOLDER, dest="folder", help="where to write (default: deploy/zendesk)")

@@ -1,4 +1,4 @@
-"""What an account of Zendesk gets is what `lapse ingest` understands."""
+"""What an account of Zendesk gets is what `lapse ingest` and `lapse apply` understand."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 from deploy.zendesk.__main__ import FOLDER, INACTIVE, PUBLISHED, conditions_of, files, main, posts
 from streams.core.model import SECOND
+from streams.testing.zendesk.tokens import READ, WRITE, Client, Tokens
+from streams.zendesk.apply.client import SCOPES
 from streams.zendesk.events import Kind, receive
 
 SAMPLE = Path(FOLDER).parent / "samples" / "zendesk-definitions.json"
@@ -68,3 +70,16 @@ def test_definitions_without_messaging_are_refused(tmp_path: Path, capsys: pytes
     assert "no condition with the title 'Messaging session state'" in capsys.readouterr().err
     assert main(["--definitions", str(SAMPLE), "--webhook-id", "01J", "-o", str(tmp_path / "made")]) == 0
     assert "messaging_session_state_v2" in (tmp_path / "made" / "triggers.json").read_text("utf-8")
+
+
+def test_a_token_by_hand_may_do_what_apply_asks_for_and_no_more() -> None:
+    client = json.loads((FOLDER / "oauth-client.json").read_text("utf-8"))["client"]
+    asked = json.loads((FOLDER / "oauth-token.json").read_text("utf-8"))
+    assert client["kind"] == "confidential"
+    assert asked["client_id"] == client["identifier"]
+    assert tuple(asked["scope"].split()) == SCOPES
+    tokens = Tokens((Client(client["identifier"], asked["client_secret"], "a service user"),), 1_800)
+    answer = tokens.issue(asked, 0.0)
+    assert (answer.status, answer.json["token_type"]) == (200, "bearer")
+    for needed in (READ, WRITE):
+        assert tokens.user_of(f"Bearer {answer.json['access_token']}", needed, 1.0) == "a service user"

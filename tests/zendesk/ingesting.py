@@ -120,3 +120,15 @@ class Apply(Process):
             **settings,
         }
         super().__init__("apply", folder, port, given)
+
+
+def counted(metrics: str, name: str, **labels: str) -> float:
+    """Return a sample of an exposition; 0 when it is not there.
+
+    >>> counted('lapse_apply_total{result="gone"} 3.0', "lapse_apply_total", result="gone")
+    3.0
+    """
+    said = ",".join(f'{label}="{value}"' for label, value in labels.items())
+    sample = f"{name}{{{said}}} " if labels else f"{name} "
+    found = (line.removeprefix(sample) for line in metrics.splitlines() if line.startswith(sample))
+    return float(next(found, 0.0))

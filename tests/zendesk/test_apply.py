@@ -23,7 +23,7 @@ from streams.testing.zendesk import checks
 from streams.testing.zendesk.server import CLIENT, ZendeskServer
 from streams.zendesk.apply.pause import pause_topic
 from tests.kafka_kit.broker import Broker
-from tests.worker.kit import config_for, read_all, topics
+from tests.worker.kit import TRIGGERS, config_for, read_all, topics
 from tests.zendesk.commands import command, now_us, write
 from tests.zendesk.ingesting import Apply
 
@@ -141,32 +141,44 @@ async def test_each_command_ends_in_one_result_and_with_an_exit_code_of_0(
             assert record.key.decode() == json.loads(record.value)["ticket_id"]
 
 
-async def test_a_pause_outlives_a_restart_and_holds_until_it_is_resumed(
+async def test_a_pause_and_a_stop_hold_what_was_written_before_them_over_restarts_until_they_end(
     kafka: Broker, topic_prefix: str, tmp_path: Path
 ) -> None:
-    config = await topics(config_for(kafka, topic_prefix), PARTITIONS)
+    config = await topics(config_for(kafka, topic_prefix, rules="topic"), PARTITIONS)
     broker = ["--brokers", kafka.bootstrap, "--topic-prefix", topic_prefix]
+    triggers = tmp_path / "triggers.yaml"
+    triggers.write_text(TRIGGERS)
 
     async def say(*arguments: str) -> str:
-        done = await asyncio.to_thread(CliRunner().invoke, app, ["apply", *arguments, *broker])
+        done = await asyncio.to_thread(CliRunner().invoke, app, [*arguments, *broker])
         assert done.exit_code == 0, done.output
         return done.stdout
+
+    async def held(count: int, process: Apply) -> None:
+        await eventually(lambda: f"lapse_apply_held {count}.0" in process.get("/metrics")[1], process)
 
     async with ZendeskServer() as server:
         for number in (1, 2):
             server.tickets.make(number, updated_at=OLD)
-        assert await say("resume") == "not paused\n"
-        assert await say("pause", "--reason", "a test", "--author", "anna") == "paused\n"
-        assert "already paused" in await say("pause")
-        await write(config, [command(1)], PARTITIONS)
-        async with applying(kafka, topic_prefix, tmp_path, server) as process:
-            await eventually(lambda: "lapse_apply_held 1.0" in process.get("/metrics")[1], process)
+        assert await say("apply", "resume") == "not paused\n"
+        assert await say("apply", "pause", "--reason", "a test", "--author", "anna") == "paused\n"
+        assert "already paused" in await say("apply", "pause")
+        await say("rules", "publish", str(triggers))
+        await write(config, [command(1), command(2, trigger="another")], PARTITIONS)
+        async with applying(kafka, topic_prefix, tmp_path, server, rules="topic") as process:
+            await held(2, process)
             assert "paused by anna: a test" in process.log
+            await say("rules", "stop", "solve-abandoned", "--reason", "a test")
+            await eventually(lambda: "stopped: solve-abandoned" in process.log, process)
         assert server.tickets.changes == []
-        async with applying(kafka, topic_prefix, tmp_path, server) as process:
-            await eventually(lambda: "lapse_apply_held 1.0" in process.get("/metrics")[1], process)
-            assert await say("resume") == "resumed\n"
-            assert (await until_results(config, 1, process))["1"]["result"] == "applied"
+        async with applying(kafka, topic_prefix, tmp_path, server, rules="topic") as process:
+            await held(2, process)
+            assert await say("apply", "resume") == "resumed\n"
+            assert (await until_results(config, 1, process)).keys() == {"2"}
+            await held(1, process)
+            assert server.tickets.changes_of(1) == [], "its trigger was stopped after it was written"
+            await say("rules", "resume", "solve-abandoned")
+            assert (await until_results(config, 2, process))["1"]["result"] == "applied"
     names = Counter(record.key for record in await read_all(config, pause_topic(config)))
     assert names == {b"pause": 2}
 

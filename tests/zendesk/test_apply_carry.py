@@ -3,84 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator
-from typing import Any
 
-import msgspec
 import pytest
 
 from streams.core.errors import Failed, Refused
 from streams.core.model import SECOND
 from streams.core.revisions import Stops
-from streams.testing.zendesk import checks
 from streams.testing.zendesk.faults import Kind
 from streams.testing.zendesk.limits import Limits
-from streams.testing.zendesk.server import CLIENT, ZendeskServer
+from streams.testing.zendesk.server import CLIENT
 from streams.zendesk.apply import client as client_module
-from streams.zendesk.apply.carry import Carrier, Work
-from streams.zendesk.apply.client import Account, Zendesk
-from streams.zendesk.apply.gate import Gate
-from streams.zendesk.apply.pace import Pace
-from streams.zendesk.apply.plan import decode_command
 from streams.zendesk.apply.results import Ending, Result
 from tests.worker.kit import eventually
-from tests.zendesk.commands import command, now_us
+from tests.zendesk.commands import now_us
+from tests.zendesk.desk import HOUR, OLD, Desk, a_desk
 
-OLD = 1_772_359_200 * SECOND
-HOUR = 3_600 * SECOND
 WITHIN = 60.0
-
-
-class Desk:
-    """The stand-in, and a carrier that works at it."""
-
-    def __init__(self, server: ZendeskServer, zendesk: Zendesk, gate: Gate, carrier: Carrier) -> None:
-        self.server = server
-        self.zendesk = zendesk
-        self.gate = gate
-        self.carrier = carrier
-        self.commands: list[dict[str, Any]] = []
-
-    def ticket(self, number: int = 1, **members: Any) -> Any:
-        return self.server.tickets.make(number, **{"updated_at": OLD, "created_at": OLD, **members})
-
-    def work(self, *, doubt: bool = False, **given: Any) -> Work:
-        made = command(**given)
-        self.commands.append(made)
-        decoded = decode_command(msgspec.json.encode(made))
-        return Work(command=decoded, counted_from=given.get("issued_at") or now_us(), doubt=doubt)
-
-    async def carry(self, **given: Any) -> Ending:
-        async with asyncio.timeout(60):
-            return await self.carrier.carry(self.work(**given))
-
-    @property
-    def changes(self) -> list[Any]:
-        return [change for change in self.server.tickets.changes if change.command_id is not None]
-
-    def count(self, method: str, part: str) -> int:
-        return sum(done == method and part in path for done, path, _ in self.server.requests)
-
-    def all_is_well(self) -> None:
-        changes = self.server.tickets.changes
-        assert checks.twice(changes) == []
-        assert checks.against_expected(changes, self.commands) == []
-        assert checks.out_of_order(changes, self.commands) == []
-
-
-@contextlib.asynccontextmanager
-async def a_desk(
-    *, secret: str = CLIENT.secret, client: str = CLIENT.client_id, command_field: str | None = None, **options: Any
-) -> AsyncIterator[Desk]:
-    async with ZendeskServer(**options) as server:
-        pace, gate = Pace(10_000), Gate()
-        gate.ready()
-        account = Account(url=server.url, client_id=client, client_secret=secret)
-        async with Zendesk(account, pace) as zendesk:
-            carrier = Carrier(zendesk, pace, gate, max_age=HOUR, command_field=command_field)
-            yield Desk(server, zendesk, gate, carrier)
 
 
 @pytest.fixture
@@ -176,7 +116,7 @@ async def test_another_server_than_zendesks_api_stops_everything(desk: Desk) -> 
     """A wrong subdomain answers 404 too, and no ticket is gone because of it."""
     work = desk.work()
     with pytest.raises(Failed, match="zendesk_subdomain"):
-        desk.carrier._refusal(await desk.zendesk.get("/api/v2/nothing.json"))
+        desk.carrier.reader.refusal(await desk.zendesk.get("/api/v2/nothing.json"))
     desk.commands.remove(desk.commands[-1])
     assert work.command.ticket_id == "1"
 
@@ -264,6 +204,19 @@ async def test_a_command_that_a_process_before_may_have_sent_is_looked_for_first
     again = await desk.carry(doubt=True)
     assert again == Ending(Result.APPLIED, 200)
     assert (desk.count("PUT", ""), desk.count("GET", "audits")) == (1, 1)
+
+
+async def test_an_update_that_is_carried_out_late_is_found_before_its_command_ends_as_overtaken(desk: Desk) -> None:
+    """A process before sent it; it arrives after the audits were read, and before the ticket is."""
+    desk.ticket()
+    work = desk.work(doubt=True)
+    desk.server.faults.add(Kind.SLOW, path="audits", seconds=0.5)
+    carrying = asyncio.ensure_future(desk.carrier.carry(work))
+    await eventually(lambda: desk.server.faults.happened, WITHIN)
+    late = {"status": "solved", "metadata": {"command_id": work.command.command_id}}
+    desk.server.tickets.update(1, late, by="lapse", via="api")
+    assert (await carrying).result is Result.APPLIED
+    assert len(desk.changes) == 1
 
 
 async def test_a_command_older_than_the_limit_expires_and_is_not_looked_at(desk: Desk) -> None:

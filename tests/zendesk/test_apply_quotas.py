@@ -59,6 +59,16 @@ def test_without_headers_a_window_of_our_own_is_kept() -> None:
     assert window.ready_at(61) == 61
 
 
+def test_a_window_whose_requests_all_got_no_answer_ends_after_its_span() -> None:
+    window = Window(2, 60)
+    window.answered(window.take(0), 0, (2, 1, 60))
+    assert window.ready_at(60) == 60
+    for at in (60, 61):
+        window.answered(window.take(at), at + 0.5, lost=True)
+    assert window.ready_at(62) == 120.5
+    assert window.ready_at(120.5) == 120.5
+
+
 def test_what_was_given_back_may_be_taken_again() -> None:
     window = Window(1, 60)
     window.take(0)
@@ -76,7 +86,21 @@ def test_requests_in_flight_count_in_the_window_that_begins_meanwhile() -> None:
     window.take(60)
     assert window.ready_at(60) == math.inf, "the late one may have reached this window"
     window.answered(late, 60.1, (3, 2, 1))
-    assert window.ready_at(61) == math.inf
+    assert window.ready_at(61) == pytest.approx(120.1), "nobody tells when it ends, so it lasts for its span"
+
+
+def test_a_window_that_is_full_of_earlier_requests_ends_after_its_span() -> None:
+    """All were in flight when it began, and their answers tell of the window before."""
+    window = Window(2, 60)
+    window.answered(window.take(0), 0, (2, 1, 60))
+    assert window.ready_at(60) == 60
+    window.answered(window.take(60), 60, (2, 1, 60))
+    late = window.take(119)
+    also = window.take(120)
+    assert window.ready_at(120) == math.inf
+    for number in (late, also):
+        window.answered(number, 121, lost=True)
+    assert window.ready_at(122) == 181
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.003, 0.4])

@@ -12,7 +12,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from streams.core.names import Output
 from streams.kafka.brokers import admin_client, partitions_of, patiently, plain_consumer
 from streams.kafka.bulk import read_to_ends
-from streams.zendesk.apply.carry import Carrier, Work
+from streams.zendesk.apply.carry import Carrier
 from streams.zendesk.apply.client import Zendesk
 from streams.zendesk.apply.config import ApplyConfig
 from streams.zendesk.apply.gate import Gate
@@ -21,6 +21,7 @@ from streams.zendesk.apply.partition import done_ahead
 from streams.zendesk.apply.pause import PauseReader
 from streams.zendesk.apply.plan import NotACommandError, Send, age_counts_from, decode_command
 from streams.zendesk.apply.service import ApplyOptions, Follower, limits_of
+from streams.zendesk.apply.work import Work
 
 Show = Callable[[Mapping[str, Any]], None]
 """Takes what would become of one command."""
@@ -91,7 +92,7 @@ async def _told(record: ConsumerRecord, carrier: Carrier, gate: Gate) -> dict[st
     if carrier.seconds_left(work) <= 0:
         return told | {"would": "expired", "why": "it is older than apply_max_age"}
     # A process may have sent it and ended before it could say so.
-    made = await carrier.applied_before(command) or await carrier.prepare(work)
+    made = await carrier.reader.applied_before(command) or await carrier.prepare(work)
     if isinstance(made, Send):
         request = {
             "method": "PUT",

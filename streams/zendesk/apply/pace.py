@@ -44,6 +44,8 @@ class Line:
         """Begin a window of so many."""
         self.window = Window(most, span)
         self._turn = asyncio.Lock()
+        self._other_turn = asyncio.Lock()
+        """Of those who go another way where the window is used up: the others must not hold them up."""
         self._moved = asyncio.Event()
         self._held_until: Seconds = 0.0
 
@@ -58,15 +60,31 @@ class Line:
     async def take(self) -> Taken:
         """Take one, as soon as it may be taken."""
         async with self._turn:
-            while True:
-                now = time.monotonic()
-                ready_at = self._ready_at(now)
-                if ready_at <= now:
-                    return Taken(self, self.window.take(now))
-                self._moved.clear()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(ready_at - now, _LOOK_AGAIN)):
-                        await self._moved.wait()
+            while (taken := self._take_now()) is None:
+                await self._until_it_moves()
+            return taken
+
+    async def take_unless_used_up(self) -> Taken | None:
+        """Take one; None where the window has none left, or nobody may pass. Waits while the quota is not known."""
+        async with self._other_turn:
+            while (taken := self._take_now()) is None and not self._is_used_up():
+                await self._until_it_moves()
+            return taken
+
+    def _take_now(self) -> Taken | None:
+        now = time.monotonic()
+        return Taken(self, self.window.take(now)) if self._ready_at(now) <= now else None
+
+    def _is_used_up(self) -> bool:
+        now = time.monotonic()
+        return now < self._held_until or self.window.is_used_up(now)
+
+    async def _until_it_moves(self) -> None:
+        self._moved.clear()
+        now = time.monotonic()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(max(0.0, self._ready_at(now) - now), _LOOK_AGAIN)):
+                await self._moved.wait()
 
     def _ready_at(self, now: Seconds) -> Seconds:
         return max(self.window.ready_at(now), self._held_until)

@@ -24,10 +24,10 @@ from streams.core.names import Output
 from streams.kafka.producer import PartitionProducer
 from streams.telemetry.apply import ApplyMetrics
 from streams.wire.writes import Write
-from streams.zendesk.apply.carry import Work
 from streams.zendesk.apply.config import ApplyConfig
 from streams.zendesk.apply.plan import Command, NotACommandError, age_counts_from, decode_command
 from streams.zendesk.apply.results import Ending, Result, Source, letter_writes, result_write
+from streams.zendesk.apply.work import Work
 
 logger = logging.getLogger(__name__)
 

@@ -53,6 +53,11 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
         """Return the ids of the triggers that fired."""
         return frozenset(trigger.id for trigger in self.triggers)
 
+    @property
+    def passes_on(self) -> bool:
+        """Whether an action is passed on, such as a reply."""
+        return any(is_passed_on(action.field) for action in self.actions)
+
 
 class NotACommandError(ValueError):
     """A record of `action-commands` is none of Lapse's; the text says why."""

@@ -51,6 +51,11 @@ class Window:
             return now
         return math.inf if self._ends_at is None else self._ends_at
 
+    def is_used_up(self, now: Seconds) -> bool:
+        """Whether the quota is known, and nothing of it is left."""
+        self._roll(now)
+        return self._known and self._used + self._others >= self._total
+
     def take(self, now: Seconds) -> int:
         """Take one; return the number of the window, which `answered` is given."""
         self._roll(now)
@@ -68,23 +73,19 @@ class Window:
     ) -> None:
         """Note an answer; `told` is (total, remaining, seconds until the window ends). `lost`: there was none."""
         self._in_flight -= 1
-        if lost:
-            return
-        if told is None:
-            self._known = True
-            if number == self._number and self._ends_at is None:
-                self._ends_at = now + self._span
-            return
-        total, remaining, resets = told
-        ends_at = now + resets
-        if self._ends_at is not None and ends_at > self._ends_at + _ROLLED:
+        self._known = self._known or not lost
+        newer = told is not None and self._ends_at is not None and now + told[2] > self._ends_at + _ROLLED
+        if newer:
             self._begin()
-        elif number != self._number:
-            return
-        self._known = True
-        self._total = min(self._ceiling, total)
+        if told is not None and (newer or number == self._number):
+            total, remaining, resets = told
+            self._total = min(self._ceiling, total)
+            self._others = max(self._others, total - remaining - self._used)
+            ends_at = now + resets
+        else:
+            # It tells nothing of this window. Where no other answer does, the window ends after its span at the latest.
+            ends_at = now + self._span
         self._ends_at = ends_at if self._ends_at is None else min(self._ends_at, ends_at)
-        self._others = max(self._others, total - remaining - self._used)
 
     def _roll(self, now: Seconds) -> None:
         if self._ends_at is not None and now >= self._ends_at:

@@ -137,7 +137,10 @@ class _Process:
                 await self._zendesk.sign_in()
                 logger.info("carrying out the commands of %s at %s", config.topic(Output.COMMANDS), options.account.url)
                 self._group = Group(config, self._carrier, self._gate, self._metrics, limits)
-                await self._group.run()
+                try:
+                    await self._group.run()
+                finally:
+                    await self._carrier.close()
         finally:
             await asyncio.gather(*(follower.stop() for follower in followers))
 

@@ -6,20 +6,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import ConsumerRecord
 
-from streams.core.errors import LapseError
 from streams.core.revisions import Compiled, Entry, Rulebook
-from streams.kafka.brokers import partitions_of, plain_consumer
-from streams.kafka.bulk import read_to_ends
 from streams.kafka.config import KafkaConfig
+from streams.kafka.follow import Follower
 from streams.wire.rule_entries import BadEntryError, decode_entry
 
 logger = logging.getLogger(__name__)
-
-_POLL_MS = 200
-_RETRY_SECONDS = 1.0
 
 
 class RulesReader:
@@ -27,72 +21,27 @@ class RulesReader:
 
     def __init__(self, config: KafkaConfig, book: Rulebook, on_change: Callable[[], None]) -> None:
         """`on_change` is called after entries were added."""
-        self._config = config
         self._book = book
         self._on_change = on_change
-        self._following: asyncio.Task[None] | None = None
-        self._read = asyncio.Event()
-        self._next: int | None = None
-        """Offset after the last record that was there when the topic was read to its end."""
+        self._follower = Follower(config, config.rules_topic, self, what="the rules topic")
 
     async def start(self) -> None:
         """Read the topic to its end, then follow it. Raises `Refused` when it does not exist, `Failed` otherwise."""
-        self._following = asyncio.create_task(self._follow(), name="rules topic")
-        read = asyncio.ensure_future(self._read.wait())
-        try:
-            await asyncio.wait({read, self._following}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            read.cancel()
-        if self._following.done():
-            self._following.result()
+        await self._follower.start()
 
     async def stop(self) -> None:
         """Stop following."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        await self._follower.stop()
 
-    async def _follow(self) -> None:
-        while True:
-            try:
-                await self._read_on()
-            except (KafkaError, LapseError, OSError, TimeoutError) as error:
-                if not self._read.is_set():
-                    raise
-                logger.warning(
-                    "can't read the rules topic: %s; the rules in use stay", error, extra={"limit": "rules topic"}
-                )
-                await asyncio.sleep(_RETRY_SECONDS)
-
-    async def _read_on(self) -> None:
-        config = self._config
-        async with plain_consumer(config) as consumer:
-            await partitions_of(config, consumer, config.rules_topic)
-            tp = TopicPartition(config.rules_topic, 0)
-            self._next = None
-            await read_to_ends(config, consumer, [tp], lambda _, records: self._take(records), whole=True)
-            self._read.set()
-            # Records that came after the end was asked for were fetched and not handed over: they are read again.
-            if self._next is None:
-                self._next = (await consumer.beginning_offsets([tp]))[tp]
-            consumer.seek(tp, self._next)
-            consumer.resume(tp)
-            while True:
-                fetched = await consumer.getmany(timeout_ms=_POLL_MS)
-                for records in fetched.values():
-                    for record in records:
-                        await self._take_one(record)
-
-    def _take(self, records: Iterable[ConsumerRecord]) -> None:
+    def take(self, records: Iterable[ConsumerRecord]) -> None:
         """Take the entries that were there before the first step."""
         for record in records:
-            self._next = record.offset + 1
             entry = self._entry(record)
             if entry is not None:
                 self._add(record, entry, None)
         self._on_change()
 
-    async def _take_one(self, record: ConsumerRecord) -> None:
+    async def take_new(self, record: ConsumerRecord) -> None:
         """Take a new entry. A large trigger file takes long to compile, and the partitions go on meanwhile."""
         entry = self._entry(record)
         if entry is not None:

@@ -23,6 +23,7 @@ from streams.core.errors import Refused
 from streams.core.names import Output
 from streams.core.revisions import Entry, EntryKind, Rulebook
 from streams.core.triggers import Ruleset
+from streams.kafka import follow
 from streams.kafka.config import KafkaConfig
 from streams.operate.capture import capture
 from streams.operate.rules_topic import now, publish, read_in_use, read_rules
@@ -30,7 +31,7 @@ from streams.rules.source import compile_source
 from streams.rules.triggers import parse_triggers
 from streams.wire.decode import decode
 from streams.wire.rows import MsgpackRows
-from streams.worker import rules_reader
+from streams.worker.rules_reader import RulesReader
 from streams.worker.service import Worker
 from tests.kafka_kit import topics as kit
 from tests.worker.kit import TRIGGERS, Running, config_for, read_all, send, topics
@@ -246,7 +247,7 @@ async def test_an_entry_that_comes_while_the_topic_is_read_to_its_end_is_not_mis
     config = await topics(config_for(kafka, topic_prefix, rules="topic"), 1)
     await publish_live(config, TRIGGERS)
     book = Rulebook(compile_source)
-    read = rules_reader.read_to_ends
+    read = follow.read_to_ends
 
     async def read_and_fetch_one_more(config: Any, consumer: Any, tps: Any, take: Any, **options: Any) -> None:
         await read(config, consumer, tps, take, **options)
@@ -256,8 +257,8 @@ async def test_an_entry_that_comes_while_the_topic_is_read_to_its_end_is_not_mis
             while not await consumer.getmany(timeout_ms=100):  # fetched, and handed to nobody
                 pass
 
-    monkeypatch.setattr(rules_reader, "read_to_ends", read_and_fetch_one_more)
-    reader = rules_reader.RulesReader(config, book, lambda: None)
+    monkeypatch.setattr(follow, "read_to_ends", read_and_fetch_one_more)
+    reader = RulesReader(config, book, lambda: None)
     await reader.start()
     try:
         for _ in range(400):

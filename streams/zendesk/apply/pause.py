@@ -6,27 +6,25 @@ It stands in a topic because it must outlive restarts, hold without anybody runn
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from streams.core.errors import Failed, LapseError
+from streams.core.errors import Failed
 from streams.core.model import Micros
 from streams.kafka.brokers import admin_client, partitions_of, patiently, plain_consumer, started_producer
 from streams.kafka.bulk import read_to_ends
 from streams.kafka.config import KafkaConfig
+from streams.kafka.follow import Follower
 from streams.wire import instants
 
 logger = logging.getLogger(__name__)
 
 KEY = b"pause"
-_POLL_MS = 200
-_LOOK_SECONDS = 1.0
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +53,8 @@ async def read_pause(config: KafkaConfig) -> Pause | None:
         if name not in await patiently("Can't ask for the topics", config, consumer.topics):
             return None
         await partitions_of(config, consumer, name)
-        await read_to_ends(config, consumer, [TopicPartition(name, 0)], found.take, whole=True)
+        tps = [TopicPartition(name, 0)]
+        await read_to_ends(config, consumer, tps, lambda _, records: found.take(records), whole=True)
     return found.pause
 
 
@@ -95,54 +94,16 @@ class PauseReader:
 
     def __init__(self, config: KafkaConfig, on_change: Callable[[Pause], None]) -> None:
         """`on_change` is called with each pause and each resumption."""
-        self._config = config
-        self._latest = _Latest(on_change)
-        self._following: asyncio.Task[None] | None = None
-        self._read = asyncio.Event()
+        latest = _Latest(on_change)
+        self._follower = Follower(config, pause_topic(config), latest, what="the pause", may_be_missing=True)
 
     async def start(self) -> None:
         """Read what was said last, then follow. Raises `Failed` when no broker answers."""
-        self._following = asyncio.create_task(self._follow(), name="pause")
-        read = asyncio.ensure_future(self._read.wait())
-        try:
-            await asyncio.wait({read, self._following}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            read.cancel()
-        if self._following.done():
-            self._following.result()
+        await self._follower.start()
 
     async def stop(self) -> None:
         """Stop following."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
-
-    async def _follow(self) -> None:
-        while True:
-            try:
-                async with plain_consumer(self._config) as consumer:
-                    await self._read_on(consumer)
-            except (KafkaError, LapseError, OSError, TimeoutError) as error:
-                if not self._read.is_set():
-                    raise
-                logger.warning("can't read the pause: %s; what was said last holds", error, extra={"limit": "pause"})
-                await asyncio.sleep(_LOOK_SECONDS)
-
-    async def _read_on(self, consumer: AIOKafkaConsumer) -> None:
-        config, name = self._config, pause_topic(self._config)
-        while name not in await patiently("Can't ask for the topics", config, consumer.topics):
-            self._read.set()
-            await asyncio.sleep(_LOOK_SECONDS)
-        await partitions_of(config, consumer, name)
-        tp = TopicPartition(name, 0)
-        await read_to_ends(config, consumer, [tp], self._latest.take, whole=True)
-        self._read.set()
-        # What came after the end was asked for may have been fetched and not handed over: it is read again.
-        consumer.seek(tp, self._latest.next or (await consumer.beginning_offsets([tp]))[tp])
-        consumer.resume(tp)
-        while True:
-            for tp, records in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
-                self._latest.take(tp, records)
+        await self._follower.stop()
 
 
 class _Latest:
@@ -150,19 +111,23 @@ class _Latest:
 
     def __init__(self, on_change: Callable[[Pause], None] = lambda _: None) -> None:
         self.pause: Pause | None = None
-        self.next = 0
         self._on_change = on_change
 
-    def take(self, _: TopicPartition, records: Iterable[ConsumerRecord]) -> None:
+    def take(self, records: Iterable[ConsumerRecord]) -> None:
         for record in records:
-            self.next = record.offset + 1
-            if record.key != KEY:
-                continue
-            try:
-                pause = _decode(record.value or b"")
-            except (msgspec.DecodeError, msgspec.ValidationError) as error:
-                logger.error("the record at offset %d of the pause's topic is ignored: %s", record.offset, error)
-                continue
-            if pause != self.pause:
-                self.pause = pause
-                self._on_change(pause)
+            self._take(record)
+
+    async def take_new(self, record: ConsumerRecord) -> None:
+        self._take(record)
+
+    def _take(self, record: ConsumerRecord) -> None:
+        if record.key != KEY:
+            return
+        try:
+            pause = _decode(record.value or b"")
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            logger.error("the record at offset %d of the pause's topic is ignored: %s", record.offset, error)
+            return
+        if pause != self.pause:
+            self.pause = pause
+            self._on_change(pause)

@@ -260,7 +260,7 @@ class Broker:
         repeated = next_epoch and epoch == found.last_epoch and epoch + 1 == found.epoch
         if epoch != found.epoch and not repeated:
             return Code.PRODUCER_FENCED if next_epoch else Code.INVALID_PRODUCER_EPOCH
-        if found.state == _ONGOING and repeated:
+        if found.state in (_ONGOING, _EMPTY) and repeated:
             return Code.PRODUCER_FENCED
         if found.is_ending:
             return Code.CONCURRENT_TRANSACTIONS if found.state == _PREPARE[commit] else Code.INVALID_TXN_STATE

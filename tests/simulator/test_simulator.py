@@ -21,7 +21,7 @@ from tests.simulator.shrink import shrink
 ROOT = Path(__file__).parent.parent.parent
 LIMIT_SECONDS = 600
 
-SEEDS = 80
+SEEDS = 50
 QUICKLY_FOUND = [
     "any-generation",
     "ends-stay",
@@ -54,10 +54,10 @@ def test_every_law_holds_whatever_fails_and_when() -> None:
 
 
 def test_a_seed_is_the_same_run_in_every_process() -> None:
-    first, second = [simulator("--digest", "--from", "40", "--seeds", "6") for _ in range(2)]
+    first, second = [simulator("--digest", "--from", "40", "--seeds", "3") for _ in range(2)]
     assert first.returncode == 0, first.stderr
     digests = first.stdout.splitlines()
-    assert len(set(digests)) == 6
+    assert len(set(digests)) == 3
     assert second.stdout.splitlines() == digests
 
 

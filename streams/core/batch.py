@@ -22,6 +22,8 @@ class Batch(msgspec.Struct):
     """Stream time after the batch; stored as metadata of the committed offsets so that a restart resumes from it."""
     taken: int = 0
     """Number of input records taken, whatever their result."""
+    timers: int = 0
+    """Number of timers that had an effect: rounds that were run, rows that expired."""
     records: list[Transition | Evaluation | Difference | Activation] = msgspec.field(default_factory=list)
     commands: list[Command] = msgspec.field(default_factory=list)
     held: list[Command | Withdrawal] = msgspec.field(default_factory=list)

@@ -7,6 +7,7 @@ writes each `Batch`. `streams.core.pipeline` forms the batches.
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from streams.core.batch import Batch
@@ -40,6 +41,9 @@ KEYS_KEPT = 1 << 16
 
 SLICE_BYTES = 16 * 1024 * 1024
 """Maximum size of the input values of a slice, in bytes, so that a transaction of large records stays bounded."""
+
+_SHADOW_ROUNDS_A_RECORD = 8
+"""A slice runs at most so many rounds of a shadow for each record that it may take."""
 
 _OWN_KINDS = (RULES_KEY, SHADOW_KEYS, HEADS, BLOCKS)
 
@@ -87,6 +91,7 @@ class Partition:
         self._pending_rounds = 0
         self._strays: dict[str, bool] = {}
         self._records_left = 0
+        self._shadow_rounds_left = 0
         self._bytes_left = 0
 
     # --- opening -----------------------------------------------------------------------------------------------------
@@ -306,7 +311,7 @@ class Partition:
         self._input(topic).add(records, arrived)
 
     def take(self, batch: Batch, now: Micros, ends: Mapping[Topic, Micros | None], max_records: int) -> bool:
-        """Take a slice into the batch; return whether nothing more can be taken now.
+        """Take a slice into the batch; return whether nothing more can be taken now. Timers count as records.
 
         `ends` gives for each input the clock time of the latest fetch answer that found it at its end, with all its
         records added; None when it is not at its end. A head is held back while the other input is empty and has not
@@ -319,7 +324,9 @@ class Partition:
         partition_count, strays = self._partition_count, self._strays
         timers, decode, number = self._timers, self._decode, self.number
         self._records_left, self._bytes_left = max_records, SLICE_BYTES
-        if self._in_force is not None and self._in_force.has_news:
+        self._shadow_rounds_left = _SHADOW_ROUNDS_A_RECORD * max_records
+        # Never between two timers of the same instant: a replay, which knows the instant, could not find the place.
+        if self._in_force is not None and self._in_force.has_news and not (timers and timers[0][0] <= self.stream_time):
             self._learn(self._in_force, batch)
             engine_step = self._engine.step
         oldest = batch.oldest_taken
@@ -342,18 +349,20 @@ class Partition:
                 if tickets_end is not None and sessions_end is not None:
                     # Both inputs are at their end: stream time follows the clock, up to the earlier of the two times
                     # at which they were seen there.
-                    self._run_timers(min(now, tickets_end, sessions_end) - self._grace, batch)
-                took_all = True
+                    took_all = self._run_timers(min(now, tickets_end, sessions_end) - self._grace, batch)
+                else:
+                    took_all = True
                 break
 
             ticket_id, timestamp = update.ticket_id, update.timestamp
-            self._records_left -= 1
-            self._bytes_left -= update.size
             if timers and timers[0][0] <= timestamp:
-                self._run_timers(timestamp, batch)
+                if not self._run_timers(timestamp, batch):
+                    break
                 engine_step = self._engine.step  # a timer may have switched the rules
             elif timestamp > self.stream_time:
                 self.stream_time = timestamp
+            self._records_left -= 1
+            self._bytes_left -= update.size
             if (update.size > SMALL_RECORD or ticket_id in large) and self._would_pass_limit(update):
                 message = f"the row of ticket {ticket_id} would pass {ROW_LIMIT} bytes"
                 self._reject(source, Rejection(Code.TOO_LARGE, "$", message), batch)
@@ -415,6 +424,7 @@ class Partition:
 
     def advance(self, batch: Batch, instant: Micros) -> None:
         """Advance stream time to `instant` without a record; used at the end of a backtest."""
+        self._records_left = self._shadow_rounds_left = sys.maxsize
         self._run_timers(instant, batch)
         self._end_slice(batch)
 
@@ -458,23 +468,34 @@ class Partition:
             update = update.whole()
         return self.tables.would_pass_limit(self._engine.step(self.tables, update, self.stream_time))
 
-    def _run_timers(self, to: Micros, batch: Batch) -> None:
-        """Advance stream time, running the timers that become due in the order (due, wait, ticket id)."""
+    def _run_timers(self, to: Micros, batch: Batch) -> bool:
+        """Advance stream time, running the timers that become due in the order (due, wait, ticket id).
+
+        Each counts as a record of the slice. Those of a shadow don't, so that batches are the same without it:
+        they have a limit of their own. Returns whether all were run. If not, stream time is at the last one.
+        """
         timers = self._timers
         while timers and timers[0][0] <= to:
-            at, wait, ticket_id = heapq.heappop(timers)
+            at, wait, ticket_id = timers[0]
+            if (self._shadow_rounds_left if wait == SHADOW_ROUNDS else self._records_left) <= 0:
+                return False
+            heapq.heappop(timers)
             self.stream_time = max(self.stream_time, at)
             if wait == SHADOW_ROUNDS:
+                self._shadow_rounds_left -= 1
                 self._reach_shadow(ticket_id, batch)
                 continue
             if wait == ACTIVATION:
                 self._reach_revision(batch)
                 continue
+            self._records_left -= 1
             outcome = self._engine.step(self.tables, Due(at, wait, ticket_id), self.stream_time)
             self.tables.put(ticket_id, outcome)
             if not outcome.rows_only:
+                batch.timers += 1
                 self._take_outcome(ticket_id, outcome, batch)
         self.stream_time = max(self.stream_time, to)
+        return True
 
     def _take_outcome(self, ticket_id: str, outcome: Outcome, batch: Batch) -> None:
         """Add everything of an outcome except its new rows to the batch."""

@@ -26,10 +26,10 @@ from streams.core.partition import Partition
 from streams.core.revisions import Activation, Rulebook
 
 SLICE_RECORDS = 500
-"""Maximum number of records of a slice, which take a few milliseconds."""
+"""Maximum number of records and due timers of a slice, which take a few milliseconds."""
 
 BATCH_RECORDS = 10_000
-"""A batch with this many records is full; the slice that fills it may exceed the number."""
+"""A batch with this many records and due timers is full; the slice that fills it may exceed the number."""
 
 BATCH_BYTES = 16 << 20
 """A batch whose rows and dead letters have this many bytes is full; only they can be large."""
@@ -78,7 +78,7 @@ class Pipeline:
         """Whether the batch that is being filled is large enough for one transaction."""
         batch = self._filling
         return (
-            batch.taken >= self._batch_records
+            batch.taken + batch.timers >= self._batch_records
             or self.partition.tables.changed_bytes + batch.dead_letter_bytes >= BATCH_BYTES
         )
 

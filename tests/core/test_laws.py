@@ -213,3 +213,36 @@ def test_a_slice_takes_no_more_than_it_is_allowed() -> None:
         took_all = pipeline.slice(2**62, dict.fromkeys(Topic, 0))
         taken += [batch.taken for batch in settled(pipeline)]
     assert taken == [4, 4, 2], "bad records count as well"
+
+
+def test_rounds_that_are_all_due_at_once_are_run_in_slices_and_batches_of_the_usual_size() -> None:
+    partition = Partition(
+        Engine(RULES, SETTINGS),
+        number=0,
+        partition_count=None,
+        decode=decode,
+        rows=MsgpackRows(),
+        dead_letter_limit=None,
+        clock_grace=0,
+    )
+    partition.start()
+    pipeline = Pipeline(partition, slice_records=10, batch_records=25)
+    value = b'{"ticket_id":"%d","occurred_at":"2026-03-01T10:00:00Z","state":"inactive","event_id":"e"}'
+    left = [CapturedRecord(n, START_MS + n, b"%d" % n, value % n) for n in range(100)]
+    pipeline.feed(Topic.SESSIONS, left, 0)
+    pipeline.feed(Topic.SESSIONS, [CapturedRecord(100, END_MS, b"7", None)], 0)
+    sizes, evaluations, told = [], 0, 0
+    while partition.stream_time < END_MS * 1000:
+        took_all = pipeline.slice(2**62, dict.fromkeys(Topic, 0))
+        assert not took_all or partition.stream_time == END_MS * 1000
+        assert not (pipeline.is_full and pipeline.is_empty), "nobody would commit it"
+        batch = pipeline.under_way[-1]
+        assert len(batch.records) - told <= 2 * 10, "a record tells of a transition and a round"
+        told = len(batch.records)
+        if pipeline.is_full or partition.stream_time == END_MS * 1000:
+            (batch,) = settled(pipeline)
+            sizes.append(told)
+            evaluations += sum(isinstance(record, Evaluation) for record in batch.records)
+            told = 0
+    assert evaluations == 300
+    assert max(sizes) <= 2 * (25 + 10)

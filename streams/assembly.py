@@ -19,7 +19,7 @@ from streams.core.revisions import Rulebook
 from streams.core.triggers import Ruleset
 from streams.host.app import App
 from streams.host.clock import Clock
-from streams.kafka.config import KafkaConfig
+from streams.kafka.config import KafkaConfig, Security
 from streams.mapping.load import decode_by
 from streams.operate.members import host_of
 from streams.rules.source import compile_source
@@ -182,10 +182,10 @@ def runtime_config(settings: Settings, patience: Micros | None = None) -> KafkaC
     )
 
 
-def _security(settings: Settings) -> Mapping[str, Any]:
+def _security(settings: Settings) -> Security:
     """Return aiokafka's arguments for TLS and SASL."""
     protocol = settings.security_protocol
-    arguments: dict[str, Any] = {"security_protocol": protocol}
+    arguments = Security(security_protocol=protocol)
     if protocol.endswith("SSL"):
         secret = settings.ssl_key_password
         try:

@@ -29,6 +29,14 @@ _MOST_INBOX = 20_000
 _LONGEST_PAUSE: Micros = SECOND // 2
 
 
+class Security(dict[str, Any]):
+    """aiokafka's keyword arguments for TLS and SASL. It holds the password, so it does not show what is in it."""
+
+    def __repr__(self) -> str:
+        """Return the protocol alone."""
+        return f"Security({self.get('security_protocol')})"
+
+
 class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Brokers, names and limits of one worker. Durations and instants are in microseconds, sizes in bytes.
 

@@ -465,10 +465,11 @@ def load_settings(
         SettingsError: with every problem; a bad value that a higher source overrides is not a problem.
     """
     known = {*Settings.model_fields, *SECRET_FILES}
+    given_flags = flags or {}
     problems: list[SettingsProblem] = []
     file = config_file or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
     layers: list[Layer] = [
-        from_flags(flags or {}),
+        from_flags(given_flags),
         from_environment(environ or {}, known),
         from_file(file, known, PATHS, problems) if file is not None else {},
         from_flags(defaults or {}),
@@ -479,13 +480,38 @@ def load_settings(
         if name not in known
     )
     layers[0] = {name: given for name, given in layers[0].items() if name in known}
-    layers = with_secrets(layers, SECRET_FILES, problems)
+    layers = with_secrets([_texts(layer, problems) for layer in layers], SECRET_FILES, problems)
     settings, invalid = _validated(layers)
     problems.extend(invalid)
     if settings is None or problems:
         raise SettingsError(list(dict.fromkeys(problems)))
-    settings._warnings = (*_unknown_variables(environ or {}, known), *_in_place_of(layers))
+    settings._warnings = (
+        *_unknown_variables(environ or {}, known),
+        *_in_place_of(layers),
+        *(_seen_by_all(name) for name in layers[0] if name in SECRETS and given_flags.get(name) is not None),
+    )
     return settings
+
+
+def _texts(layer: Layer, problems: list[SettingsProblem]) -> Layer:
+    """Return the values that are text. Flags and variables can be any bytes, which Python makes half surrogates of."""
+    found = {}
+    for name, given in layer.items():
+        try:
+            for text in [given.value] if isinstance(given.value, str) else given.value:
+                text.encode()
+        except UnicodeEncodeError:
+            problems.append(SettingsProblem(name, given.origin, "is not UTF-8"))
+        else:
+            found[name] = given
+    return found
+
+
+def _seen_by_all(secret: str) -> str:
+    return (
+        f"{secret} is on the command line, where every user of this machine can read it; give "
+        f"LAPSE_{secret.upper()} or {secret}_file instead"
+    )
 
 
 def _in_place_of(layers: Sequence[Layer]) -> tuple[str, ...]:
@@ -520,7 +546,7 @@ def _unknown_variables(environ: Mapping[str, str], known: set[str]) -> tuple[str
     names = [name for name in sorted(environ) if name.startswith(PREFIX) and not _KUBERNETES_LINK.match(name)]
     unknown = [name for name in names if name.removeprefix(PREFIX).lower() not in known]
     return tuple(
-        f"environment variable {name}: there is no such setting"
+        f"environment variable {name.encode(errors='backslashreplace').decode()}: there is no such setting"
         f"{did_you_mean(name, [f'{PREFIX}{setting.upper()}' for setting in known])}"
         for name in unknown
     )

@@ -21,10 +21,11 @@ from streams.core.triggers import Ruleset
 from streams.documents.durations import parse
 from streams.telemetry.observer import Metrics
 from streams.web import holding, live, page, tickets, views
-from streams.web.access import Handler, add_headers, guard, is_loopback, requests_logger
+from streams.web.access import Handler, add_headers, guard, is_loopback
 from streams.web.formatting import age
 from streams.web.health import STALLED_AFTER, StallWatch, reasons_not_ready
 from streams.web.journal import Journal
+from streams.web.limits import Site, runner_of, within
 from streams.web.listening import cannot_listen
 from streams.web.status import NoTables, StatusSource, Tables
 from streams.wire import instants
@@ -134,12 +135,10 @@ class Server:
     async def start(self) -> None:
         """Open the port and serve. Raises `WebServerError` when that fails."""
         # Requests in flight get one second at a stop: all responses come from memory.
-        runner = web.AppRunner(
-            self._app(), access_log=None, handle_signals=False, shutdown_timeout=1.0, logger=requests_logger()
-        )
+        runner = runner_of(self._app(), stop_seconds=1.0)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self.host, self._wanted_port).start()
+            await Site(runner, self.host, self._wanted_port).start()
         except OSError as error:
             await runner.cleanup()
             raise WebServerError(cannot_listen("web server", "web", error, self.host, self._wanted_port)) from None
@@ -170,7 +169,7 @@ class Server:
     # -----------------------------------------------------------------------------------------------------------------
 
     def _app(self) -> web.Application:
-        app = web.Application(middlewares=[guard(self._token), self._show_the_way])
+        app = web.Application(middlewares=[within(), guard(self._token), self._show_the_way])
         app.on_response_prepare.append(add_headers)
         app.add_routes(
             [

@@ -93,9 +93,12 @@ class MsgpackRows:
         if row.nested and fields is not None:
             custom = fields.pop(_CUSTOM, None) or {}
             fields = {name: value for name, value in fields.items() if value is not None}
-            for name, value in custom.items():
-                if value is not None:
-                    fields[CUSTOM_FIELD_PREFIX + name] = value
+            try:
+                for name, value in custom.items():
+                    if value is not None:
+                        fields[CUSTOM_FIELD_PREFIX + name] = value
+            except (AttributeError, TypeError):
+                raise msgspec.ValidationError(f"`{_CUSTOM}` is not an object whose names are text") from None
         return TicketRow(fields, row.order, row.touched)
 
     def ticket_order(self, data: bytes) -> OrderKey | None:

@@ -17,7 +17,7 @@ from aiohttp import web
 from streams.core.errors import Refused
 from streams.core.model import MILLISECOND, SECOND, Micros
 from streams.telemetry.ingest import IngestMetrics
-from streams.web.access import requests_logger
+from streams.web.limits import Site, runner_of
 from streams.web.listening import cannot_listen
 from streams.zendesk.events import Kind, Received, Unusable, receive, type_of
 from streams.zendesk.signatures import SIGNATURE, TIMESTAMP, Verdict, verify
@@ -26,6 +26,9 @@ from streams.zendesk.writer import NotWrittenError, Writer
 logger = logging.getLogger(__name__)
 
 LARGEST_BODY = 1 << 20
+CONNECTIONS = 512
+"""Connections at a time: Zendesk calls from many machines at once. It tries again after the 503 of one too many."""
+
 _BODY_SECONDS = 10.0
 _STOP_SECONDS = 9.0
 """How long a stop waits for requests in flight: a little longer than a write may take."""
@@ -77,12 +80,10 @@ class Receiver:
                 web.get("/readyz", self._get_readyz),
             ]
         )
-        runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=_STOP_SECONDS, logger=requests_logger()
-        )
+        runner = runner_of(app, stop_seconds=_STOP_SECONDS)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._host, self._wanted_port).start()
+            await Site(runner, self._host, self._wanted_port, CONNECTIONS).start()
         except OSError as error:
             await runner.cleanup()
             raise Refused(cannot_listen("receiver", "ingest", error, self._host, self._wanted_port)) from None

@@ -535,3 +535,18 @@ def test_the_runtime_gets_every_setting_that_it_has_a_field_for(elsewhere: Path)
     assert (config.session_timeout, config.heartbeat_interval) == (6 * SECOND, 6 * SECOND // 5)
     assert (config.group_instance_id, config.broker_patience) == ("pod-1", 60 * SECOND)
     assert runtime_config(Settings()).heartbeat_interval == 3 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("brokers", "a:1,b:\udccc"), ("web_token", "\udcff"), ("app_id", "\udc80")]
+)
+def test_a_value_that_is_no_text_is_told(name: str, value: str):
+    (found,) = problems(environ=env(**{name: value}))
+    assert str(found) == f"{name} (environment variable LAPSE_{name.upper()}): is not UTF-8"
+    (found,) = problems(flags={name: value})
+    assert str(found) == f"{name} (--{name.replace('_', '-')}): is not UTF-8"
+
+
+def test_a_variable_whose_name_is_no_text_is_told():
+    (warning,) = load_settings(environ={"LAPSE_\udccc": "x"}).warnings
+    assert warning.startswith("environment variable LAPSE_\\udccc: there is no such setting")

@@ -109,7 +109,14 @@ def test_a_row_of_a_newer_version_is_refused_with_a_message_that_says_so(kind: s
     assert "Start that version or a later one" in said
 
 
-@pytest.mark.parametrize("row", [b"", b"\x93\x81", b"\x91\xc0", b"\x93\x81\xa1a\xa1\xff\xc0\x01", b"{}"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        *(b"", b"\x93\x81", b"\x91\xc0", b"\x93\x81\xa1a\xa1\xff\xc0\x01", b"{}"),
+        msgspec.msgpack.encode([{"custom_fields": [1]}, None, AT, True]),
+        msgspec.msgpack.encode([{"custom_fields": {7: "x"}}, None, AT, True]),
+    ],
+)
 def test_what_is_no_row_is_not_taken_for_one_of_a_newer_version(row: bytes) -> None:
     with pytest.raises(UNREADABLE) as refusal:
         CODEC.decode_ticket(row)

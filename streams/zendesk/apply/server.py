@@ -9,7 +9,7 @@ from aiohttp import web
 
 from streams.core.errors import Refused
 from streams.telemetry.apply import ApplyMetrics
-from streams.web.access import requests_logger
+from streams.web.limits import Site, runner_of
 from streams.web.listening import cannot_listen
 
 _HEADERS = {"Cache-Control": "no-store", "Server": "lapse", "X-Content-Type-Options": "nosniff"}
@@ -45,12 +45,10 @@ class Probes:
                 web.get("/readyz", self._get_readyz),
             ]
         )
-        runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=0.5, logger=requests_logger()
-        )
+        runner = runner_of(app, stop_seconds=0.5)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._host, self._wanted_port).start()
+            await Site(runner, self._host, self._wanted_port).start()
         except OSError as error:
             await runner.cleanup()
             raise Refused(cannot_listen("server", "apply", error, self._host, self._wanted_port)) from None

@@ -1,0 +1,1 @@
+"""Hostile input: targets for a coverage-guided fuzzer, `python -m tests.fuzz`, and for Hypothesis in CI."""

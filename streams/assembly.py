@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, NoReturn
 
@@ -13,13 +14,17 @@ import faust
 from aiokafka.helpers import create_ssl_context
 
 from streams.core.batch import Batch
+from streams.core.engine import EngineSettings
 from streams.core.errors import LapseError, Refused
 from streams.core.model import SECOND, Micros
+from streams.core.names import Topic
 from streams.core.revisions import Rulebook
+from streams.core.rounds import RoundPolicy
+from streams.core.silence import SilenceEngine
 from streams.core.triggers import Ruleset
 from streams.host.app import App
 from streams.host.clock import Clock
-from streams.kafka.config import KafkaConfig, Security
+from streams.kafka.config import KafkaConfig, Security, silence_config
 from streams.mapping.load import decode_by
 from streams.operate.members import host_of
 from streams.rules.source import compile_source
@@ -30,10 +35,15 @@ from streams.settings.values import NOW
 from streams.telemetry.logs import Format, configure_logging, say
 from streams.telemetry.observer import Metrics
 from streams.telemetry.progress import Progress
+from streams.telemetry.silence import SilenceMetrics
 from streams.web.journal import Journal
+from streams.web.probes import Port, not_ready, watching_for_stalls
 from streams.web.server import Server
+from streams.wire import instants
 from streams.wire.rows import MsgpackRows, session_state
+from streams.wire.silence import SilenceRows, decode_whole, silence_writes
 from streams.worker.lookup import Lookup
+from streams.worker.observer import Silent
 from streams.worker.service import Worker, run_until_stopped
 from streams.worker.status import WorkerStatus
 from streams.worker.supervisor import Supervisor
@@ -160,6 +170,82 @@ class _LoggedServer(Server):
     async def start(self) -> None:
         await super().start()
         logger.info("page, metrics and probes on %s", self.url)
+
+
+# --- lapse ingest --silence ------------------------------------------------------------------------------------------
+
+
+def run_silence(settings: Settings) -> int:
+    """Run `lapse ingest --silence` until SIGTERM or SIGINT; return the exit code (see `run_until_stopped`)."""
+    log_format = settings.log_format or "auto"
+    configure_logging(settings.log_level, log_format)
+    return run_until_stopped(lambda: make_silence(settings), lambda message: say(message, log_format))
+
+
+def make_silence(settings: Settings) -> Worker:
+    """Assemble what watches over silence: a worker whose engine writes session states.
+
+    Call this inside the event loop that will run it. Raises `Refused` when no channel has a wait.
+    """
+    if not settings.silence:
+        raise Refused(
+            "No channel has a wait. Set `silence:` in lapse.yaml (`silence: {mobile: 15m}`), or LAPSE_SILENCE "
+            "(`mobile=15m,whatsapp=30m`)."
+        )
+    observer = _SilenceObserver()
+
+    @asynccontextmanager
+    async def probes(supervisor: Supervisor) -> AsyncIterator[None]:
+        source = WorkerStatus(supervisor)
+        async with watching_for_stalls(source) as stalled:
+            port = Port(
+                what="server of metrics and probes",
+                host=settings.ingest_host,
+                port=settings.silence_port,
+                settings="silence",
+                host_settings="ingest",
+                exposition=observer.metrics.exposition,
+                not_ready=not_ready(source),
+                stalled=stalled,
+            )
+            async with port:
+                logger.info("metrics and probes on %s", port.url)
+                yield
+
+    rules = RoundPolicy(act_from=settings.act_from)
+    return Worker(
+        silence_config(runtime_config(settings)),
+        SilenceEngine(settings.silence, instants.read, EngineSettings(rounds=rules, state_ttl=settings.state_ttl)),
+        decode=decode_whole(decode_by(settings)),
+        rows=SilenceRows(),
+        observer=observer,
+        beside=(probes,),
+        make_writes=silence_writes,
+    )
+
+
+class _SilenceObserver(Silent):
+    """Passes on what concerns silence."""
+
+    def __init__(self) -> None:
+        self.metrics = SilenceMetrics()
+
+    def batch_committed(
+        self, partition: int, batch: Batch, seconds: float, commit_seconds: float | None = None
+    ) -> None:
+        self.metrics.batch_committed(batch)
+
+    def pending_rounds(self, partition: int, n: int) -> None:
+        self.metrics.waiting(partition, n)
+
+    def lag(self, topic: Topic, partition: int, records: int, seconds: float | None = None) -> None:
+        self.metrics.lag(topic, partition, records)
+
+    def revoked(self, partitions: Iterable[int]) -> None:
+        self.metrics.revoked(partitions)
+
+
+# --- configuration ---------------------------------------------------------------------------------------------------
 
 
 def runtime_config(settings: Settings, patience: Micros | None = None) -> KafkaConfig:

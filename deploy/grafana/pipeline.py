@@ -15,7 +15,7 @@ def make() -> Dashboard:
         "Pipeline",
         "Progress, delay and health of the workers: lag, age, steps, dead letters, restores.",
         since="now-1h",
-        parts=(*_headline(), *_flow(), *_work(), *_group(), *_worker(), *_ingest(), *_apply()),
+        parts=(*_headline(), *_flow(), *_work(), *_group(), *_worker(), *_ingest(), *_silence(), *_apply()),
     )
 
 
@@ -356,5 +356,33 @@ def _apply() -> tuple[Part, ...]:
             "cps",
             {"actions": rate("lapse_apply_not_done_total")},
             width=12,
+        ),
+    )
+
+
+def _silence() -> tuple[Part, ...]:
+    return (
+        row("Silence"),
+        graph(
+            "Session states written",
+            "By `lapse ingest --silence` a second: inactive, because the customer was silent for too long, or active, "
+            "because the customer wrote again. Choose its job, or all jobs, to see this row.",
+            "cps",
+            {"{{state}}": rate("lapse_silence_states_total", by="state")},
+            width=8,
+        ),
+        graph(
+            "Customers waited for",
+            "Tickets whose customer is being waited for.",
+            "short",
+            {"waiting": total(series("lapse_silence_waiting"))},
+            width=8,
+        ),
+        graph(
+            "Records behind, silence",
+            "Input records that `lapse ingest --silence` has not yet processed and committed, by topic.",
+            "short",
+            {"{{topic}}": f"sum by (topic) ({series('lapse_silence_lag_records')})"},
+            width=8,
         ),
     )

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from streams.cli.process import until_stopped, warn_in_the_log
-from streams.cli.root import app
+from streams.cli.root import UsageError, app
 from streams.cli.setting_flags import BROKER, INGEST, LOGS, takes_settings
 from streams.cli.shared import PATIENCE, opened
 from streams.core.escaping import one_line
@@ -30,8 +30,18 @@ def ingest(
             "--replay", metavar="FILE", help="Write the records of saved bodies and end; - is standard input."
         ),
     ] = None,
+    silence: Annotated[
+        bool,
+        typer.Option("--silence", help="Instead, make sessions inactive whose customer is silent (setting `silence`)."),
+    ] = False,
 ) -> None:
     """Receive Zendesk's webhooks and write the two input topics, until SIGTERM or Ctrl-C."""
+    if silence:
+        if file is not None:
+            raise UsageError("--silence receives nothing: leave --replay out.")
+        from streams.assembly import run_silence
+
+        raise typer.Exit(run_silence(settings))
     if file is not None:
         _replay(settings, file)
         return

@@ -26,7 +26,8 @@ BROKER = tuple(name for name, field in Settings.model_fields.items() if Use.CONN
 DECISION = tuple(name for name, field in Settings.model_fields.items() if Use.DECISION in field.metadata)
 INGEST = tuple(name for name, field in Settings.model_fields.items() if Use.INGEST in field.metadata)
 APPLY = tuple(name for name, field in Settings.model_fields.items() if Use.APPLY in field.metadata)
-RUN = tuple(name for name in Settings.model_fields if name not in {*INGEST, *APPLY})
+FILE = tuple(name for name, field in Settings.model_fields.items() if Use.FILE in field.metadata)
+RUN = tuple(name for name in Settings.model_fields if name not in {*INGEST, *APPLY, *FILE})
 LOGS = ("log_level", "log_format")
 
 
@@ -87,6 +88,8 @@ def _flag(name: str, default: str | None) -> tuple[Any, Any]:
 def default_text(field: FieldInfo) -> str:
     """Return a setting's default as it would be written in a file; empty if there is none."""
     default = field.default
+    if isinstance(default, dict):
+        return ",".join(f"{name}={render(value)}" for name, value in sorted(default.items()))
     if any(getattr(reader, "func", None) in {duration, positive_duration} for reader in field.metadata):
         return render(default)
     if isinstance(default, tuple | frozenset):

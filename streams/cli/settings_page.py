@@ -54,6 +54,7 @@ TAKES = {
     "secrets": "texts, comma-separated; hidden in errors and logs",
     "share": "`0` to `1`, or `0%` to `100%`",
     "text": "text",
+    "waits": "channels with durations of more than `0s`: `mobile=15m`, comma-separated, a JSON object, or a table",
 }
 """The values that each reader in `streams.settings.values` accepts, by the reader's name."""
 

@@ -7,7 +7,7 @@ from collections import Counter
 import msgspec
 
 from streams.core.inputs import DeadLetter
-from streams.core.model import Command, Difference, Evaluation, Fact, Micros, Transition, Withdrawal
+from streams.core.model import Command, Difference, Evaluation, Fact, Micros, SilentState, Transition, Withdrawal
 from streams.core.names import Topic
 from streams.core.revisions import Activation, InUse
 from streams.core.tables import OwnRows, Rows
@@ -28,6 +28,8 @@ class Batch(msgspec.Struct):
     commands: list[Command] = msgspec.field(default_factory=list)
     held: list[Command | Withdrawal] = msgspec.field(default_factory=list)
     """Commands that the rate guard holds, and held commands that are withdrawn, in order."""
+    states: list[SilentState] = msgspec.field(default_factory=list)
+    """Session states to write; only a batch of `SilenceEngine` has any."""
     dead_letters: list[DeadLetter] = msgspec.field(default_factory=list)
     ticket_rows: Rows = msgspec.field(default_factory=dict)
     """Changed rows, set when the batch is handed over; for a row that changed several times, its last version."""

@@ -225,6 +225,17 @@ class Transition(msgspec.Struct, frozen=True, gc=False):
     channel: str | None
 
 
+class SilentState(msgspec.Struct, frozen=True, gc=False):
+    """A session state that is written because a customer was silent, or writes again."""
+
+    ticket_id: str
+    event_id: str
+    occurred_at: Micros
+    state: str
+    reason: str | None
+    channel: str | None
+
+
 class Cancelled(StrEnum):
     """What cancels pending rounds."""
 
@@ -412,6 +423,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     commands: tuple[Command, ...] = ()
     held: tuple[Command | Withdrawal, ...] = ()
     """Commands that the rate guard holds, and held commands that are withdrawn."""
+    states: tuple[SilentState, ...] = ()
+    """Session states to write; only `SilenceEngine` makes any."""
     own_rows: tuple[tuple[bytes, bytes | None], ...] = ()
     """Changed rows of the partition; None for a deleted row."""
     timers: tuple[tuple[Micros, Micros], ...] = ()

@@ -505,6 +505,7 @@ class Partition:
         batch.records.extend(outcome.records)
         batch.commands.extend(outcome.commands)
         batch.held.extend(outcome.held)
+        batch.states.extend(outcome.states)
         batch.facts.extend(outcome.facts)
         for at, wait in outcome.timers:
             heapq.heappush(self._timers, (at, wait, ticket_id))

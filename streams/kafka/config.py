@@ -58,6 +58,8 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Where the rules come from: `file`, or `topic`."""
     compression: str = "none"
     """Codec for writing: `none`, `gzip`, `snappy`, `lz4` or `zstd`."""
+    silence: Mapping[str, Micros] = {}
+    """How long a customer may be silent, by channel; `lapse ingest --silence` watches over it."""
     security: Mapping[str, Any] = {}
     """aiokafka's keyword arguments for TLS and SASL: `security_protocol`, `ssl_context`, `sasl_mechanism`, ..."""
     group_instance_id: str | None = None
@@ -119,6 +121,11 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.topic_prefix}{self.app_id}-{table}-changelog"
 
     @property
+    def silence_changelog(self) -> str:
+        """Return the changelog of `lapse ingest --silence`."""
+        return self.changelog("silence")
+
+    @property
     def rules_topic(self) -> str:
         """Return the topic of the rules' revisions."""
         return f"{self.topic_prefix}{self.app_id}-rules"
@@ -149,3 +156,33 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True):
     def pause(self, partitions: int) -> Micros:
         """Return how long the broker holds a response after a fetch that brought records of this many partitions."""
         return min(_LONGEST_PAUSE, self.fetch_pause * partitions)
+
+
+class SilenceConfig(KafkaConfig, frozen=True, kw_only=True):
+    """The configuration of `lapse ingest --silence`: a group of its own, and one changelog for its one table."""
+
+    @property
+    def silence_changelog(self) -> str:
+        """Return the changelog; the application's name here already says `silence`."""
+        return f"{self.topic_prefix}{self.app_id}-changelog"
+
+    def changelog(self, _: str) -> str:
+        """Return the changelog, whatever the table."""
+        return self.silence_changelog
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Return the broker names of all topics that a transaction writes to."""
+        return (self.topic(Topic.SESSIONS.value), self.silence_changelog)
+
+
+def silence_config(config: KafkaConfig) -> SilenceConfig:
+    """Return the configuration of `lapse ingest --silence` for a worker's installation.
+
+    >>> silence_config(KafkaConfig(topic_prefix="test.")).group
+    'test.lapse-silence'
+    """
+    same = {name: getattr(config, name) for name in KafkaConfig.__struct_fields__}
+    # Where the worker's rules come from does not matter here, and a bad record is the worker's to refuse.
+    own = {"app_id": f"{config.app_id}-silence", "rules": "file", "dead_letter_limit": None}
+    return SilenceConfig(**(same | own))

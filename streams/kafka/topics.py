@@ -74,18 +74,23 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def wanted_topics(config: KafkaConfig, *, holds: bool = False) -> list[Wanted]:
-    """Return the table of SPEC section 1 with the configured names. `holds`: a trigger has a `limit`."""
+    """Return the table of SPEC section 1 with the configured names, each topic once.
+
+    `holds`: a trigger has a `limit`. With the setting `silence`, the changelog of `lapse ingest --silence` is one.
+    """
     written = (*WRITTEN, Output.HELD_COMMANDS) if holds else WRITTEN
     hides_return = "compaction hides a customer's short return"
     keeps_last = "compaction would keep only the last record of each ticket"
     is_table = "it holds a table, which must be kept whole and may be compacted"
-    return [
+    wanted = [
         Wanted(config.topic(Topic.TICKETS.value), "any", RECORD_BYTES),
         Wanted(config.topic(Topic.SESSIONS.value), "delete", RECORD_BYTES, hides_return),
         *(Wanted(config.topic(name), "delete", RECORD_BYTES, keeps_last, name in written) for name in Output),
         *(Wanted(config.changelog(table), "compact", ROW_BYTES, is_table) for table in Table),
+        *([Wanted(config.silence_changelog, "compact", ROW_BYTES, is_table)] if config.silence else ()),
         *_wanted_rules(config),
     ]
+    return list(dict.fromkeys(wanted))
 
 
 def _wanted_rules(config: KafkaConfig) -> list[Wanted]:

@@ -46,6 +46,7 @@ class Use(Enum):
     DECISION = "backtest and explain, which run the engine without a broker"
     INGEST = "ingest, and not `run`"
     APPLY = "apply, and not `run`"
+    FILE = "none: it is set in lapse.yaml or the environment"
 
 
 class Cost(NamedTuple):
@@ -55,6 +56,7 @@ class Cost(NamedTuple):
 
 
 CONNECTION, DECISION, INGEST, APPLY = Use.CONNECTION, Use.DECISION, Use.INGEST, Use.APPLY
+FILE = Use.FILE
 
 Duration = Annotated[Micros, BeforeValidator(values.duration)]
 PositiveDuration = Annotated[Micros, BeforeValidator(values.positive_duration)]
@@ -294,6 +296,23 @@ class Settings(BaseSettings):
             "client's secret goes there."
         ),
     ] = Field(default=None, description="Base URL of the API in place of `https://<zendesk_subdomain>.zendesk.com`.")
+    silence: Annotated[
+        dict[str, Micros],
+        BeforeValidator(values.waits),
+        FILE,
+        Cost(
+            "A guess for channels without presence: who does not write may still read. Shorter: sooner, and wrong more "
+            "often. Do not name a channel whose sessions Zendesk reports as inactive by itself. A wait that is running "
+            "keeps its length when this is changed. What counts as a message: `docs/silence.md`."
+        ),
+    ] = Field(
+        default={},
+        description="After how long without a message of the customer `lapse ingest --silence` makes a session "
+        "inactive, by channel: `mobile=15m,whatsapp=30m`, or a table in `lapse.yaml`.",
+    )
+    silence_port: Annotated[int, BeforeValidator(values.port), INGEST] = Field(
+        default=6069, description="Port of `lapse ingest --silence`: metrics and probes; 0 takes any free one."
+    )
 
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(values.log_level)
@@ -369,7 +388,14 @@ class Settings(BaseSettings):
         app_id, prefix = info.data.get("app_id", ""), info.data.get("topic_prefix", "")
         taken = {
             f"{app_id}-{suffix}": "`app_id`"
-            for suffix in ("tickets-changelog", "sessions-changelog", "rules", "replays", "apply")
+            for suffix in (
+                "tickets-changelog",
+                "sessions-changelog",
+                "silence-changelog",
+                "rules",
+                "replays",
+                "apply",
+            )
         }
         taken |= dict.fromkeys(("held-commands", "action-results", "apply-dead-letters"), "a fixed name")
         # Kafka rejects two topics whose names differ only in `.` and `_`.
@@ -437,6 +463,9 @@ PATHS = frozenset(
 ) | frozenset(SECRET_FILES)
 """Settings whose value is a path; in `lapse.yaml`, relative to that file."""
 
+TABLES = frozenset(name for name, field in Settings.model_fields.items() if _reads(field, values.waits))
+"""Settings that take a table; in `lapse.yaml`, a mapping."""
+
 
 class SettingsError(Refused):
     """Settings that can't be used; `problems` lists everything that is wrong, and where."""
@@ -471,7 +500,7 @@ def load_settings(
     layers: list[Layer] = [
         from_flags(given_flags),
         from_environment(environ or {}, known),
-        from_file(file, known, PATHS, problems) if file is not None else {},
+        from_file(file, known, PATHS, problems, TABLES) if file is not None else {},
         from_flags(defaults or {}),
     ]
     problems.extend(

@@ -64,10 +64,13 @@ def from_environment(environ: Mapping[str, str], known: set[str]) -> Layer:
     }
 
 
-def from_file(path: Path, known: set[str], paths: Set[str], problems: list[SettingsProblem]) -> Layer:
+def from_file(
+    path: Path, known: set[str], paths: Set[str], problems: list[SettingsProblem], tables: Set[str] = frozenset()
+) -> Layer:
     """Return the values from a settings file; its errors are added to `problems`.
 
-    The settings in `paths` have file paths as values, relative to the settings file.
+    The settings in `paths` have file paths as values, relative to the settings file. Those in `tables` take a mapping,
+    which is given as a list of `name=value`.
     """
     findings = Findings(str(path))
     text = read_text(path, findings)
@@ -83,10 +86,11 @@ def from_file(path: Path, known: set[str], paths: Set[str], problems: list[Setti
                 message = f"there is no such setting{advice}"
                 problems.append(SettingsProblem(name, f"{path}:{key.line}:{key.column}", message))
                 continue
-            value = _value(node)
+            value = _table(node) if name in tables and isinstance(node, MapNode) else _value(node)
             if value is None:
                 if not isinstance(node, ScalarNode):
-                    message = f"takes a text or a list of texts, and this is {kind(node)}"
+                    wanted = "a table of names and texts" if name in tables else "a text or a list of texts"
+                    message = f"takes {wanted}, and this is {kind(node)}"
                     problems.append(SettingsProblem(name, origin, message))
                 continue
             layer[name] = Given(_beside(path, value) if name in paths and isinstance(value, str) else value, origin)
@@ -145,6 +149,14 @@ def _value(node: Node) -> str | list[str] | None:
     if isinstance(node, ListNode) and all(isinstance(item, ScalarNode) for item in node.items):
         return [item.text for item in node.items if isinstance(item, ScalarNode)]
     return None
+
+
+def _table(node: MapNode) -> list[str] | None:
+    """Return the entries of a mapping as `name=value`; None when a value is no text."""
+    entries = {name: value for name, (_, value) in node.entries.items()}
+    if not all(isinstance(value, ScalarNode) for value in entries.values()):
+        return None
+    return [f"{name}={value.text}" for name, value in entries.items() if isinstance(value, ScalarNode)]
 
 
 def _beside(config: Path, value: str) -> str:

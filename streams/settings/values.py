@@ -6,6 +6,7 @@ All of them also accept a value that already has the result type, so that `Setti
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -195,6 +196,44 @@ def names(value: Any) -> Any:
             raise ValueError(f"`{part}` is no name: nothing is left of it without punctuation")
         found.add(spelt)
     return frozenset(found)
+
+
+def waits(value: Any) -> Any:
+    """Return durations by channel, from `mobile=15m,whatsapp=30m`, a JSON object, or a list of `name=duration`.
+
+    >>> waits("mobile=15m, WhatsApp=30m"), waits('{"mobile": "15m"}'), waits("")
+    ({'mobile': 900000000, 'whatsapp': 1800000000}, {'mobile': 900000000}, {})
+    """
+    if isinstance(value, str):
+        value = _entries(value)
+    if not isinstance(value, list):
+        return value
+    found: dict[str, Micros] = {}
+    for part in value:
+        channel, equals, duration_text = str(part).rpartition("=")
+        spelt = normal.name(channel)
+        if not equals or spelt is None:
+            raise ValueError(f"`{part}` is not a channel with its time, such as `mobile=15m`")
+        if spelt in found:
+            raise ValueError(f"`{spelt}` is named twice")
+        try:
+            found[spelt] = positive_duration(duration_text)
+        except ValueError as error:
+            raise ValueError(f"`{spelt}`: {error}") from None
+    return found
+
+
+def _entries(text: str) -> list[str]:
+    if not text.lstrip().startswith("{"):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    wanted = 'write `{"mobile": "15m"}`, or `mobile=15m`'
+    try:
+        table = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"`{text}` is not JSON ({error}): {wanted}") from None
+    if not all(isinstance(value, str) for value in table.values()):
+        raise ValueError(f"`{text}`: every time is a text: {wanted}")
+    return [f"{channel}={value}" for channel, value in table.items()]
 
 
 def brokers(value: Any) -> Any:

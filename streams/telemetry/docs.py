@@ -14,10 +14,11 @@ from streams.telemetry.labels import (
     INGEST_KINDS,
     INGEST_STATUSES,
     RESULTS,
+    SILENCE_STATES,
     LabelDomains,
 )
 from streams.telemetry.metrics import series_budget
-from streams.telemetry.table import APPLY, INGEST, SECTIONS, MetricDefinition
+from streams.telemetry.table import APPLY, INGEST, SECTIONS, SILENCE, MetricDefinition
 
 INTRODUCTION = """\
 # Metrics
@@ -32,7 +33,8 @@ Every series whose labels are known beforehand exists from the start, at 0, so t
 worker with a new address (`instance`) counts before its first scrape is not in `increase`, as with any counter. Let
 workers keep their addresses over a restart, and use the topics where a figure has to be exact.
 
-`lapse ingest` serves those of its own section, on `ingest_port`; `lapse apply` its own, on `apply_port`.
+`lapse ingest` serves those of its own section, on `ingest_port`; `lapse ingest --silence` its own, on `silence_port`;
+`lapse apply` its own, on `apply_port`.
 
 Dashboards: `deploy/grafana`. Recording rules and alerts: `deploy/prometheus`; what to do about each alert:
 `docs/runbooks`."""
@@ -58,6 +60,7 @@ DOMAINS = {
     "status": ", ".join(f"`{status}`" for status in INGEST_STATUSES)
     + "; of `lapse apply`: "
     + ", ".join(f"`{status}`" for status in APPLY_STATUSES),
+    "state": ", ".join(f"`{state}`" for state in SILENCE_STATES),
     "within": "`yes`, `no`: whether within `false_abandonment_window`",
 }
 
@@ -83,7 +86,11 @@ def _labels() -> Iterator[str]:
 
 
 def _tables() -> Iterator[str]:
-    others = {"Zendesk's webhooks (`lapse ingest`)": INGEST, "Commands at Zendesk (`lapse apply`)": APPLY}
+    others = {
+        "Zendesk's webhooks (`lapse ingest`)": INGEST,
+        "Silence (`lapse ingest --silence`)": SILENCE,
+        "Commands at Zendesk (`lapse apply`)": APPLY,
+    }
     for title, rows in {**SECTIONS, **others}.items():
         yield from ("", f"## {title}", "")
         yield from _table(("metric", "type", "labels", "meaning"), map(_cells, rows))

@@ -25,6 +25,8 @@ INGEST_KINDS = ("ticket", "ticket_deleted", "session", "message", "unknown", "un
 APPLY_RESULTS = ("applied", "overtaken", "gone", "refused", "expired")
 APPLY_STATUSES = ("2xx", "401", "403", "404", "409", "422", "429", "503", "other", "none")
 """Of `lapse apply`: how a command ended, and what Zendesk answered a request with."""
+SILENCE_STATES = ("inactive", "active")
+"""What `lapse ingest --silence` writes."""
 
 GUARDED = ("abandonment_reason", "trigger", "code")
 """Domains whose values come from our own code. An unknown value is a bug, and must not create a series."""

@@ -25,8 +25,6 @@ from prometheus_client.exposition import choose_encoder
 from streams.telemetry.labels import LabelDomains
 from streams.telemetry.table import METRICS, MetricDefinition
 
-PER_PARTITION = tuple(row.name for row in METRICS if "partition" in row.labels)
-
 
 def series_budget(domains: LabelDomains, partitions: int) -> int:
     """Return the maximum number of `lapse_` series of a worker with these label values and this many partitions."""
@@ -39,7 +37,9 @@ class Instruments:
 
     def __init__(self, domains: LabelDomains, table: Iterable[MetricDefinition] = METRICS) -> None:
         """Create every metric of a table, and the children whose label values are known in these domains."""
+        table = tuple(table)
         self.registry = CollectorRegistry()
+        self._per_partition = tuple(row.name for row in table if "partition" in row.labels)
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
@@ -75,9 +75,9 @@ class Instruments:
     def forget_partition(self, partition: int) -> None:
         """Remove the gauges of a partition that this worker no longer holds: a stale lag would raise an alert."""
         text = str(partition)
-        for name in PER_PARTITION:
+        for name in self._per_partition:
             self._gauges[name].remove_by_labels({"partition": text})
-        for key in [key for key in self._gauge_children if key[0] in PER_PARTITION and key[1][-1] == text]:
+        for key in [key for key in self._gauge_children if key[0] in self._per_partition and key[1][-1] == text]:
             del self._gauge_children[key]
 
     def forget(self, gauge: str) -> None:

@@ -443,4 +443,27 @@ APPLY = (
 )
 """The metrics of `lapse apply`, which serves them on a port of its own."""
 
-EVERY_METRIC = METRICS + INGEST + APPLY
+SILENCE = (
+    MetricDefinition(
+        "lapse_silence_states_total",
+        "counter",
+        "Session states written: inactive, because the customer was silent for too long, or active, because the "
+        "customer wrote again.",
+        ("state",),
+    ),
+    MetricDefinition(
+        "lapse_silence_waiting",
+        "gauge",
+        "Tickets whose customer is being waited for.",
+        ("partition",),
+    ),
+    MetricDefinition(
+        "lapse_silence_lag_records",
+        "gauge",
+        "Input records that are not yet processed and committed.",
+        ("topic", "partition"),
+    ),
+)
+"""The metrics of `lapse ingest --silence`, which serves them on `silence_port`."""
+
+EVERY_METRIC = METRICS + INGEST + SILENCE + APPLY

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from streams.core.batch import Batch
-from streams.core.names import Output, Table
+from streams.core.names import Output, Table, Topic
 from streams.core.tables import Rows
 from streams.wire import encode
 from streams.wire.encode import Encoded
@@ -21,6 +21,21 @@ class Write(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]] = []
+
+
+class MakeWrites(Protocol):
+    """Returns all writes of a batch by topic or table; see `writes`."""
+
+    def __call__(
+        self,
+        batch: Batch,
+        *,
+        app_id: str,
+        partition: int,
+        topic: Callable[[str], str],
+        fits: Callable[[Encoded], bool],
+    ) -> Mapping[Output | Table, list[Write]] | Mapping[Topic | Table, list[Write]]:
+        """Return the writes; what has none is left out."""
 
 
 def writes(
@@ -44,8 +59,8 @@ def writes(
             Write(*encode.dead_letter(letter, partition, topic(letter.topic.value), fits))
             for letter in batch.dead_letters
         ],
-        Table.TICKETS: _row_writes(batch.ticket_rows),
-        Table.SESSIONS: [*_row_writes(batch.session_rows), *(Write(*row) for row in batch.own_rows.items())],
+        Table.TICKETS: row_writes(batch.ticket_rows),
+        Table.SESSIONS: [*row_writes(batch.session_rows), *(Write(*row) for row in batch.own_rows.items())],
     }
     return {name: records for name, records in every.items() if records}
 
@@ -60,7 +75,8 @@ def transition_writes(batch: Batch) -> list[Write]:
     return [Write(*encode.record(record)) for record in batch.records]
 
 
-def _row_writes(rows: Rows) -> list[Write]:
+def row_writes(rows: Rows) -> list[Write]:
+    """Return changed rows as changelog records."""
     return [Write(key.encode(), row) for key, row in rows.items()]
 
 

@@ -21,7 +21,7 @@ from streams.core.revisions import Activation, EntryKind
 from streams.host.inbox import Inbox
 from streams.kafka.config import KafkaConfig
 from streams.kafka.producer import PartitionProducer
-from streams.wire.writes import Write, writes
+from streams.wire.writes import MakeWrites, Write, writes
 from streams.worker.census import Census
 from streams.worker.observer import Observer
 from streams.worker.slots import CommitSlots
@@ -71,10 +71,12 @@ class PartitionProcessor:
         observer: Observer,
         wake: asyncio.Event,
         slots: CommitSlots | None = None,
+        make_writes: MakeWrites = writes,
     ) -> None:
         """Continue from the committed `offsets`.
 
-        `wake` is the event that the inboxes set; `slots` are shared by the partitions of a worker.
+        `wake` is the event that the inboxes set; `slots` are shared by the partitions of a worker. `make_writes`
+        returns what a batch writes.
         """
         self.number = producer.partition
         self.partition = partition
@@ -88,6 +90,7 @@ class PartitionProcessor:
         self._observer = observer
         self._wake = wake
         self._slots = slots or CommitSlots()
+        self._make_writes = make_writes
         self._census = Census(partition)
         self._suspended = False
         self._task: asyncio.Task[None] | None = None
@@ -264,7 +267,7 @@ class PartitionProcessor:
     def _writes(self, batch: Batch) -> dict[str, list[Write]]:
         config = self._config
         letters = config.topic(Output.DEAD_LETTERS)
-        made = writes(
+        made = self._make_writes(
             batch,
             app_id=config.app_id,
             partition=self.number,

@@ -25,6 +25,7 @@ from streams.host.app import App
 from streams.host.clock import Clock
 from streams.kafka.config import KafkaConfig
 from streams.kafka.topics import require_topics
+from streams.wire.writes import MakeWrites, writes
 from streams.worker.first_start import require_act_from
 from streams.worker.observer import Observer
 from streams.worker.rules_reader import RulesReader
@@ -60,8 +61,12 @@ class Worker:
         observer: Observer,
         beside: tuple[Beside, ...] = (),
         book: Rulebook | None = None,
+        make_writes: MakeWrites = writes,
     ) -> None:
-        """Configure a worker. Nothing starts before `run`. `book` is for rules that come from their topic."""
+        """Configure a worker. Nothing starts before `run`.
+
+        `book` is for rules that come from their topic. `make_writes` returns what a batch writes.
+        """
         self.config = config
         self._engine = engine
         self._decode = decode
@@ -69,6 +74,7 @@ class Worker:
         self._observer = observer
         self._beside = beside
         self._book = book
+        self._make_writes = make_writes
         self._stop = asyncio.Event()
 
     @property
@@ -85,7 +91,13 @@ class Worker:
         app = App(self.config, Clock())
         app.failure = asyncio.get_running_loop().create_future()
         supervisor = Supervisor(
-            app, self._engine, decode=self._decode, rows=self._rows, observer=self._observer, book=self._book
+            app,
+            self._engine,
+            decode=self._decode,
+            rows=self._rows,
+            observer=self._observer,
+            book=self._book,
+            make_writes=self._make_writes,
         )
         async with AsyncExitStack() as stack:
             # First, so that probes are answered while the worker waits for a broker.

@@ -29,7 +29,7 @@ from streams.kafka.inside.membership import committed_offsets
 from streams.kafka.producer import PartitionProducer, act_from_of, stream_time_of
 from streams.kafka.topics import check_topics
 from streams.wire.rows import UNREADABLE, unreadable
-from streams.wire.writes import Write
+from streams.wire.writes import MakeWrites, Write, writes
 from streams.worker.observer import Observer
 from streams.worker.processor import PartitionProcessor
 from streams.worker.progress import Progress
@@ -70,10 +70,12 @@ class Supervisor:
         rows: RowCodec,
         observer: Observer,
         book: Rulebook | None = None,
+        make_writes: MakeWrites = writes,
     ) -> None:
         """Connect to the signals of `app`. All partitions share `engine`, which makes the decisions.
 
-        With a rulebook, each partition uses the revision that it has taken up instead of the engine's rules.
+        `make_writes` returns what a batch writes. With a rulebook, each partition uses the revision that it has taken
+        up instead of the engine's rules.
         """
         self.processors: dict[int, PartitionProcessor] = {}
         """Open partitions by number."""
@@ -84,6 +86,7 @@ class Supervisor:
         self.waiting_for_rules: dict[int, str] = {}
         """Partitions that are restored and can't use their rules yet, and why."""
         self._book = book
+        self._make_writes = make_writes
         self._started_at = app.clock()
         self._app = app
         self._config: KafkaConfig = app.runtime
@@ -380,6 +383,7 @@ class Supervisor:
             observer=self._observer,
             wake=wake,
             slots=self._commit_slots,
+            make_writes=self._make_writes,
         )
 
     async def _start_offsets(
@@ -407,7 +411,7 @@ class Supervisor:
         """Say where an error of the client happened, and what to do about a row that can't be read."""
         if isinstance(error, UNREADABLE):
             # Bad records are dead letters, so only a row of a table can raise this.
-            changelogs = " or ".join(self._config.changelog(table) for table in Table)
+            changelogs = " or ".join(dict.fromkeys(self._config.changelog(table) for table in Table))
             return Failed(f"{what}: {unreadable(error, changelogs)}")
         return Failed(f"{what}: {error or type(error).__name__}") if isinstance(error, KafkaError) else error
 

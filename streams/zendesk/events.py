@@ -6,7 +6,8 @@ Three kinds of body come in:
 - session posts: what the triggers in `deploy/zendesk` send, because no event carries a session's state
 - everything else: messages, whose text nobody here needs, and types that are not known
 
-Comments, texts of messages, subjects, descriptions and names of people are never taken over.
+Comments, texts of messages, subjects, descriptions and names of people are never taken over. Of a comment by the
+customer only its time is, in `ticket.customer_message_at`, from which `lapse ingest --silence` tells who is silent.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ import msgspec
 from streams.core.model import MILLISECOND, Micros, Rejection
 from streams.core.names import Code, Topic
 from streams.core.normal import name
+from streams.core.silence import CUSTOMER_MESSAGE_AT
 from streams.wire import instants
 from streams.wire.decode import decode_fully
 
 TICKET_EVENT = "zen:event-type:ticket."
 MESSAGE_EVENT = "zen:event-type:messaging_ticket."
 _CUSTOM_FIELD_CHANGED = "zen:event-type:ticket.custom_field_changed"
+_COMMENT_ADDED = "zen:event-type:ticket.comment_added"
+_CREATED = "zen:event-type:ticket.created"
 _DELETED = frozenset({"zen:event-type:ticket.soft_deleted", "zen:event-type:ticket.permanently_deleted"})
 _GONE = frozenset({"deleted", "scrubbed"})
 _SUBJECT = "zen:ticket:"
@@ -209,12 +213,26 @@ def _ticket(event: Mapping[str, Any], kind: str, command_field: str | None) -> I
         "occurred_at": _time(event.get("time")),
         "ticket": ticket,
     }
+    if _is_of_the_customer(event.get("event"), detail, kind):
+        ticket[CUSTOMER_MESSAGE_AT] = record["occurred_at"]
     if kind == _CUSTOM_FIELD_CHANGED:
         field, value = _custom_field(event.get("event"))
         ticket["custom_fields"] = {field: value}
         if field == command_field and isinstance(value, str) and value:
             record["command_id"] = value
     return InputRecord(Topic.TICKETS, ticket_id.encode(), _encode(record))
+
+
+def _is_of_the_customer(event: Any, detail: Mapping[str, Any], kind: str) -> bool:
+    """Whether an event is a public comment that was not written by staff, or a ticket that its requester created."""
+    if kind == _CREATED:
+        actor, requester = detail.get("actor_id"), detail.get("requester_id")
+        return isinstance(actor, str | int) and not isinstance(actor, bool) and bool(actor) and actor == requester
+    comment = event.get("comment") if kind == _COMMENT_ADDED and isinstance(event, dict) else None
+    author = comment.get("author") if isinstance(comment, dict) else None
+    if not isinstance(comment, dict) or not isinstance(author, dict):
+        return False
+    return author.get("is_staff") is False and comment.get("is_public") is not False
 
 
 def _ticket_id(event: Mapping[str, Any], detail: Mapping[str, Any]) -> str:

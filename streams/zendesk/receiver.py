@@ -14,11 +14,9 @@ from typing import Self
 
 from aiohttp import web
 
-from streams.core.errors import Refused
 from streams.core.model import MILLISECOND, SECOND, Micros
 from streams.telemetry.ingest import IngestMetrics
-from streams.web.limits import Site, runner_of
-from streams.web.listening import cannot_listen
+from streams.web.probes import Port
 from streams.zendesk.events import Kind, Received, Unusable, receive, type_of
 from streams.zendesk.signatures import SIGNATURE, TIMESTAMP, Verdict, verify
 from streams.zendesk.writer import NotWrittenError, Writer
@@ -33,11 +31,9 @@ _BODY_SECONDS = 10.0
 _STOP_SECONDS = 9.0
 """How long a stop waits for requests in flight: a little longer than a write may take."""
 
-_HEADERS = {"Cache-Control": "no-store", "Server": "lapse", "X-Content-Type-Options": "nosniff"}
-
 
 class Receiver:
-    """Serves from `start` to `stop`. Requests are answered before the writer is ready, too: with 409."""
+    """Serves from `async with` on. Requests are answered before the writer is ready, too: with 409."""
 
     def __init__(
         self,
@@ -53,48 +49,35 @@ class Receiver:
         """Port 0 takes any free one."""
         self._writer = writer
         self._metrics = metrics
-        self._host = host
-        self._wanted_port = port
         self._secrets = secrets
         self._max_age = max_age
         self._command_field = command_field
-        self._runner: web.AppRunner | None = None
+        self._port = Port(
+            what="receiver",
+            host=host,
+            port=port,
+            settings="ingest",
+            exposition=metrics.exposition,
+            not_ready=lambda: writer.trouble,
+            routes=[web.post("/zendesk", self._post)],
+            largest_body=LARGEST_BODY + 1,
+            connections=CONNECTIONS,
+            stop_seconds=_STOP_SECONDS,
+        )
 
     @property
     def url(self) -> str:
-        """Return the address for webhooks, once `start` has opened the port."""
-        if self._runner is None:
-            raise RuntimeError("the receiver has not been started")
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._runner.addresses[0][1]}/zendesk"
+        """Return the address for webhooks, once the port is open."""
+        return f"{self._port.url}/zendesk"
 
     async def __aenter__(self) -> Self:
         """Open the port. Raises `Refused` when that fails."""
-        app = web.Application(client_max_size=LARGEST_BODY + 1)
-        app.on_response_prepare.append(_add_headers)
-        app.add_routes(
-            [
-                web.post("/zendesk", self._post),
-                web.get("/metrics", self._get_metrics),
-                web.get("/healthz", self._get_healthz),
-                web.get("/readyz", self._get_readyz),
-            ]
-        )
-        runner = runner_of(app, stop_seconds=_STOP_SECONDS)
-        await runner.setup()
-        try:
-            await Site(runner, self._host, self._wanted_port, CONNECTIONS).start()
-        except OSError as error:
-            await runner.cleanup()
-            raise Refused(cannot_listen("receiver", "ingest", error, self._host, self._wanted_port)) from None
-        self._runner = runner
+        await self._port.__aenter__()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *end: object) -> None:
         """Close the port, and answer the requests in flight."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._port.__aexit__(*end)
 
     # --- webhooks ----------------------------------------------------------------------------------------------------
 
@@ -162,20 +145,3 @@ class Receiver:
             self._metrics.written(record.topic.value, None if happened is None else (now - happened) / SECOND)
         self._metrics.received(received.kind)
         return 200, "Nothing to write.\n" if record is None else "Written.\n"
-
-    # --- for operators -----------------------------------------------------------------------------------------------
-
-    async def _get_metrics(self, request: web.Request) -> web.Response:
-        text, content_type = self._metrics.exposition(request.headers.get("Accept", ""))
-        return web.Response(body=text, headers={"Content-Type": content_type})
-
-    async def _get_healthz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def _get_readyz(self, _: web.Request) -> web.Response:
-        trouble = self._writer.trouble
-        return web.Response(text="ready\n") if trouble is None else web.Response(status=503, text=f"{trouble}\n")
-
-
-async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_HEADERS)

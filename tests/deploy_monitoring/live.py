@@ -105,6 +105,7 @@ class Prometheus:
         config["scrape_configs"][0]["static_configs"] = [{"targets": targets}]
         config["scrape_configs"][1]["static_configs"] = [{"targets": [ingest]}]
         config["scrape_configs"][2]["static_configs"] = [{"targets": [apply]}]
+        del config["scrape_configs"][3:]
         return cls(folder, config)
 
     def ask(self, path: str, **parameters: str) -> Any:

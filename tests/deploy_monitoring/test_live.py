@@ -43,12 +43,16 @@ QUIET = {
 """Panels that may show nothing but zeros in a run that is well."""
 
 NEEDS_MORE = {
+    ("Pipeline", "Session states written"),
+    ("Pipeline", "Customers waited for"),
+    ("Pipeline", "Records behind, silence"),
     ("Triggers", "Triggers of the shadow that would have fired"),
     ("Triggers", "Difference of the return rates"),
     ("Triggers", "Return rate, acted on"),
     ("Triggers", "Return rate, held out"),
 }
-"""Panels that have no data before a shadow has fired a trigger, or a holdout has held a ticket out."""
+"""Panels that have no data without `lapse ingest --silence`, or before a shadow has fired a trigger, or a holdout has
+held a ticket out."""
 
 Places = dict[tuple[str, str, str], str]
 
@@ -91,9 +95,9 @@ def seen(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     ):
         prometheus = Prometheus.scraping(folder, [first, f"127.0.0.1:{second.web_port}"], ingest, apply)
         try:
-            until(lambda: prometheus.values("lapse_commands_applied_total > 0"), 20, prometheus.process.tail)
+            until(lambda: prometheus.values("lapse_commands_applied_total > 0"), 60, prometheus.process.tail)
             second.start()
-            until(lambda: prometheus.values("sum(lapse_restore_rows_total) > 0"), 30, second.tail)
+            until(lambda: prometheus.values("sum(lapse_restore_rows_total) > 0"), 60, second.tail)
             results: dict[tuple[str, str, str], list[float]] = {}
 
             def all_show_something() -> bool:

@@ -24,4 +24,4 @@ def require(program: str) -> str:
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run promtool to its end."""
-    return subprocess.run([require("promtool"), *arguments], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([require("promtool"), *arguments], capture_output=True, text=True, timeout=270, check=False)

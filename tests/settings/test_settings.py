@@ -36,6 +36,8 @@ NAMES_OF_THE_CONTRACT = {
     "ingest_secrets",
     "ingest_max_age",
     "ingest_keep_bodies",
+    "silence",
+    "silence_port",
     "zendesk_command_field",
     "apply_port",
     "apply_host",
@@ -124,7 +126,42 @@ def test_defaults_are_those_of_the_contract():
     assert (settings.ingest_keep_bodies, settings.zendesk_command_field) == (False, None)
     assert (settings.apply_host, settings.apply_port) == ("127.0.0.1", 6068)
     assert (settings.apply_max_age, settings.zendesk_updates_per_minute) == (3_600_000_000, 100)
+    assert (settings.silence, settings.silence_port) == ({}, 6069)
     assert settings.warnings == ()
+
+
+@pytest.mark.parametrize("text", ["mobile=15m,WhatsApp=30m", '{"mobile": "15m", "whatsapp": "30m"}'])
+def test_silence_is_a_table_in_the_environment_and_in_the_file(tmp_path, text):
+    wanted = {"mobile": 900 * SECOND, "whatsapp": 1800 * SECOND}
+    assert load_settings(environ=env(silence=text)).silence == wanted
+    for written in ("silence:\n  mobile: 15m\n  whatsapp: 30m\n", "silence: mobile=15m,whatsapp=30m\n"):
+        file = tmp_path / "lapse.yaml"
+        file.write_text(written)
+        assert load_settings(config_file=file).silence == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("mobile", "`mobile` is not a channel with its time"),
+        ("mobile=15", "`mobile`: `15`"),
+        ("mobile=0s", "`mobile`: `0s` is no time at all"),
+        ("mobile=1m,Mobile=2m", "`mobile` is named twice"),
+        ("{mobile}", "is not JSON"),
+        ('{"mobile": 15}', "every time is a text"),
+    ],
+)
+def test_a_wait_that_cant_be_used_is_named(text, says):
+    with pytest.raises(SettingsError) as error:
+        load_settings(environ=env(silence=text))
+    assert says in str(error.value)
+
+
+def test_a_table_of_lists_is_refused_with_its_place(tmp_path):
+    file = tmp_path / "lapse.yaml"
+    file.write_text("silence:\n  mobile: [15m]\n")
+    with pytest.raises(SettingsError, match=r"lapse.yaml:2:3\): takes a table of names and texts"):
+        load_settings(config_file=file)
 
 
 def test_every_setting_says_what_it_is_for():

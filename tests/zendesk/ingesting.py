@@ -60,7 +60,7 @@ class Process:
         except OSError:
             return 0, ""
 
-    def until_ready(self, within: float = 60) -> Self:
+    def until_ready(self, within: float = 180) -> Self:
         deadline = time.monotonic() + within
         while self.get("/readyz")[0] != 200:
             assert self._process.poll() is None, self.log
@@ -120,6 +120,21 @@ class Apply(Process):
             **settings,
         }
         super().__init__("apply", folder, port, given)
+
+
+class Silence(Process):
+    """`lapse ingest --silence`."""
+
+    def __init__(self, bootstrap: str, prefix: str, folder: Path, **settings: str) -> None:
+        port = free_port()
+        given = {
+            "brokers": bootstrap,
+            "topic_prefix": prefix,
+            "silence_port": str(port),
+            "log_format": "json",
+            **settings,
+        }
+        super().__init__("ingest", folder, port, given, "--silence")
 
 
 def counted(metrics: str, name: str, **labels: str) -> float:

@@ -73,6 +73,28 @@ def test_what_persons_wrote_is_never_taken_over() -> None:
         assert private not in (written.value or b"").lower()
 
 
+@pytest.mark.parametrize(
+    ("kind", "event", "changes", "is_of_the_customer"),
+    [
+        ("comment_added", {"comment": {"is_public": True, "author": {"is_staff": False}}}, {}, True),
+        ("comment_added", {"comment": {"author": {"is_staff": False}}}, {}, True),
+        ("comment_added", {"comment": {"is_public": True, "author": {"is_staff": True}}}, {}, False),
+        ("comment_added", {"comment": {"is_public": False, "author": {"is_staff": False}}}, {}, False),
+        ("comment_added", {"comment": {"is_public": True, "author": {}}}, {}, False),
+        ("comment_added", {"comment": None}, {}, False),
+        ("status_changed", {"comment": {"is_public": True, "author": {"is_staff": False}}}, {}, False),
+        ("created", {}, {"actor_id": "7", "requester_id": "7"}, True),
+        ("created", {}, {"actor_id": "8", "requester_id": "7"}, False),
+        ("created", {}, {"actor_id": "", "requester_id": ""}, False),
+    ],
+)
+def test_that_the_customer_wrote_is_told_by_the_time_of_the_event(
+    kind: str, event: dict[str, Any], changes: dict[str, Any], is_of_the_customer: bool
+) -> None:
+    _, value = record(ticket_event(7, kind, at=AT, event=event, **changes))
+    assert value["ticket"].get("customer_message_at") == ("2026-03-01T10:00:00.250Z" if is_of_the_customer else None)
+
+
 def test_a_custom_field_comes_by_its_id_and_an_empty_one_clears() -> None:
     changed = {"custom_field": {"id": "360", "title": "Plan", "type": "tagger"}, "current": {"value": "gold"}}
     assert record(ticket_event(7, "custom_field_changed", at=AT, event=changed))[1]["ticket"]["custom_fields"] == {

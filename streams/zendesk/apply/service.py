@@ -19,6 +19,7 @@ from streams.core.names import Output
 from streams.core.revisions import Stops
 from streams.kafka.topics import check_topics
 from streams.telemetry.apply import ApplyMetrics
+from streams.web.probes import Port
 from streams.zendesk.apply.carry import Carrier
 from streams.zendesk.apply.client import Account, Zendesk
 from streams.zendesk.apply.config import ApplyConfig
@@ -26,7 +27,6 @@ from streams.zendesk.apply.gate import Gate
 from streams.zendesk.apply.group import Group
 from streams.zendesk.apply.pace import Pace
 from streams.zendesk.apply.pause import Pause, PauseReader
-from streams.zendesk.apply.server import Probes
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,15 @@ class _Process:
             self._zendesk, pace, self._gate, max_age=options.max_age, command_field=options.command_field
         )
         self._group: Group | None = None
-        self.probes = Probes(self._metrics, self._trouble, host=options.host, port=options.port)
+        self.probes = Port(
+            what="server",
+            host=options.host,
+            port=options.port,
+            settings="apply",
+            exposition=self._metrics.exposition,
+            not_ready=self._trouble,
+            stop_seconds=0.5,
+        )
 
     def _trouble(self) -> str | None:
         if self._group is None:

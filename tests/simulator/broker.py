@@ -1,7 +1,8 @@
 """A model of Kafka 4's brokers: logs, transaction coordinator and committed offsets, request by request.
 
 It behaves as Kafka's `TransactionCoordinator`, `ProducerStateManager` and group coordinator do for what Lapse asks of
-them, in either transaction protocol.
+them, in either transaction protocol. `tests/kafka/test_model_of_the_brokers.py` puts the same requests to it and to a
+real Apache Kafka.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def test_the_commands_of_a_page_work_one_after_the_other(page: Path, tmp_path: P
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         expected = EXPECTED_EXIT.search(line)

@@ -107,7 +107,7 @@ def test_the_five_steps_and_all_that_follows_work_as_they_stand_one_after_the_ot
             assert process.returncode == 0, f"{line}\n{said}"
     assert worker is not None
     worker.send_signal(signal.SIGTERM)
-    said, _ = worker.communicate(timeout=30)
+    said, _ = worker.communicate(timeout=100)
     assert worker.returncode == 0, said
 
 

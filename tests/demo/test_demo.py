@@ -104,7 +104,7 @@ def test_it_ends_by_itself_with_a_summary_and_leaves_nothing(home):
 def test_ctrl_c_ends_it_with_a_summary_too(home, number):
     process = started(home)
     process.send_signal(number)
-    rest, _ = process.communicate(timeout=40)
+    rest, _ = process.communicate(timeout=100)
     assert process.returncode == 0, rest
     assert figures(rest)["commands"] > 0
 
@@ -158,7 +158,7 @@ def test_a_worker_that_dies_ends_the_demo_with_the_end_of_its_log(home):
     process = started(home)
     (worker,) = [child for child in psutil.Process(process.pid).children() if "streams" in child.cmdline()]
     worker.kill()
-    rest, _ = process.communicate(timeout=40)
+    rest, _ = process.communicate(timeout=100)
     assert process.returncode == 1
     assert "lapse: the worker ended with exit code -9; its log ends with:" in rest
     assert "Traceback" not in rest

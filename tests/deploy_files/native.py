@@ -39,7 +39,7 @@ def can_confine() -> bool:
     if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv"))):
         return False
     check = [*confinement(), "sh", "-c", f'[ "$(id -u)" = {USER} ] && ! touch /var/tmp/lapse-root-is-not-read-only']
-    return subprocess.run(check, capture_output=True, timeout=20, check=False).returncode == 0
+    return subprocess.run(check, capture_output=True, timeout=90, check=False).returncode == 0
 
 
 def confinement() -> list[str]:

@@ -257,7 +257,7 @@ def test_the_health_check_of_the_image_says_that_a_worker_is_well(running: Any):
         [sys.executable, *health_check()[1:]],
         env={"LAPSE_WEB_PORT": str(installation.ports["worker-1"])},
         capture_output=True,
-        timeout=20,
+        timeout=90,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -98,7 +98,7 @@ BAD = {
 }
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", BAD)
 def test_a_file_that_is_no_trigger_file_gets_one_line_that_says_so(kind, tmp_path: Path):
     content, says = BAD[kind]
@@ -152,7 +152,7 @@ def test_bad_files_do_not_keep_others_from_being_checked(tmp_path: Path):
     assert report.summary() == "2 files, 1 trigger (1 active), 0 tests run: 1 error, 0 warnings"
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(60)
 def test_a_problem_in_every_line_is_not_shown_for_ever(tmp_path: Path):
     path = tmp_path / "rules.yaml"
     path.write_text("triggers:\n" + "- x\n" * 20_000)

@@ -71,7 +71,7 @@ async def test_it_updates_itself_and_leaves_focus_scroll_selection_and_open_tabl
     await page.evaluate("window.scrollTo(0, 300)")
     await page.evaluate("getSelection().selectAllChildren(document.querySelector('#partitions'))")
     desk.abandoned("999")
-    await page.wait_for_selector("#fired ~ table >> text=999", timeout=10_000)
+    await page.wait_for_selector("#fired ~ table >> text=999", timeout=40_000)
     assert await page.evaluate("document.activeElement.id") == "ticket-id"
     assert await page.input_value("#ticket-id") == "51"
     assert await page.evaluate("scrollY") == 300
@@ -88,7 +88,7 @@ async def test_a_paused_page_stands_still(page: Page, desk: Desk):
     await page.wait_for_timeout(3_000)
     assert not await page.is_visible("#fired ~ table >> text=999")
     await page.click("#pause")
-    await page.wait_for_selector("#fired ~ table >> text=999", timeout=10_000)
+    await page.wait_for_selector("#fired ~ table >> text=999", timeout=40_000)
 
 
 async def test_trouble_is_announced_and_so_is_a_worker_that_is_gone(browser: Browser, desk: Desk):
@@ -97,10 +97,10 @@ async def test_trouble_is_announced_and_so_is_a_worker_that_is_gone(browser: Bro
     page = await (await browser.new_context()).new_page()
     await page.goto(server.url)
     desk.worker.broker_reachable = False
-    await page.wait_for_selector("#summary[data-ready=no]", timeout=10_000)
+    await page.wait_for_selector("#summary[data-ready=no]", timeout=40_000)
     assert await page.text_content("#summary") == "The broker does not answer."
     await server.stop()
-    await page.wait_for_selector("#summary >> text=No answer from the worker since", timeout=10_000)
+    await page.wait_for_selector("#summary >> text=No answer from the worker since", timeout=40_000)
     assert await page.is_visible("#fired"), "what was last known stays"
 
 
@@ -112,7 +112,7 @@ async def test_a_worker_that_refuses_is_not_said_to_be_gone(browser: Browser, se
     page = await (await browser.new_context()).new_page()
     await page.goto(server.url)
     await page.route("**/?part=live", lambda route: route.fulfill(status=status, body=""))
-    await page.wait_for_selector(f"#summary >> text={told}", timeout=10_000)
+    await page.wait_for_selector(f"#summary >> text={told}", timeout=40_000)
     await page.context.close()
 
 

@@ -17,7 +17,7 @@ import pytest
 import typer.main
 
 from streams.cli import app
-from streams.cli.setting_flags import APPLY, BROKER, INGEST, takes_settings
+from streams.cli.setting_flags import APPLY, BROKER, FILE, INGEST, takes_settings
 from streams.core.names import Topic
 from streams.core.partitioning import partition_of
 from streams.demo.demo import TRIGGERS
@@ -97,10 +97,11 @@ def test_the_light_verbs_do_not_load_the_heavy_packages():
 
 def test_every_setting_is_a_flag_of_the_process_that_it_is_for():
     of = {verb: {parameter.name for parameter in COMMANDS[verb].params} for verb in ("run", "ingest", "apply")}
-    assert of["run"] & set(Settings.model_fields) == set(Settings.model_fields) - {*INGEST, *APPLY}
+    assert of["run"] & set(Settings.model_fields) == set(Settings.model_fields) - {*INGEST, *APPLY, *FILE}
     assert of["ingest"] >= {*INGEST, *BROKER}
     assert of["apply"] >= {*APPLY, *BROKER}
     assert not (of["ingest"] | of["apply"]) & {"web_port", "triggers", "join_wait"}
+    assert FILE == ("silence",), "a table: `--silence` is the name of a role"
 
 
 def test_a_flag_wins_over_environment_and_file_and_the_rest_stays(tmp_path, monkeypatch):

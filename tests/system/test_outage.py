@@ -12,6 +12,7 @@ from tests.kafka_kit.broker import Broker
 from tests.kafka_kit.fixtures import require_java
 from tests.system.request_faults import PARTITIONS, Stage
 from tests.system.waiting import eventually
+from tests.system.worker import Worker
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
@@ -41,7 +42,7 @@ async def test_workers_live_through_outages_of_the_broker(
                 while time.monotonic() < began + away:
                     for worker in workers:
                         assert worker.alive, worker.tail()
-                        assert await asyncio.to_thread(worker.get, "/healthz") is not None, worker.tail()
+                        assert await _answers(worker), worker.tail()
                     await asyncio.sleep(0.5)
                 lasted = time.monotonic() - began
                 attempts = sum(proxy.connections for proxy in stage.proxies) - attempts
@@ -65,3 +66,12 @@ async def test_workers_live_through_outages_of_the_broker(
     assert outcome.clean, f"{outcome}\n{stage.journal()}"
     assert stage.supervisor.failures == []
     assert stage.tracebacks() == []
+
+
+async def _answers(worker: Worker) -> bool:
+    """Whether the worker says that it is alive. On a busy machine an answer may take longer than one question waits."""
+    for _ in range(10):
+        if await asyncio.to_thread(worker.get, "/healthz") is not None:
+            return True
+        await asyncio.sleep(0.2)
+    return False

